@@ -1,0 +1,60 @@
+# make run      every notebook, from first cell to last, on the embedded model
+# make test     set up what is missing and run the whole suite
+# make lab      open JupyterLab
+# make help     all of it
+
+BACKEND   ?= pocket
+NOTEBOOKS ?=
+MAX_USD   ?=
+PYTHON    ?= python3
+
+VENV      := .venv
+PY        := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab notebooks lint clean
+
+help:
+	@echo 'make run         run every notebook: results in runs/$(BACKEND)/index.html'
+	@echo '                 BACKEND=openrouter  NOTEBOOKS="03 05"  MAX_USD=0.50'
+	@echo 'make test        run the whole test suite'
+	@echo 'make lab         open JupyterLab on the notebooks'
+	@echo 'make notebooks   re-execute the committed notebooks in place (NOTEBOOKS="03 05")'
+	@echo 'make lint        ruff and the notebook checks'
+	@echo 'make clean       remove runs/ and caches (.venv stays)'
+	@echo 'PYTHON=python3.12 chooses the Python that .venv is made from'
+
+run: $(INSTALLED)
+	@$(PY) -m helpers run --backend '$(BACKEND)' --notebooks '$(NOTEBOOKS)' \
+	  $(if $(MAX_USD),--max-usd '$(MAX_USD)')
+
+test: $(INSTALLED)
+	$(PY) -m pytest
+
+lab: $(INSTALLED)
+	$(PY) -m jupyterlab notebooks
+
+notebooks: $(INSTALLED)
+	$(PY) -m helpers notebooks $(NOTEBOOKS)
+
+lint: $(INSTALLED)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m helpers check
+
+# The stamp is touched last: an install that was interrupted, or whose lists have changed since,
+# is done again.
+$(INSTALLED): requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' || \
+	  { echo 'Python has no venv here. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@echo 'Installing into $(VENV): some minutes the first time, about 1 GB.'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
+	@touch $@
+
+clean:
+	rm -rf runs .pytest_cache .ruff_cache notebooks/.ruff_cache build *.egg-info
+	find helpers tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

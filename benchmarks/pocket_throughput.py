@@ -1,0 +1,114 @@
+"""Tokens per second of the pocket server, both modes, beside plain `transformers serve`.
+
+All four servers run the same weights on this machine, one after the other, in one run:
+
+    python benchmarks/pocket_throughput.py
+
+Prints a table and writes `runs/pocket_throughput.json`. Compare the ratios: absolute figures
+differ from machine to machine.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import httpx2
+import openai
+import pandas as pd
+
+from helpers import connect
+from helpers.pocket.build import ensure_built
+from helpers.pocket.server import bind
+
+TOKENS = 64
+PARALLEL = 16
+TOPICS = "dogs cats rivers trains bread clouds tea maps whales lamps wool snow bees oaks salt clay"
+
+
+def ask(client: openai.OpenAI, model: str, topic: str) -> int:
+    """Stream one answer; the number of its tokens, as the server counts them."""
+    stream = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": f"Tell me a long story about {topic}."}],
+        max_tokens=TOKENS,
+        temperature=0,
+        stream=True,
+        extra_body={"stream_options": {"include_usage": True}} if "pocket" in model else None,
+    )
+    usage = [chunk.usage for chunk in stream if chunk.usage]
+    return usage[-1].completion_tokens
+
+
+def measure(client: openai.OpenAI, model: str) -> dict[str, float]:
+    """Tokens per second alone (best of 3) and in total at 16 parallel requests."""
+    ask(client, model, "warming up")
+    alone = 0.0
+    for topic in TOPICS.split()[:3]:
+        start = time.perf_counter()
+        tokens = ask(client, model, topic)
+        alone = max(alone, tokens / (time.perf_counter() - start))
+    start = time.perf_counter()
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        tokens = sum(pool.map(lambda topic: ask(client, model, topic), TOPICS.split()))
+    return {"alone": alone, "16 parallel": tokens / (time.perf_counter() - start)}
+
+
+def measure_pocket(batching: bool) -> dict[str, float]:
+    """The kit's own server."""
+    lab = connect("pocket", batching=batching)
+    try:
+        return measure(lab.client.with_options(timeout=900), lab.model)
+    finally:
+        lab.close()
+
+
+def measure_transformers(batching: bool, folder: Path) -> dict[str, float]:
+    """`transformers serve` on the same folder, in the precision the model is saved in."""
+    with bind(0) as free:
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder)]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    command += ["--dtype", "bfloat16"] + (["--continuous-batching"] if batching else [])
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="x", timeout=900)
+    try:
+        for _ in range(120):
+            try:
+                httpx2.get(f"http://127.0.0.1:{port}/health")
+                break
+            except httpx2.ConnectError:
+                time.sleep(1)
+        return measure(client, str(folder))
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def main() -> None:
+    """Measure all four, print the table, keep the figures."""
+    folder = ensure_built()
+    rows = {}
+    for batching in (False, True):
+        mode = "continuous batching" if batching else "one at a time"
+        print(f"pocket server, {mode} …", flush=True)
+        rows[f"pocket server, {mode}"] = measure_pocket(batching)
+        time.sleep(8)  # the leased server ends itself; two at once would share the cores
+        print(f"transformers serve, {mode} …", flush=True)
+        rows[f"transformers serve, {mode}"] = measure_transformers(batching, folder)
+    table = pd.DataFrame(rows).T.round(1)
+    print(table.to_string())
+    out = Path("runs") / "pocket_throughput.json"
+    out.parent.mkdir(exist_ok=True)
+    facts = {"date": date.today().isoformat(), "machine": platform.processor() or "unknown"}
+    facts |= {"command": "python benchmarks/pocket_throughput.py", "unit": "tokens/s"}
+    out.write_text(json.dumps(facts | {"rows": rows}, indent=2) + "\n")
+    print(f"\n{out}")
+
+
+if __name__ == "__main__":
+    main()

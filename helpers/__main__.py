@@ -1,0 +1,85 @@
+"""The kit's commands: `python -m helpers run | doctor | conformance | check | notebooks`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def words(text: str) -> list[str]:
+    """Split `03 05` or `03,05` into words."""
+    return text.replace(",", " ").split()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m helpers", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+
+    run = commands.add_parser(
+        "run", help="execute the notebooks and write runs/<backend>/index.html"
+    )
+    run.add_argument("--backend", default="pocket", help="which server answers (default: pocket)")
+    run.add_argument("--notebooks", default="", help='which, such as "03 05" (default: all)')
+    run.add_argument("--out", type=Path, default=Path("runs"), help="folder for the results")
+    run.add_argument("--max-usd", type=float, help="the most that a paid backend may cost")
+    run.add_argument(
+        "-p",
+        dest="parameters",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a notebook parameter; may be repeated",
+    )
+
+    commands.add_parser("doctor", help="what this machine can do, and what to do about gaps")
+    commands.add_parser("conformance", help="what a backend really supports")
+
+    check = commands.add_parser("check", help="check the notebooks' structure and freshness")
+    check.add_argument("files", nargs="*", help="notebooks (default: all)")
+    check.add_argument("--fix", action="store_true", help="renew badge and Colab set-up cell first")
+
+    fresh = commands.add_parser("notebooks", help="re-execute the committed notebooks in place")
+    fresh.add_argument("which", nargs="*", help="numbers or names (default: all)")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    # These two have options of their own.
+    if argv[:1] == ["doctor"]:
+        from helpers import doctor
+
+        return doctor.main(argv[1:]) or 0
+    if argv[:1] == ["conformance"]:
+        from helpers import conformance
+
+        return conformance.main(argv[1:]) or 0
+
+    options = parser().parse_args(argv)
+    if options.command == "run":
+        from helpers import runner
+
+        return runner.run(
+            options.backend,
+            words(options.notebooks),
+            options.out,
+            options.max_usd,
+            options.parameters,
+        )
+
+    from helpers import checks, freshness, notebooks
+
+    try:
+        if options.command == "check":
+            return checks.main(notebooks.select(options.files), fix=options.fix)
+        return freshness.main(notebooks.select(options.which))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""`connect`: which server answers. A table of backends, and a plain `openai.OpenAI` client.
+
+Nothing wraps the client: what a notebook does with `lab.client` is what any program would do.
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field
+
+import httpx2
+import openai
+
+from helpers import budget, conformance_store
+from helpers.pocket import lease
+from helpers.pocket.build import MODEL_ID, BuildError
+
+SMALL = "mistralai/Mistral-Small-3.2-24B-Instruct-2506"
+
+
+class BackendError(RuntimeError):
+    """A backend cannot be used; the message says what happened and what to do next."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One row of the table: where a server is, what it needs, what its makers say it does."""
+
+    title: str
+    base_url: str | None = None
+    key_variable: str | None = None
+    model: str | None = None
+    paid: bool = False
+    documented: frozenset[str] = frozenset()
+    how: str = ""
+
+
+_ALL = frozenset(
+    {"stream", "stop", "seed", "max_tokens", "usage", "conversation", "errors", "parallel"}
+    | {"context_overflow", "tools", "tool_choice", "structured_output", "vision"}
+)
+
+BACKENDS: dict[str, Backend] = {
+    "pocket": Backend(
+        "the embedded small model, on this machine",
+        model=MODEL_ID,
+        how="nothing: it is built and started when first needed",
+    ),
+    "openrouter": Backend(
+        "OpenRouter, a gateway to many providers",
+        "https://openrouter.ai/api/v1",
+        "OPENROUTER_API_KEY",
+        "mistralai/mistral-small-3.2-24b-instruct",
+        paid=True,
+        documented=_ALL,
+        how="make a key at https://openrouter.ai/settings/keys",
+    ),
+    "mistral": Backend(
+        "Mistral AI's own API (its `latest` is a newer Small by now)",
+        "https://api.mistral.ai/v1",
+        "MISTRAL_API_KEY",
+        "mistral-small-latest",
+        paid=True,
+        documented=_ALL,
+        how="make a key at https://console.mistral.ai/api-keys",
+    ),
+    "together": Backend(
+        "Together AI",
+        "https://api.together.xyz/v1",
+        "TOGETHER_API_KEY",
+        "mistralai/Mistral-Small-24B-Instruct-2501",
+        paid=True,
+        documented=_ALL - {"vision"},
+        how="make a key at https://api.together.ai/settings/api-keys",
+    ),
+    "fireworks": Backend(
+        "Fireworks AI",
+        "https://api.fireworks.ai/inference/v1",
+        "FIREWORKS_API_KEY",
+        "accounts/fireworks/models/mistral-small-24b-instruct-2501",
+        paid=True,
+        documented=_ALL - {"vision"},
+        how="make a key at https://app.fireworks.ai/settings/users/api-keys",
+    ),
+    "ollama": Backend(
+        "Ollama on this machine",
+        "http://localhost:11434/v1",
+        model="mistral-small3.2",
+        documented=_ALL,
+        how="install Ollama, then: ollama pull mistral-small3.2 && ollama serve",
+    ),
+    "vllm": Backend(
+        "vLLM on this machine or through a tunnel",
+        "http://localhost:8000/v1",
+        model=SMALL,
+        documented=_ALL,
+        how="start it as notebook 07 shows: vllm serve " + SMALL + " …",
+    ),
+    "custom": Backend(
+        "any other server that speaks the same protocol",
+        key_variable="CUSTOM_API_KEY",
+        documented=frozenset({"stream", "usage"}),
+        how='connect("custom", base_url="http://…/v1", model="…")',
+    ),
+}
+
+
+@dataclass
+class Lab:
+    """A connected backend: its `client`, the `model` to name in requests, what it `supports`.
+
+    `evidence` says whether `supports` was proven by the conformance suite or only documented.
+    """
+
+    backend: str
+    client: openai.OpenAI = field(repr=False)
+    model: str
+    supports: frozenset[str]
+    evidence: str
+    _lease: lease.Lease | None = field(default=None, repr=False)
+
+    def usage(self) -> dict[str, int] | None:
+        """Tokens that the pocket server has counted since its start; None for other backends."""
+        if self._lease is None:
+            return None
+        return httpx2.get(str(self.client.base_url.join("/usage")), timeout=10).json()
+
+    def close(self) -> None:
+        """Close the client; the last one to leave a pocket server ends it."""
+        self.client.close()
+        if self._lease:
+            self._lease.close()
+
+
+def connect(
+    backend: str = "pocket",
+    *,
+    model: str | None = None,
+    base_url: str | None = None,
+    quantization: str | None = None,
+    batching: bool = False,
+) -> Lab:
+    """Connect to a backend and return its `Lab`.
+
+    Args:
+        backend: a name in `BACKENDS`.
+        model: another model of that backend than its default one.
+        base_url: another address of the same kind of server (it ends in /v1).
+        quantization: "nf4" runs the pocket model in 4 bits; pocket only.
+        batching: continuous batching instead of one request at a time; pocket only.
+
+    Raises:
+        BackendError: unknown name, missing key, no server at the address, a model it does not
+            have, no pocket model and no way to build it. The message says what to do.
+    """
+    row = BACKENDS.get(backend)
+    if row is None:
+        raise BackendError(f"There is no backend {backend!r}. Choose from: {', '.join(BACKENDS)}.")
+    if backend == "pocket":
+        return _pocket(model, base_url, quantization, batching)
+    if quantization or batching:
+        raise BackendError(
+            f"quantization and batching set up the pocket server; {backend!r} decides that itself."
+        )
+    base_url = base_url or row.base_url
+    model = model or row.model
+    if not base_url or not model:
+        raise BackendError(f"{backend!r} needs an address and a model: {row.how}")
+    if not base_url.startswith(("http://", "https://")):
+        raise BackendError(f"base_url must begin with http:// or https://, got {base_url!r}.")
+    client = openai.OpenAI(
+        base_url=base_url,
+        api_key=_key(backend, row),
+        http_client=budget.metered_client(backend, model) if row.paid else None,
+    )
+    if not row.paid:
+        _check_server(client, backend, row, model)
+    supports, evidence = conformance_store.supports(backend, model, row.documented)
+    return Lab(backend, client, model, supports, evidence)
+
+
+def _pocket(
+    model: str | None, base_url: str | None, quantization: str | None, batching: bool
+) -> Lab:
+    if model not in (None, MODEL_ID) or base_url:
+        raise BackendError(
+            f"The pocket server has one model, {MODEL_ID!r}, at an address of its own. "
+            'For another server use connect("custom", base_url=…, model=…).'
+        )
+    if quantization not in (None, "nf4"):
+        raise BackendError(f'quantization is None or "nf4", got {quantization!r}.')
+    try:
+        held = lease.acquire(quantization, batching)
+    except (BuildError, lease.ServerError) as error:
+        raise BackendError(str(error)) from error
+    client = openai.OpenAI(base_url=held.base_url, api_key="not-needed", timeout=600)
+    supports, evidence = conformance_store.supports("pocket", MODEL_ID, frozenset())
+    return Lab("pocket", client, MODEL_ID, supports, evidence, held)
+
+
+def _key(backend: str, row: Backend) -> str:
+    if row.key_variable is None:
+        return "not-needed"
+    key = (os.environ.get(row.key_variable) or _colab_secret(row.key_variable) or "").strip()
+    if not key and backend == "custom":
+        return "not-needed"
+    if not key:
+        raise BackendError(
+            f"{backend!r} needs a key in the environment variable {row.key_variable}, and it is "
+            f"not set. {row.how[0].upper()}{row.how[1:]}, then set {row.key_variable} before you "
+            "start Jupyter (on Colab: the key icon at the left). Never write it into a cell."
+        )
+    if not key.isascii() or any(character.isspace() for character in key):
+        raise BackendError(
+            f"The key in {row.key_variable} holds a space, a line break or a non-ASCII character, "
+            "so it was not copied whole. Copy it again."
+        )
+    return key
+
+
+def _colab_secret(name: str) -> str | None:
+    if "google.colab" not in sys.modules:
+        return None
+    from google.colab import userdata  # exists on Colab only
+
+    try:
+        return userdata.get(name)
+    except (userdata.SecretNotFoundError, userdata.NotebookAccessError):
+        return None
+
+
+def _check_server(client: openai.OpenAI, backend: str, row: Backend, model: str) -> None:
+    """A local server costs nothing to ask, so say at once when it is not there."""
+    here = str(client.base_url)
+    quick = client.with_options(timeout=5, max_retries=0)
+    try:
+        listed = [entry.id for entry in quick.models.list()]
+    except openai.APIConnectionError as error:
+        raise BackendError(f"No server answers at {here}. To start one: {row.how}") from error
+    except (openai.APIStatusError, ValueError, TypeError) as error:
+        raise BackendError(
+            f"{here} answers, but not as an OpenAI-compatible server ({type(error).__name__}). "
+            "Does the address end in /v1?"
+        ) from error
+    if listed and model not in listed and f"{model}:latest" not in listed:
+        raise BackendError(
+            f"The server at {here} does not have {model!r}. It has: {', '.join(listed)}. "
+            f'Choose one with connect("{backend}", model=…).'
+        )
+
+
+def table():
+    """The backends as a pandas DataFrame; "ready" looks for keys and servers, prints neither."""
+    import pandas as pd
+
+    rows = []
+    for name, row in BACKENDS.items():
+        rows.append(
+            {
+                "backend": name,
+                "what it is": row.title,
+                "address": row.base_url or "",
+                "key from": row.key_variable or "no key",
+                "default model": row.model or "",
+                "costs money": "yes" if row.paid else "no",
+                "ready": "yes" if readiness(name) is None else "no",
+            }
+        )
+    return pd.DataFrame(rows).set_index("backend")
+
+
+def readiness(backend: str) -> str | None:
+    """None when a backend can be used now, else what is missing. Spends nothing."""
+    row = BACKENDS[backend]
+    try:
+        if backend == "custom":
+            return row.how
+        if row.paid:
+            _key(backend, row)
+        elif backend != "pocket":
+            client = openai.OpenAI(base_url=row.base_url, api_key="not-needed")
+            with client:
+                _check_server(client, backend, row, row.model)
+    except BackendError as error:
+        return str(error)
+    return None

@@ -1,0 +1,173 @@
+"""Money: what a run on a paid backend may cost, and a cap that its requests cannot pass."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import openai
+
+from helpers.paths import DATA
+
+PRICES = DATA / "prices.json"
+RUN_TOKENS = DATA / "run_tokens.json"
+
+CAP_VARIABLE = "MISTRAL_LAB_MAX_USD"
+SPENT_VARIABLE = "MISTRAL_LAB_SPENT_FILE"
+
+# The token counts were taken on the pocket model; another model's answers may be longer.
+SAFETY_FACTOR = 2.0
+
+
+class BudgetError(RuntimeError):
+    """A cost cannot be estimated; the message says what is missing."""
+
+
+def price(model: str) -> tuple[float, float]:
+    """USD per input token and per output token, from the dated snapshot `data/prices.json`.
+
+    Raises `BudgetError` for a model that is not in it.
+    """
+    models = json.loads(PRICES.read_text())["models"]
+    if model not in models:
+        raise BudgetError(
+            f"data/prices.json has no price for {model!r}, so nobody can say what it would cost. "
+            "Add its price, with the date, to run it under a cap."
+        )
+    return models[model]["input"] / 1e6, models[model]["output"] / 1e6
+
+
+def cost(usage: dict, model: str) -> float:
+    """USD for one reply's `usage`: the server's own `cost` where it gives one, else by price."""
+    if usage.get("cost") is not None:
+        return float(usage["cost"])
+    per_input, per_output = price(model)
+    return (
+        usage.get("prompt_tokens", 0) * per_input + usage.get("completion_tokens", 0) * per_output
+    )
+
+
+def estimate_run(notebooks: list[Path], backend: str, model: str) -> float:
+    """USD that running `notebooks` may cost, from the tokens they used on the pocket model.
+
+    The counts are in `data/run_tokens.json` (made by `python -m helpers.budget RESULTS`), doubled
+    because another model may answer at more length. Raises `BudgetError` without a price.
+    """
+    if not RUN_TOKENS.is_file():
+        raise BudgetError("data/run_tokens.json, which the estimate is made from, is missing.")
+    counted = json.loads(RUN_TOKENS.read_text())["notebooks"]
+    total = 0.0
+    for notebook in notebooks:
+        if notebook.stem not in counted:
+            raise BudgetError(f"data/run_tokens.json has no token count for {notebook.stem}.")
+        total += cost(counted[notebook.stem], model)
+    return total * SAFETY_FACTOR
+
+
+def record_tokens(results: Path) -> None:
+    """Keep the token counts of a finished pocket run (its results.json) as `RUN_TOKENS`."""
+    run = json.loads(results.read_text())
+    names = ("prompt_tokens", "completion_tokens")
+    counted = {row["name"]: {name: row[name] for name in names} for row in run["results"]}
+    body = {
+        "about": "Tokens each notebook sent and received on the pocket model.",
+        "command": "python -m helpers run, then python -m helpers.budget runs/pocket/results.json",
+        "date": run["started"][:10],
+        "notebooks": counted,
+    }
+    RUN_TOKENS.write_text(json.dumps(body, indent=2) + "\n")
+
+
+def metered_client(backend: str, model: str) -> httpx2.Client | None:
+    """An HTTP client that adds up what replies cost and refuses to go on at the cap.
+
+    The cap is in the environment (`python -m helpers run --max-usd` puts it there, for all
+    notebooks of a run together); without one, None: the openai client then uses its own.
+    """
+    cap = os.environ.get(CAP_VARIABLE)
+    if cap is None:
+        return None
+    limit = float(cap)
+    if not math.isfinite(limit) or limit < 0:
+        raise BudgetError(f"{CAP_VARIABLE} must be a number of USD from 0 up, got {cap!r}.")
+    spent = Path(os.environ[SPENT_VARIABLE]) if os.environ.get(SPENT_VARIABLE) else None
+    return openai.DefaultHttpxClient(transport=_Meter(limit, model, spent))
+
+
+class _Meter(httpx2.BaseTransport):
+    def __init__(self, limit: float, model: str, ledger: Path | None):
+        self._inner = httpx2.HTTPTransport()
+        self._limit, self._model, self._ledger = limit, model, ledger
+        self._spent_here = 0.0
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        spent = self._spent()
+        if spent >= self._limit:
+            # 402 is what a paid service answers without credit, and no client retries it.
+            message = (
+                f"Stopped by this kit, not by the server: {spent:.4f} USD are spent and the cap "
+                f"is {self._limit:.2f} USD. Raise MAX_USD to go on."
+            )
+            body = {"error": {"code": 402, "message": message}}
+            return httpx2.Response(402, json=body, request=request)
+        request.headers["Accept-Encoding"] = "identity"  # the meter reads the plain bytes
+        response = self._inner.handle_request(request)
+        response.stream = _Tee(response.stream, self._count)
+        return response
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def _spent(self) -> float:
+        if self._ledger is None:
+            return self._spent_here
+        return sum(map(float, self._ledger.read_text().split())) if self._ledger.exists() else 0.0
+
+    def _count(self, body: bytes) -> None:
+        usage = last_usage(body)
+        if usage is None:
+            return
+        usd = cost(usage, self._model)
+        self._spent_here += usd
+        if self._ledger:
+            with self._ledger.open("a") as ledger:  # one short line: kernels do not mix theirs
+                ledger.write(f"{usd:.9f}\n")
+
+
+class _Tee(httpx2.SyncByteStream):
+    """Passes a reply's bytes on and shows them all to `seen` once it is closed."""
+
+    def __init__(self, inner, seen):
+        self._inner, self._seen, self._body = inner, seen, bytearray()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._inner:
+            self._body += piece
+            yield piece
+
+    def close(self) -> None:
+        self._inner.close()
+        body, self._body = bytes(self._body), bytearray()
+        self._seen(body)
+
+
+def last_usage(body: bytes) -> dict | None:
+    """The `usage` object of a JSON reply or of an event stream's last chunk that has one."""
+    text = body.decode(errors="replace")
+    documents = [line[6:] for line in text.splitlines() if line.startswith("data: {")] or [text]
+    for document in reversed(documents):
+        try:
+            usage = json.loads(document).get("usage")
+        except (ValueError, AttributeError):
+            continue
+        if usage:
+            return usage
+    return None
+
+
+if __name__ == "__main__":
+    import sys
+
+    record_tokens(Path(sys.argv[1]))

@@ -1,0 +1,46 @@
+"""The conformance suite's results on file: what was proven, for which model, when."""
+
+import json
+from pathlib import Path
+
+from helpers.paths import DATA, CacheError, cache_dir
+
+SHIPPED = DATA / "conformance"
+
+
+def _name(backend: str, model: str) -> str:
+    return f"{backend}--{model.replace('/', '-').replace(':', '-')}.json"
+
+
+def supports(backend: str, model: str, documented: frozenset[str]) -> tuple[frozenset[str], str]:
+    """What a backend supports, and on what evidence.
+
+    The newest result counts, the reader's own or the one shipped with the kit; without either,
+    what the backend's makers document is taken, and the evidence says so.
+    """
+    name = _name(backend, model)
+    files = [folder / name for folder in (SHIPPED, _own()) if folder and (folder / name).is_file()]
+    if not files:
+        return documented, (
+            "documented by its makers, not proven here: "
+            f"python -m helpers conformance --backend {backend}"
+        )
+    result = max((json.loads(file.read_text()) for file in files), key=lambda one: one["date"])
+    passed = frozenset(row["feature"] for row in result["rows"] if row["status"] == "yes")
+    return passed, f"proven by the conformance suite on {result['date']}"
+
+
+def save(result: dict, folder: Path | None = None) -> Path:
+    """Write a result to `folder`, or to the reader's own cache."""
+    folder = folder or cache_dir() / "conformance"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _name(result["backend"], result["model"])
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    return path
+
+
+def _own() -> Path | None:
+    try:
+        return cache_dir() / "conformance"
+    except CacheError:
+        return None

@@ -1,0 +1,1 @@
+"""The embedded model: fetched, built, served. See the modules for each step."""

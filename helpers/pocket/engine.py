@@ -1,0 +1,235 @@
+"""The pocket model's two engines: one request at a time, or a continuous batch.
+
+Both give a request's tokens as an asynchronous stream and stop working on a request as soon as
+its stream is closed. The work itself is transformers': `generate` and the continuous-batching
+manager.
+"""
+
+import asyncio
+import itertools
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import (
+    BitsAndBytesConfig,
+    GenerationConfig,
+    LogitsProcessorList,
+    MistralForCausalLM,
+    StoppingCriteriaList,
+)
+from transformers.generation.continuous_batching.cb_logits_processors import (
+    ContinuousBatchingLogitsProcessorList,
+)
+
+from helpers.pocket.sampling import EachRequest, OneRequest, Sampler
+
+# 8,192 tokens of cache shared by at most 16 requests: 377 MB in float32 (46 KB a token).
+BATCH_REQUESTS = 16
+PAGE_TOKENS = 64
+CACHE_TOKENS = 8192
+PREFILL_TOKENS = 512
+
+
+class EngineError(RuntimeError):
+    """The engine failed on a request; the message carries its reason."""
+
+
+@dataclass
+class Request:
+    """One prompt and its limits: token ids, tokens to generate, the end token, a sampler."""
+
+    prompt: list[int]
+    max_tokens: int
+    end_token_id: int
+    sampler: Sampler
+
+
+def load_model(folder: Path, quantization: str | None, batching: bool) -> MistralForCausalLM:
+    """Load the built model the way that suits this processor.
+
+    bf16 halves the bytes a decoding step reads, but a CPU without bf16 instructions multiplies
+    many rows at a time several times slower in it than in float32. There a batch runs in float32,
+    and a single request reads bf16 weights and widens them for long prompts.
+    """
+    slow_bf16 = not _bf16_matmul_is_fast()
+    dtype = torch.float32 if slow_bf16 and (batching or quantization) else torch.bfloat16
+    config = None
+    if quantization == "nf4":
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    model = MistralForCausalLM.from_pretrained(
+        folder, dtype=dtype, quantization_config=config, attn_implementation="sdpa"
+    )
+    if slow_bf16 and dtype == torch.bfloat16:
+        _widen_long_prompts(model)
+    return model.eval()
+
+
+def _bf16_matmul_is_fast() -> bool:
+    """Whether a prompt-sized bf16 product takes no longer than a float32 one, measured here."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        rows, weight = torch.ones(128, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
+        torch.nn.functional.linear(rows, weight)
+        start = time.perf_counter()
+        torch.nn.functional.linear(rows, weight)
+        seconds[dtype] = time.perf_counter() - start
+    return seconds[torch.bfloat16] < 1.5 * seconds[torch.float32]
+
+
+def _widen_long_prompts(model: MistralForCausalLM, at_least_rows: int = 8) -> None:
+    """Multiply in float32 when a linear layer meets many rows, keeping its weights in bf16."""
+
+    def widened(layer: torch.nn.Linear):
+        def forward(rows: torch.Tensor) -> torch.Tensor:
+            if rows.numel() // rows.shape[-1] < at_least_rows:
+                return torch.nn.functional.linear(rows, layer.weight)
+            return torch.nn.functional.linear(rows.float(), layer.weight.float()).to(rows.dtype)
+
+        return forward
+
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.forward = widened(layer)
+
+
+class SerialEngine:
+    """One request at a time through `generate`, first come, first served."""
+
+    def __init__(self, model: MistralForCausalLM):
+        self._model = model
+        self._waiting: queue.SimpleQueue = queue.SimpleQueue()
+        threading.Thread(target=self._work, daemon=True, name="serial-engine").start()
+
+    async def stream(self, request: Request) -> AsyncIterator[int]:
+        """Token ids as they are made, the end token included. Raises `EngineError`."""
+        tokens = _Tokens(asyncio.get_running_loop())
+        self._waiting.put((request, tokens))
+        try:
+            while (token := await tokens.next()) is not None:
+                yield token
+        finally:
+            tokens.closed = True
+
+    def _work(self) -> None:
+        while True:
+            request, tokens = self._waiting.get()
+            if tokens.closed:
+                continue
+            try:
+                self._generate(request, tokens)
+                tokens.finish()
+            except Exception as error:  # whatever went wrong must reach the client, not die here
+                tokens.fail(error)
+
+    def _generate(self, request: Request, tokens: "_Tokens") -> None:
+        settings = GenerationConfig(
+            max_new_tokens=request.max_tokens,
+            do_sample=False,  # the request's sampler decides; see sampling.py
+            eos_token_id=request.end_token_id,
+            pad_token_id=request.end_token_id,
+        )
+        prompt = torch.tensor([request.prompt])
+        self._model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            generation_config=settings,
+            logits_processor=LogitsProcessorList([OneRequest(request.sampler)]),
+            streamer=tokens,
+            stopping_criteria=StoppingCriteriaList([lambda ids, scores: tokens.closed]),
+        )
+
+
+class BatchEngine:
+    """Many requests at once through transformers' continuous-batching manager."""
+
+    def __init__(self, model: MistralForCausalLM):
+        from transformers.generation import ContinuousBatchingConfig
+
+        self._ids = itertools.count()
+        self._manager = model.init_continuous_batching(
+            generation_config=GenerationConfig(do_sample=False, eos_token_id=-1),
+            continuous_batching_config=ContinuousBatchingConfig(
+                page_size=PAGE_TOKENS,
+                num_blocks=CACHE_TOKENS // PAGE_TOKENS,
+                max_batch_tokens=PREFILL_TOKENS,
+                max_requests_per_batch=BATCH_REQUESTS,
+            ),
+        )
+        processors = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([EachRequest()]))
+        processors.tensors_required = 1  # counted only for processors the library itself converts
+        self._manager.logit_processor = processors
+        self._manager.start()
+
+    async def stream(self, request: Request) -> AsyncIterator[int]:
+        """Token ids as they are made, the end token included. Raises `EngineError`."""
+        request_id = f"request-{next(self._ids)}"
+        outputs: asyncio.Queue = asyncio.Queue()
+        self._manager.register_result_handler(request_id, outputs.put_nowait)
+        self._manager.add_request(
+            request.prompt,
+            request_id=request_id,
+            max_new_tokens=request.max_tokens,
+            eos_token_id=request.end_token_id,
+            streaming=True,
+            sampler=request.sampler,
+        )
+        sent, finished = 0, False
+        try:
+            while not finished:
+                output = await outputs.get()
+                if output.error:
+                    raise EngineError(output.error)
+                # Each output holds all tokens so far; take what is new.
+                finished, tokens = output.is_finished(), list(output.generated_tokens)
+                for token in tokens[sent:]:
+                    yield token
+                sent = len(tokens)
+        finally:
+            if not finished:
+                self._manager.cancel_request(request_id)
+                self._manager.output_router.result_handlers.pop(request_id, None)
+
+
+class _Tokens:
+    """Carries tokens from the engine's thread to the event loop (a transformers streamer)."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop):
+        self._loop = loop
+        self._queue: asyncio.Queue = asyncio.Queue()
+        self._prompt_seen = False
+        self.closed = False
+
+    async def next(self) -> int | None:
+        """The next token, or None at the end. Raises `EngineError`."""
+        item = await self._queue.get()
+        if isinstance(item, EngineError):
+            raise item
+        return item
+
+    def put(self, token_ids: torch.Tensor) -> None:
+        if self._prompt_seen:  # the first call carries the prompt
+            self._send(int(token_ids))
+        self._prompt_seen = True
+
+    def end(self) -> None:
+        """Called by `generate`; `finish` or `fail` ends the stream once it has returned."""
+
+    def finish(self) -> None:
+        self._send(None)
+
+    def fail(self, error: Exception) -> None:
+        self._send(EngineError(f"{type(error).__name__}: {error}"))
+
+    def _send(self, item: int | EngineError | None) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)

@@ -1,0 +1,91 @@
+"""How one request's next token is chosen: the same rule in both engines."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from transformers import LogitsProcessor
+from transformers.generation.continuous_batching.cb_logits_processors import (
+    ContinuousBatchingLogitsProcessor,
+)
+
+
+@dataclass
+class Sampler:
+    """Temperature, nucleus and seed of one request; it owns its random numbers.
+
+    `temperature` 0 takes the likeliest token. With a `seed` the same prompt gives the same
+    tokens, whatever other requests run beside it.
+    """
+
+    temperature: float
+    top_p: float = 1.0
+    seed: int | None = None
+    _generator: torch.Generator = field(init=False, repr=False)
+
+    def __post_init__(self):
+        self._generator = torch.Generator()
+        if self.seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(self.seed)
+
+    def choose(self, logits: torch.Tensor) -> int:
+        """A token id, from `logits` of shape [vocabulary]."""
+        if self.temperature == 0:
+            return int(logits.argmax())
+        # float64: at temperature 0.01 float32 exponents overflow.
+        probabilities = torch.softmax(logits.double() / self.temperature, dim=-1)
+        if self.top_p < 1:
+            ordered, tokens = probabilities.sort(descending=True)
+            # A token stays while the mass before it has not reached top_p: the first always does.
+            kept = ordered.cumsum(0) - ordered < self.top_p
+            drawn = torch.multinomial(ordered * kept, 1, generator=self._generator)
+            return int(tokens[drawn])
+        return int(torch.multinomial(probabilities, 1, generator=self._generator))
+
+
+def _only(scores: torch.Tensor, row: int, token: int) -> None:
+    """Leave `token` alone possible in a row, so that the engine's argmax takes it."""
+    scores[row] = float("-inf")
+    scores[row, token] = 0.0
+
+
+class OneRequest(LogitsProcessor):
+    """The sampler of the one request that `generate` works on; `scores` is [1, vocabulary]."""
+
+    def __init__(self, sampler: Sampler):
+        self._sampler = sampler
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        _only(scores, 0, self._sampler.choose(scores[0]))
+        return scores
+
+
+class EachRequest(ContinuousBatchingLogitsProcessor):
+    """Every request's own sampler in a continuous batch; `scores` is [requests, vocabulary].
+
+    The engine's built-in per-request warpers know temperature and top-p, but draw all requests
+    from one random stream, so that a seed would mean nothing.
+    """
+
+    supported_kwargs: ClassVar[dict[str, type]] = {"sampler": Sampler}
+    ignored_kwargs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self):
+        self._samplers: list[Sampler] = []
+
+    def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
+        """Nothing to fill: the samplers travel as objects, not as numbers in a tensor."""
+        int32_tensor.zero_()
+
+    def prepare_tensor_args(self, requests_with_new_token: list) -> torch.Tensor:
+        """Called right before a step with the requests whose next token it will choose."""
+        states = [request.state for request in requests_with_new_token]
+        self._samplers = [state.logit_processor_kwargs["sampler"] for state in states]
+        return torch.zeros(len(states), dtype=torch.int32)
+
+    def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
+        for row, sampler in enumerate(self._samplers):
+            _only(scores, row, sampler.choose(scores[row]))
+        return scores

@@ -1,0 +1,259 @@
+"""The pocket model behind OpenAI's protocol, on loopback.
+
+Why not transformers' own `serve` application: on the points that matter here (stop strings and
+temperature per request, seeds, `[DONE]`, refusing what is not supported, the context limit) it
+would have to be overridden nearly everywhere. This is one small application over the same
+engines; `python -m helpers conformance` judges it.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from helpers.pocket import engine as engines
+from helpers.pocket.build import DEFAULT_TEMPERATURE, MODEL_ID
+from helpers.pocket.chat_format import ChatFormat
+from helpers.pocket.protocol import ChatRequest, StopText
+from helpers.pocket.sampling import Sampler
+
+# A leased server ends this long after its last lease, so that a restarted kernel finds it alive.
+LINGER_S = 4.0
+FIRST_LEASE_S = 60.0
+
+
+class ApiError(Exception):
+    """An error in OpenAI's form: HTTP status, message, the parameter at fault, a code."""
+
+    def __init__(self, status: int, message: str, param: str | None = None, code: str = "invalid"):
+        super().__init__(message)
+        self.status = status
+        self.body = {
+            "error": {
+                "message": message,
+                "type": "server_error" if status >= 500 else "invalid_request_error",
+                "param": param,
+                "code": code,
+            }
+        }
+
+
+class Pocket:
+    """A loaded model, its format and its engine, and the count of tokens served."""
+
+    def __init__(self, folder: Path, quantization: str | None = None, batching: bool = False):
+        model = engines.load_model(folder, quantization, batching)
+        self.format = ChatFormat(folder)
+        self.context = model.config.max_position_embeddings
+        self.engine = (engines.BatchEngine if batching else engines.SerialEngine)(model)
+        self.usage = {"prompt_tokens": 0, "completion_tokens": 0}
+        # A batch's cache is shared, so one request may fill no more than all of it.
+        if batching:
+            self.context = min(self.context, engines.CACHE_TOKENS)
+
+    def prepare(self, body: ChatRequest) -> engines.Request:
+        """The engine's request for a body. Raises `ApiError`."""
+        if body.model != MODEL_ID:
+            message = f"The model {body.model!r} is not here; this server has {MODEL_ID!r}."
+            raise ApiError(404, message, "model", "model_not_found")
+        messages = [{"role": m.role, "content": m.text} for m in body.messages]
+        prompt = self.format.encode(messages)
+        if len(prompt) + 1 > self.context:
+            message = (
+                f"The prompt has {len(prompt)} tokens, and the context holds {self.context}, "
+                "the answer included. Shorten the messages."
+            )
+            raise ApiError(400, message, "messages", "context_length_exceeded")
+        temperature = DEFAULT_TEMPERATURE if body.temperature is None else body.temperature
+        return engines.Request(
+            prompt=prompt,
+            max_tokens=min(body.token_limit, self.context - len(prompt)),
+            end_token_id=self.format.end_token_id,
+            sampler=Sampler(temperature, body.top_p, body.seed),
+        )
+
+    async def answer(self, request: engines.Request, stops: list[str]) -> AsyncIterator[dict]:
+        """Events of one answer: {"text": …} pieces, then {"finish_reason": …, "usage": …}."""
+        decode, text = self.format.stream_decoder(), StopText(stops)
+        count, reason = 0, "length"
+        async with aclosing(self.engine.stream(request)) as tokens:
+            async for token in tokens:
+                count += 1
+                if token == request.end_token_id:
+                    reason = "stop"
+                    break
+                if piece := text.add(decode(token)):
+                    yield {"text": piece}
+                if text.hit:
+                    reason = "stop"
+                    break
+        if rest := text.rest():
+            yield {"text": rest}
+        usage = {"prompt_tokens": len(request.prompt), "completion_tokens": count}
+        for name, tokens_used in usage.items():
+            self.usage[name] += tokens_used
+        usage["total_tokens"] = sum(usage.values())
+        yield {"finish_reason": reason, "usage": usage}
+
+
+class Leases:
+    """Open connections of the clients that need this server; it ends after the last is gone."""
+
+    def __init__(self):
+        self._held = 0
+        self._idle_since = time.monotonic() + FIRST_LEASE_S - LINGER_S
+
+    async def hold(self) -> AsyncIterator[bytes]:
+        """One lease: lasts as long as the client's connection, which the system closes for it
+        when its process dies, however it dies."""
+        self._held += 1
+        try:
+            yield b"held\n"
+            await asyncio.Event().wait()
+        finally:
+            self._held -= 1
+            self._idle_since = time.monotonic()
+
+    @property
+    def expired(self) -> bool:
+        return not self._held and time.monotonic() - self._idle_since > LINGER_S
+
+
+def create_app(pocket: Pocket, leases: Leases) -> FastAPI:
+    """The HTTP application over a loaded model."""
+    app = FastAPI(title="pocket server", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.exception_handler(ApiError)
+    async def api_error(_: Request, error: ApiError) -> JSONResponse:
+        return JSONResponse(error.body, error.status)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or "body"
+        refused = ApiError(400, f"{where}: {first['msg'].removeprefix('Value error, ')}", where)
+        return JSONResponse(refused.body, 400)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse(ApiError(error.status_code, error.detail).body, error.status_code)
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> JSONResponse:
+        failed = ApiError(500, f"{type(error).__name__}: {error}", code="internal")
+        return JSONResponse(failed.body, 500)
+
+    @app.get("/v1/models")
+    async def models() -> dict:
+        entry = {"id": MODEL_ID, "object": "model", "created": 0, "owned_by": "embedded"}
+        return {"object": "list", "data": [entry | {"max_model_len": pocket.context}]}
+
+    @app.get("/usage")
+    async def usage() -> dict:
+        return pocket.usage
+
+    @app.get("/lease")
+    async def lease() -> StreamingResponse:
+        return StreamingResponse(leases.hold(), media_type="text/plain")
+
+    @app.post("/v1/chat/completions", response_model=None)
+    async def chat(body: ChatRequest) -> JSONResponse | StreamingResponse:
+        request = pocket.prepare(body)
+        events = pocket.answer(request, body.stop_strings)
+        head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
+        head["model"] = MODEL_ID
+        if body.stream:
+            with_usage = bool(body.stream_options and body.stream_options.include_usage)
+            return StreamingResponse(_sse(events, head, with_usage), media_type="text/event-stream")
+        text = ""
+        try:
+            async for event in events:
+                text += event.get("text", "")
+        except engines.EngineError as error:
+            raise ApiError(500, str(error), code="engine") from error
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": event["finish_reason"]}
+        reply = {"object": "chat.completion", "choices": [choice], "usage": event["usage"]}
+        return JSONResponse(head | reply)
+
+    return app
+
+
+async def _sse(events: AsyncIterator[dict], head: dict, with_usage: bool) -> AsyncIterator[str]:
+    """Server-sent events of one streamed answer, `[DONE]` last."""
+    head = head | {"object": "chat.completion.chunk"}
+
+    def chunk(delta: dict, finish_reason: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+        return _data(head | {"choices": [choice]})
+
+    yield chunk({"role": "assistant", "content": ""})
+    async with aclosing(events):
+        try:
+            async for event in events:
+                if "text" in event:
+                    yield chunk({"content": event["text"]})
+                    continue
+                yield chunk({}, event["finish_reason"])
+                if with_usage:
+                    yield _data(head | {"choices": [], "usage": event["usage"]})
+        except engines.EngineError as error:
+            yield _data(ApiError(500, str(error), code="engine").body)
+    yield "data: [DONE]\n\n"
+
+
+def _data(body: dict) -> str:
+    return f"data: {json.dumps(body)}\n\n"
+
+
+def bind(port: int) -> socket.socket:
+    """A listening socket on loopback; port 0 takes a free one. Raises `OSError` when taken."""
+    listener = socket.socket()
+    if os.name == "posix":  # on Windows the option would let two servers share a port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(128)
+    return listener
+
+
+def serve(pocket: Pocket, listener: socket.socket, leased: bool, started=lambda: None) -> None:
+    """Answer on `listener` until interrupted or, when `leased`, until no client needs it.
+
+    `started` is called once requests are answered.
+    """
+    leases = Leases()
+    config = uvicorn.Config(
+        create_app(pocket, leases), log_level="warning", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+
+    async def watch() -> None:
+        while not server.started:
+            await asyncio.sleep(0.02)
+        started()
+        while leased and not server.should_exit:
+            await asyncio.sleep(0.5)
+            server.should_exit = leases.expired
+
+    async def main() -> None:
+        watching = asyncio.create_task(watch())
+        await server.serve(sockets=[listener])
+        watching.cancel()
+
+    asyncio.run(main())
+    # The engine's threads may be inside a long computation that nobody waits for any more.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

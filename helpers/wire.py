@@ -1,0 +1,58 @@
+"""What a conversation looks like to the model: Mistral's wire formats, through mistral_common.
+
+The tokenizer files of Small 3.x lie beside their weights on the hub. mistral_common ships an older
+one (V3) of the same vocabulary family, so the later formats are made from that: same words, same
+layout of a conversation. Only the numbers of the newer control tokens may differ from the 24B's.
+"""
+
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import mistral_common
+from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy, SpecialTokens
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+
+SHIPPED = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
+PIXTRAL_IMAGES = {"image_patch_size": 14, "max_image_size": 1540, "spatial_merge_size": 2}
+
+
+@cache
+def tokenizer(version: str = "v11") -> MistralTokenizer:
+    """Mistral's tokenizer with the wire format ``version``: ``"v7"``, ``"v11"`` or ``"v13"``.
+
+    Small 3 and 3.1 speak v7, 3.2 speaks v11. Pictures are counted by Small 3.1's and 3.2's rule:
+    patches of 14 pixels, merged 2 × 2, after shrinking the longer side to 1540.
+    """
+    file = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    file["config"]["version"] = version
+    file["image"] = PIXTRAL_IMAGES
+    known = list(Tekkenizer.DEPRECATED_SPECIAL_TOKENS)
+    later = [token for token in SpecialTokens if token not in {t["token_str"] for t in known}]
+    file["special_tokens"] = known + [
+        {"rank": rank, "token_str": str(token), "is_control": True}
+        for rank, token in enumerate(later, start=len(known))
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tekken.json"
+        path.write_text(json.dumps(file), encoding="utf-8")
+        return MistralTokenizer.from_file(path)
+
+
+def tokens(
+    messages: list[dict], tools: list[dict] | None = None, version: str = "v11"
+) -> list[int]:
+    """The token ids of a conversation in OpenAI's form, as the model would read it.
+
+    Raises mistral_common's exceptions for what the format forbids, such as a wrong tool-call id.
+    """
+    request = ChatCompletionRequest.from_openai(messages=messages, tools=tools)
+    return tokenizer(version).encode_chat_completion(request).tokens
+
+
+def text(token_ids: list[int], version: str = "v11") -> str:
+    """Token ids as readable text, control tokens such as ``[INST]`` kept."""
+    return tokenizer(version).decode(token_ids, special_token_policy=SpecialTokenPolicy.KEEP)

@@ -1,0 +1,43 @@
+"""Fixtures that several test files share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from helpers import connect
+from helpers.paths import CACHE_VARIABLE, cache_dir
+from helpers.pocket.build import ensure_built
+
+
+@pytest.fixture(scope="session")
+def model_folder() -> Path:
+    """The built pocket model."""
+    return ensure_built()
+
+
+@pytest.fixture(scope="session")
+def lab(model_folder):
+    """The pocket backend, one request at a time."""
+    connected = connect("pocket")
+    yield connected
+    connected.close()
+
+
+@pytest.fixture
+def private_cache(model_folder, tmp_path, monkeypatch) -> Path:
+    """A cache folder of this test's own, the built model linked into it: servers of its own."""
+    real = cache_dir()
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    os.symlink(real / "pocket", folder / "pocket")
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    return folder
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch) -> Path:
+    """A cache folder with nothing in it."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    return folder

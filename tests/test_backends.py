@@ -1,0 +1,134 @@
+"""`connect`: what it returns, and what it says when it cannot."""
+
+import http.server
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from helpers import BackendError, backends, connect
+
+CANARY = "sk-or-v1-canary0000000000"
+
+
+@pytest.fixture
+def json_server():
+    """A web server on loopback that answers every request with the text put in `.answer`."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.server.answer.encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.answer = "{}"
+    server.url = f"http://127.0.0.1:{server.server_port}/v1"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def test_the_pocket_lab_is_a_plain_openai_client(lab):
+    assert type(lab.client).__module__.startswith("openai")
+    assert lab.model == "pocket-small"
+    assert lab.supports >= {"stream", "stop", "seed", "usage", "errors", "parallel"}
+    assert not lab.supports & {"tools", "vision", "structured_output"}
+    assert "proven" in lab.evidence
+    before = lab.usage()
+    lab.client.chat.completions.create(
+        model=lab.model, messages=[{"role": "user", "content": "Hi"}], max_tokens=2
+    )
+    # Not "equal": other clients of the shared server count too.
+    assert lab.usage()["completion_tokens"] >= before["completion_tokens"] + 2
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(BackendError, match=r"openrouter.*vllm"):
+        connect("nonsense")
+
+
+@pytest.mark.parametrize("name", [n for n, row in backends.BACKENDS.items() if row.paid])
+def test_a_missing_key_names_its_variable_and_where_to_get_one(name, monkeypatch):
+    row = backends.BACKENDS[name]
+    monkeypatch.delenv(row.key_variable, raising=False)
+    with pytest.raises(BackendError, match=f"{row.key_variable}.*https://"):
+        connect(name)
+
+
+@pytest.mark.parametrize("key", ["sk-or v1", "sk-or\nv1", "schlüssel"])
+def test_a_key_that_was_not_copied_whole_is_refused_and_not_shown(key, monkeypatch):
+    monkeypatch.setenv("OPENROUTER_API_KEY", key)
+    with pytest.raises(BackendError) as error:
+        connect("openrouter")
+    assert key not in str(error.value)
+
+
+def test_no_repr_shows_a_key(monkeypatch):
+    monkeypatch.setenv("OPENROUTER_API_KEY", CANARY)
+    lab = connect("openrouter")
+    for thing in (lab, lab.client, vars(lab), backends.table(), backends.BACKENDS):
+        assert CANARY not in repr(thing)
+    assert lab.client.api_key == CANARY
+    assert "not proven" in lab.evidence
+
+
+@pytest.mark.parametrize("name", ["vllm", "ollama"])
+def test_a_dead_server_names_the_command_that_starts_it(name):
+    with pytest.raises(BackendError, match=f"No server answers.*{name}"):
+        connect(name, base_url="http://127.0.0.1:9/v1")
+
+
+def test_a_server_that_is_something_else(json_server):
+    json_server.answer = "<html>hello</html>"
+    with pytest.raises(BackendError, match="not as an OpenAI-compatible server"):
+        connect("vllm", base_url=json_server.url)
+
+
+def test_a_server_without_the_model_lists_what_it_has(json_server):
+    json_server.answer = '{"object": "list", "data": [{"id": "other", "object": "model"}]}'
+    with pytest.raises(BackendError, match="It has: other"):
+        connect("vllm", base_url=json_server.url)
+    assert connect("vllm", base_url=json_server.url, model="other").model == "other"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"backend": "custom"}, "address and a model"),
+        ({"backend": "custom", "base_url": "localhost:1", "model": "m"}, "http://"),
+        ({"backend": "pocket", "model": "gpt"}, "one model"),
+        ({"backend": "pocket", "quantization": "int3"}, "nf4"),
+        ({"backend": "vllm", "batching": True}, "pocket server"),
+    ],
+)
+def test_arguments_that_do_not_fit(arguments, says):
+    with pytest.raises(BackendError, match=says):
+        connect(**arguments)
+
+
+def test_a_custom_backend_reaches_the_pocket_server(lab):
+    other = connect("custom", base_url=str(lab.client.base_url), model=lab.model)
+    reply = other.client.chat.completions.create(
+        model=other.model, messages=[{"role": "user", "content": "Hi"}], max_tokens=1
+    )
+    assert reply.usage.completion_tokens == 1
+
+
+@pytest.mark.parametrize("backend", ["nonsense", "openrouter"])
+def test_a_run_that_cannot_start_says_so_in_one_line(backend, monkeypatch):
+    monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
+    start = time.monotonic()
+    command = [sys.executable, "-m", "helpers", "run", "--backend", backend]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert time.monotonic() - start < 10

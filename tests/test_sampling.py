@@ -1,0 +1,71 @@
+"""The sampler against scipy and numpy; the stop-string filter against plain `str.find`."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from helpers.pocket.protocol import StopText
+from helpers.pocket.sampling import Sampler
+
+LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, 3.0])
+
+
+def softmax(logits, temperature):
+    scaled = np.exp(logits.numpy().astype(float) / temperature)
+    return scaled / scaled.sum()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_frequencies_follow_the_softmax(temperature):
+    sampler = Sampler(temperature, seed=0)
+    drawn = np.bincount([sampler.choose(LOGITS) for _ in range(4000)], minlength=5)
+    expected = softmax(LOGITS, temperature) * 4000
+    assert stats.chisquare(drawn, expected).pvalue > 1e-3
+
+
+def test_top_p_keeps_the_smallest_set_that_reaches_it():
+    # probabilities 0.64, 0.23, 0.09, …: 0.8 needs the first two
+    sampler = Sampler(1.0, top_p=0.8, seed=0)
+    assert {sampler.choose(LOGITS) for _ in range(500)} == {4, 0}
+
+
+def test_temperature_zero_is_the_likeliest_and_tiny_ones_do_not_overflow():
+    assert Sampler(0).choose(LOGITS) == 4
+    assert Sampler(1e-6, seed=0).choose(LOGITS * 100) == 4
+
+
+def test_a_seed_repeats_and_no_seed_does_not():
+    def draw(seed):
+        sampler = Sampler(1.0, seed=seed)
+        return [sampler.choose(torch.zeros(1000)) for _ in range(20)]
+
+    assert draw(7) == draw(7)
+    assert draw(7) != draw(8)
+    assert draw(None) != draw(None)
+
+
+@given(
+    st.text("ab<", max_size=30),
+    st.lists(st.text("ab<", min_size=1, max_size=4), min_size=1, max_size=3),
+    st.integers(1, 4),
+)
+def test_stop_text_cuts_where_the_first_stop_string_stands(text, stops, step):
+    stopper = StopText(stops)
+    sent = ""
+    for start in range(0, len(text), step):
+        sent += stopper.add(text[start : start + step])
+        if stopper.hit:
+            break
+    sent += stopper.rest()
+    if not stopper.hit:
+        assert sent == text
+        assert all(stop not in text for stop in stops)
+    else:
+        # Pieces of one character find the stop string that is complete first; larger pieces may
+        # complete several at once, and then the one that begins first counts.
+        assert text.startswith(sent)
+        assert any(text[len(sent) :].startswith(stop) for stop in stops)
+        assert all(stop not in sent for stop in stops)

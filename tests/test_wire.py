@@ -1,0 +1,70 @@
+"""Wire formats and picture tokens, against Mistral's documented layouts and sizes."""
+
+import base64
+import io
+
+import pytest
+from mistral_common.exceptions import MistralCommonException
+from PIL import Image
+
+from helpers import wire
+
+TOOL = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}},
+}
+
+
+def conversation(tool_id="bbc5b7ede"):
+    function = {"name": "weather", "arguments": '{"city": "Paris"}'}
+    call = {"id": tool_id, "type": "function", "function": function}
+    return [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Is it warm?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": tool_id, "content": "18"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("version", "call", "result"),
+    [
+        (
+            "v7",
+            '[TOOL_CALLS][{"name": "weather", "arguments": {"city": "Paris"}, "id": "bbc5b7ede"}]',
+            "[TOOL_RESULTS]bbc5b7ede[TOOL_CONTENT]18[/TOOL_RESULTS]",
+        ),
+        (
+            "v11",
+            '[TOOL_CALLS]weather[CALL_ID]bbc5b7ede[ARGS]{"city": "Paris"}',
+            "[TOOL_RESULTS]bbc5b7ede[TOOL_CONTENT]18[/TOOL_RESULTS]",
+        ),
+        (
+            "v13",
+            '[TOOL_CALLS]weather[ARGS]{"city": "Paris"}',
+            "[TOOL_RESULTS]18[/TOOL_RESULTS]",
+        ),
+    ],
+)
+def test_a_tool_call_on_the_wire(version, call, result):
+    text = wire.text(wire.tokens(conversation(), [TOOL], version), version)
+    assert text.startswith("<s>[SYSTEM_PROMPT]Be brief.[/SYSTEM_PROMPT][AVAILABLE_TOOLS]")
+    assert text.endswith(f"[INST]Is it warm?[/INST]{call}</s>{result}")
+
+
+@pytest.mark.parametrize("tool_id", ["call_abc123", "12345", "abc-defgh"])
+def test_ids_of_another_form_are_refused(tool_id):
+    with pytest.raises(MistralCommonException, match="length of 9"):
+        wire.tokens(conversation(tool_id), [TOOL])
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [((448, 448), 272), ((1000, 600), 814), ((4000, 3000), 2352)]
+)
+def test_picture_tokens(size, count):
+    buffer = io.BytesIO()
+    Image.new("RGB", size).save(buffer, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    part = {"type": "image_url", "image_url": {"url": url}}
+    tokens = wire.tokens([{"role": "user", "content": [part]}])
+    assert sum("[IMG" in wire.text([token]) for token in tokens) == count
