@@ -33,6 +33,12 @@ def parser() -> argparse.ArgumentParser:
         help="set a notebook parameter; may be repeated",
     )
 
+    run.add_argument(
+        "--record-tokens",
+        action="store_true",
+        help="after a whole pocket run: keep its token counts, which cost estimates are made from",
+    )
+
     commands.add_parser("doctor", help="what this machine can do, and what to do about gaps")
     commands.add_parser("conformance", help="what a backend really supports")
 
@@ -62,13 +68,18 @@ def main(argv: list[str] | None = None) -> int:
     if options.command == "run":
         from helpers import runner
 
-        return runner.run(
+        code = runner.run(
             options.backend,
             words(options.notebooks),
             options.out,
             options.max_usd,
             options.parameters,
         )
+        if options.record_tokens and code == runner.OK:
+            from helpers import budget
+
+            budget.record_tokens(options.out / options.backend / "results.json")
+        return code
 
     from helpers import checks, freshness, notebooks
 

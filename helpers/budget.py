@@ -17,8 +17,10 @@ RUN_TOKENS = DATA / "run_tokens.json"
 CAP_VARIABLE = "MISTRAL_LAB_MAX_USD"
 SPENT_VARIABLE = "MISTRAL_LAB_SPENT_FILE"
 
-# The token counts were taken on the pocket model; another model's answers may be longer.
+# The token counts were taken on the pocket model; another model's answers may be longer, and the
+# sections that the pocket model skips are not in them. Both allowances are generous guesses.
 SAFETY_FACTOR = 2.0
+PER_NOTEBOOK = {"prompt_tokens": 5000, "completion_tokens": 1000}
 
 
 class BudgetError(RuntimeError):
@@ -52,8 +54,8 @@ def cost(usage: dict, model: str) -> float:
 def estimate_run(notebooks: list[Path], backend: str, model: str) -> float:
     """USD that running `notebooks` may cost, from the tokens they used on the pocket model.
 
-    The counts are in `data/run_tokens.json` (made by `python -m helpers.budget RESULTS`), doubled
-    because another model may answer at more length. Raises `BudgetError` without a price.
+    The counts are in `data/run_tokens.json` (made by `python -m helpers run --record-tokens`); they
+    are doubled, and an allowance is added for each notebook. Raises `BudgetError` without a price.
     """
     if not RUN_TOKENS.is_file():
         raise BudgetError("data/run_tokens.json, which the estimate is made from, is missing.")
@@ -62,8 +64,8 @@ def estimate_run(notebooks: list[Path], backend: str, model: str) -> float:
     for notebook in notebooks:
         if notebook.stem not in counted:
             raise BudgetError(f"data/run_tokens.json has no token count for {notebook.stem}.")
-        total += cost(counted[notebook.stem], model)
-    return total * SAFETY_FACTOR
+        total += SAFETY_FACTOR * cost(counted[notebook.stem], model) + cost(PER_NOTEBOOK, model)
+    return total
 
 
 def record_tokens(results: Path) -> None:
@@ -73,7 +75,7 @@ def record_tokens(results: Path) -> None:
     counted = {row["name"]: {name: row[name] for name in names} for row in run["results"]}
     body = {
         "about": "Tokens each notebook sent and received on the pocket model.",
-        "command": "python -m helpers run, then python -m helpers.budget runs/pocket/results.json",
+        "command": "python -m helpers run --record-tokens",
         "date": run["started"][:10],
         "notebooks": counted,
     }
@@ -165,9 +167,3 @@ def last_usage(body: bytes) -> dict | None:
         if usage:
             return usage
     return None
-
-
-if __name__ == "__main__":
-    import sys
-
-    record_tokens(Path(sys.argv[1]))

@@ -99,6 +99,7 @@ INDEX = jinja2.Environment(autoescape=True).from_string("""\
 <style>
   body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem }
   table { border-collapse: collapse; width: 100% }
+  td:first-child, td:last-child { white-space: nowrap }
   th, td { border-bottom: 1px solid #ddd; padding: .4rem .6rem; text-align: left;
            vertical-align: top }
   td.seconds { text-align: right; font-variant-numeric: tabular-nums }
@@ -164,15 +165,15 @@ def require_cap(paths: list[Path], backend: str, model: str, max_usd: float | No
     Raises RunError otherwise, and budget.BudgetError where nothing can be estimated.
     """
     estimate = budget.estimate_run(paths, backend, model)
-    print(f"{backend} costs money: about {estimate:.2f} USD for {len(paths)} notebooks on {model}.")
+    print(f"{backend} costs money: about {estimate:.4f} USD for {len(paths)} notebooks on {model}.")
     if max_usd is None:
         raise RunError(
-            f"{backend} costs money: about {estimate:.2f} USD for this run. Set a cap, such as "
+            f"{backend} costs money: about {estimate:.4f} USD for this run. Set a cap, such as "
             "MAX_USD=0.50 with make or --max-usd 0.50."
         )
     if not estimate <= max_usd < math.inf:
         raise RunError(
-            f"the estimate of {estimate:.2f} USD is above the cap of {max_usd:.2f} USD: raise "
+            f"the estimate of {estimate:.4f} USD is above the cap of {max_usd:.4f} USD: raise "
             "--max-usd (MAX_USD with make) or choose fewer notebooks."
         )
 

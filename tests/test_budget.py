@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
-from helpers import budget
+from helpers import budget, notebooks
 from helpers.backends import BACKENDS
 
 SMALL = BACKENDS["openrouter"].model
@@ -92,3 +92,16 @@ def test_cost_by_price_is_the_sum_of_tokens_times_price():
 @pytest.mark.parametrize("body", [b"", b"garbage", b"data: {broken\n\n", b'{"error": {}}', b"[]"])
 def test_a_reply_without_usage_costs_nothing_and_breaks_nothing(body):
     assert budget.last_usage(body) is None
+
+
+def test_the_estimate_of_a_run_is_above_what_its_tokens_cost():
+    counted = json.loads(budget.RUN_TOKENS.read_text())["notebooks"]
+    paths = notebooks.available()
+    assert set(counted) == {path.stem for path in paths}
+    by_hand = sum(
+        row["prompt_tokens"] * 0.075e-6 + row["completion_tokens"] * 0.20e-6
+        for row in counted.values()
+    )
+    assert by_hand < budget.estimate_run(paths, "openrouter", SMALL) < 0.10
+    with pytest.raises(budget.BudgetError, match="no price"):
+        budget.estimate_run(paths, "mistral", BACKENDS["mistral"].model)

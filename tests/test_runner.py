@@ -157,7 +157,7 @@ def test_a_paid_backend_needs_a_cap(shelf, tmp_path, lab, monkeypatch, capsys, c
     assert runner.run("costly", out=tmp_path, folder=shelf, max_usd=cap) == code
     printed = capsys.readouterr()
     assert words in printed.err
-    assert "0.25 USD" in printed.out
+    assert "0.2500 USD" in printed.out
     assert lab.closed
     if code == runner.OK:
         assert "cap 0.5" in (tmp_path / "costly/00_first.ipynb").read_text()
