@@ -11,6 +11,7 @@ import httpx2
 import openai
 
 from helpers import budget, conformance_store
+from helpers.paths import CacheError
 from helpers.pocket import lease
 from helpers.pocket.build import MODEL_ID, BuildError
 
@@ -91,6 +92,7 @@ BACKENDS: dict[str, Backend] = {
     "vllm": Backend(
         "vLLM on this machine or through a tunnel",
         "http://localhost:8000/v1",
+        "VLLM_API_KEY",
         model=SMALL,
         documented=_ALL,
         how="start it as notebook 07 shows: vllm serve " + SMALL + " …",
@@ -119,10 +121,13 @@ class Lab:
     _lease: lease.Lease | None = field(default=None, repr=False)
 
     def usage(self) -> dict[str, int] | None:
-        """Tokens that the pocket server has counted since its start; None for other backends."""
+        """Tokens the pocket server has counted since its start; None when nobody counts."""
         if self._lease is None:
             return None
-        return httpx2.get(str(self.client.base_url.join("/usage")), timeout=10).json()
+        try:
+            return httpx2.get(str(self.client.base_url.join("/usage")), timeout=10).json()
+        except httpx2.HTTPError:  # the server died: that is for the next request to say
+            return None
 
     def close(self) -> None:
         """Close the client; the last one to leave a pocket server ends it."""
@@ -167,11 +172,12 @@ def connect(
         raise BackendError(f"{backend!r} needs an address and a model: {row.how}")
     if not base_url.startswith(("http://", "https://")):
         raise BackendError(f"base_url must begin with http:// or https://, got {base_url!r}.")
-    client = openai.OpenAI(
-        base_url=base_url,
-        api_key=_key(backend, row),
-        http_client=budget.metered_client(backend, model) if row.paid else None,
-    )
+    key = _key(backend, row)
+    try:
+        metered = budget.metered_client(model) if row.paid else None
+    except budget.BudgetError as error:
+        raise BackendError(str(error)) from error
+    client = openai.OpenAI(base_url=base_url, api_key=key, http_client=metered)
     if not row.paid:
         _check_server(client, backend, row, model)
     supports, evidence = conformance_store.supports(backend, model, row.documented)
@@ -190,7 +196,7 @@ def _pocket(
         raise BackendError(f'quantization is None or "nf4", got {quantization!r}.')
     try:
         held = lease.acquire(quantization, batching)
-    except (BuildError, lease.ServerError) as error:
+    except (BuildError, CacheError, lease.ServerError) as error:
         raise BackendError(str(error)) from error
     client = openai.OpenAI(base_url=held.base_url, api_key="not-needed", timeout=600)
     supports, evidence = conformance_store.supports("pocket", MODEL_ID, frozenset())
@@ -201,7 +207,7 @@ def _key(backend: str, row: Backend) -> str:
     if row.key_variable is None:
         return "not-needed"
     key = (os.environ.get(row.key_variable) or _colab_secret(row.key_variable) or "").strip()
-    if not key and backend == "custom":
+    if not key and not row.paid:
         return "not-needed"
     if not key:
         raise BackendError(
@@ -209,10 +215,10 @@ def _key(backend: str, row: Backend) -> str:
             f"not set. {row.how[0].upper()}{row.how[1:]}, then set {row.key_variable} before you "
             "start Jupyter (on Colab: the key icon at the left). Never write it into a cell."
         )
-    if not key.isascii() or any(character.isspace() for character in key):
+    if not key.isascii() or not key.isprintable() or " " in key:
         raise BackendError(
-            f"The key in {row.key_variable} holds a space, a line break or a non-ASCII character, "
-            "so it was not copied whole. Copy it again."
+            f"The key in {row.key_variable} holds a space, a line break or another character that "
+            "no key has, so it was not copied whole. Copy it again."
         )
     return key
 
@@ -236,6 +242,11 @@ def _check_server(client: openai.OpenAI, backend: str, row: Backend, model: str)
         listed = [entry.id for entry in quick.models.list()]
     except openai.APIConnectionError as error:
         raise BackendError(f"No server answers at {here}. To start one: {row.how}") from error
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        raise BackendError(
+            f"{here} wants a key, and the one it got is not right. It is read from "
+            f"{row.key_variable or 'CUSTOM_API_KEY (with the backend custom)'}."
+        ) from error
     except (openai.APIStatusError, ValueError, TypeError) as error:
         raise BackendError(
             f"{here} answers, but not as an OpenAI-compatible server ({type(error).__name__}). "
@@ -259,13 +270,19 @@ def table():
                 "backend": name,
                 "what it is": row.title,
                 "address": row.base_url or "",
-                "key from": row.key_variable or "no key",
+                "key from": _key_source(row),
                 "default model": row.model or "",
                 "costs money": "yes" if row.paid else "no",
                 "ready": "yes" if readiness(name) is None else "no",
             }
         )
     return pd.DataFrame(rows).set_index("backend")
+
+
+def _key_source(row: Backend) -> str:
+    if row.key_variable is None:
+        return "no key"
+    return row.key_variable if row.paid else f"{row.key_variable}, if it wants one"
 
 
 def readiness(backend: str) -> str | None:
@@ -277,7 +294,7 @@ def readiness(backend: str) -> str | None:
         if row.paid:
             _key(backend, row)
         elif backend != "pocket":
-            client = openai.OpenAI(base_url=row.base_url, api_key="not-needed")
+            client = openai.OpenAI(base_url=row.base_url, api_key=_key(backend, row))
             with client:
                 _check_server(client, backend, row, row.model)
     except BackendError as error:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ SPENT_VARIABLE = "MISTRAL_LAB_SPENT_FILE"
 SAFETY_FACTOR = 2.0
 PER_NOTEBOOK = {"prompt_tokens": 5000, "completion_tokens": 1000}
 
+# The longest answer that OpenRouter lists for Small 3.2: what a request without a limit may cost.
+UNLIMITED_ANSWER = 16_384
+
 
 class BudgetError(RuntimeError):
     """A cost cannot be estimated; the message says what is missing."""
@@ -32,7 +36,7 @@ def price(model: str) -> tuple[float, float]:
 
     Raises `BudgetError` for a model that is not in it.
     """
-    models = json.loads(PRICES.read_text())["models"]
+    models = json.loads(PRICES.read_text(encoding="utf-8"))["models"]
     if model not in models:
         raise BudgetError(
             f"data/prices.json has no price for {model!r}, so nobody can say what it would cost. "
@@ -51,7 +55,7 @@ def cost(usage: dict, model: str) -> float:
     )
 
 
-def estimate_run(notebooks: list[Path], backend: str, model: str) -> float:
+def estimate_run(notebooks: list[Path], model: str) -> float:
     """USD that running `notebooks` may cost, from the tokens they used on the pocket model.
 
     The counts are in `data/run_tokens.json` (made by `python -m helpers run --record-tokens`); they
@@ -59,7 +63,7 @@ def estimate_run(notebooks: list[Path], backend: str, model: str) -> float:
     """
     if not RUN_TOKENS.is_file():
         raise BudgetError("data/run_tokens.json, which the estimate is made from, is missing.")
-    counted = json.loads(RUN_TOKENS.read_text())["notebooks"]
+    counted = json.loads(RUN_TOKENS.read_text(encoding="utf-8"))["notebooks"]
     total = 0.0
     for notebook in notebooks:
         if notebook.stem not in counted:
@@ -70,7 +74,9 @@ def estimate_run(notebooks: list[Path], backend: str, model: str) -> float:
 
 def record_tokens(results: Path) -> None:
     """Keep the token counts of a finished pocket run (its results.json) as `RUN_TOKENS`."""
-    run = json.loads(results.read_text())
+    run = json.loads(results.read_text(encoding="utf-8"))
+    if run["backend"] != "pocket" or any(row["prompt_tokens"] is None for row in run["results"]):
+        raise BudgetError("token counts are kept from a whole run on the pocket backend only.")
     names = ("prompt_tokens", "completion_tokens")
     counted = {row["name"]: {name: row[name] for name in names} for row in run["results"]}
     body = {
@@ -79,21 +85,30 @@ def record_tokens(results: Path) -> None:
         "date": run["started"][:10],
         "notebooks": counted,
     }
-    RUN_TOKENS.write_text(json.dumps(body, indent=2) + "\n")
+    RUN_TOKENS.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
 
 
-def metered_client(backend: str, model: str) -> httpx2.Client | None:
+def metered_client(model: str) -> httpx2.Client | None:
     """An HTTP client that adds up what replies cost and refuses to go on at the cap.
 
     The cap is in the environment (`python -m helpers run --max-usd` puts it there, for all
-    notebooks of a run together); without one, None: the openai client then uses its own.
+    notebooks of a run together); without one, None: the openai client then uses its own. A request
+    counts as its worst case (all of `max_tokens`) until its reply has said what it cost, so that
+    parallel ones cannot pass the cap together. What is sent by other means is not seen: notebook
+    03 sends one short request with `requests`.
+
+    Raises `BudgetError` for a cap that is no number and for a model without a price.
     """
     cap = os.environ.get(CAP_VARIABLE)
     if cap is None:
         return None
-    limit = float(cap)
+    try:
+        limit = float(cap)
+    except ValueError:
+        limit = math.nan
     if not math.isfinite(limit) or limit < 0:
         raise BudgetError(f"{CAP_VARIABLE} must be a number of USD from 0 up, got {cap!r}.")
+    price(model)
     spent = Path(os.environ[SPENT_VARIABLE]) if os.environ.get(SPENT_VARIABLE) else None
     return openai.DefaultHttpxClient(transport=_Meter(limit, model, spent))
 
@@ -102,40 +117,65 @@ class _Meter(httpx2.BaseTransport):
     def __init__(self, limit: float, model: str, ledger: Path | None):
         self._inner = httpx2.HTTPTransport()
         self._limit, self._model, self._ledger = limit, model, ledger
-        self._spent_here = 0.0
+        self._spent_here = self._in_flight = 0.0
+        self._lock = threading.Lock()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        spent = self._spent()
-        if spent >= self._limit:
-            # 402 is what a paid service answers without credit, and no client retries it.
-            message = (
-                f"Stopped by this kit, not by the server: {spent:.4f} USD are spent and the cap "
-                f"is {self._limit:.2f} USD. Raise MAX_USD to go on."
-            )
-            body = {"error": {"code": 402, "message": message}}
-            return httpx2.Response(402, json=body, request=request)
+        worst = self._worst_case(request)
+        with self._lock:
+            spent = self._spent() + self._in_flight
+            if spent + worst > self._limit:
+                return self._refusal(request, spent, worst)
+            self._in_flight += worst
         request.headers["Accept-Encoding"] = "identity"  # the meter reads the plain bytes
-        response = self._inner.handle_request(request)
-        response.stream = _Tee(response.stream, self._count)
+        try:
+            response = self._inner.handle_request(request)
+        except BaseException:
+            self._settle(worst, 0.0)
+            raise
+        # No provider charges for an error; any other reply without usage counts as its worst case.
+        if_silent = 0.0 if response.is_error else worst
+        response.stream = _Tee(
+            response.stream, lambda body: self._settle(worst, self._cost(body, if_silent))
+        )
         return response
 
     def close(self) -> None:
         self._inner.close()
 
-    def _spent(self) -> float:
-        if self._ledger is None:
-            return self._spent_here
-        return sum(map(float, self._ledger.read_text().split())) if self._ledger.exists() else 0.0
+    def _worst_case(self, request: httpx2.Request) -> float:
+        """USD if every three bytes were a token and the answer took all of its `max_tokens`."""
+        if request.method != "POST":
+            return 0.0
+        body = request.read()
+        asked = json.loads(body) if body else {}
+        answer = asked.get("max_completion_tokens") or asked.get("max_tokens") or UNLIMITED_ANSWER
+        return cost({"prompt_tokens": len(body) // 3, "completion_tokens": answer}, self._model)
 
-    def _count(self, body: bytes) -> None:
+    def _refusal(self, request: httpx2.Request, spent: float, worst: float) -> httpx2.Response:
+        # 402 is what a paid service answers without credit, and no client retries it.
+        message = (
+            f"Stopped by this kit, not by the server: {spent:.4f} USD are spent or under way, this "
+            f"request may cost {worst:.4f}, and the cap is {self._limit:.4f} USD. Raise MAX_USD."
+        )
+        return httpx2.Response(402, json={"error": {"code": 402, "message": message}})
+
+    def _spent(self) -> float:
+        if self._ledger is None or not self._ledger.exists():
+            return self._spent_here
+        return sum(map(float, self._ledger.read_text(encoding="utf-8").split()))
+
+    def _cost(self, body: bytes, if_silent: float) -> float:
         usage = last_usage(body)
-        if usage is None:
-            return
-        usd = cost(usage, self._model)
-        self._spent_here += usd
-        if self._ledger:
-            with self._ledger.open("a") as ledger:  # one short line: kernels do not mix theirs
-                ledger.write(f"{usd:.9f}\n")
+        return if_silent if usage is None else cost(usage, self._model)
+
+    def _settle(self, reserved: float, usd: float) -> None:
+        with self._lock:
+            self._in_flight -= reserved
+            self._spent_here += usd
+            if self._ledger and usd:
+                with self._ledger.open("a") as ledger:  # a short line: kernels do not mix theirs
+                    ledger.write(f"{usd:.9f}\n")
 
 
 class _Tee(httpx2.SyncByteStream):
@@ -151,8 +191,8 @@ class _Tee(httpx2.SyncByteStream):
 
     def close(self) -> None:
         self._inner.close()
-        body, self._body = bytes(self._body), bytearray()
-        self._seen(body)
+        seen, self._seen = self._seen, lambda body: None  # a stream may be closed twice
+        seen(bytes(self._body))
 
 
 def last_usage(body: bytes) -> dict | None:

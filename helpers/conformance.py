@@ -153,9 +153,15 @@ def overflows(lab: Lab) -> None:
 
 
 def parallel(lab: Lab) -> None:
-    """Requests in parallel get their own settings: each answers as it does alone."""
+    """Requests in parallel keep to their own settings; the pocket's answer as they do alone."""
     wishes = [
-        {"max_tokens": 3 + i, "temperature": 1.0 if i % 2 else 0.0, "seed": i} for i in range(6)
+        {
+            "messages": [{"role": "user", "content": f"Tell me about {topic}."}],
+            "max_tokens": 3 + i,
+            "temperature": 1.0 if i % 2 else 0.0,
+            "seed": i,
+        }
+        for i, topic in enumerate(["the sea", "bread", "trains", "bees", "snow", "maps"])
     ]
     with ThreadPoolExecutor(len(wishes)) as pool:
         together = list(pool.map(lambda wish: _ask(lab, **wish), wishes))
@@ -338,7 +344,7 @@ def run_suite(lab: Lab, progress: Callable[[str], None] = lambda line: None) -> 
         "backend": lab.backend,
         "model": lab.model,
         "date": date.today().isoformat(),
-        "command": f"python -m helpers conformance --backend {lab.backend}",
+        "command": f"python -m helpers conformance --backend {lab.backend} --model {lab.model}",
         "rows": rows,
     }
 

@@ -19,13 +19,14 @@ def supports(backend: str, model: str, documented: frozenset[str]) -> tuple[froz
     what the backend's makers document is taken, and the evidence says so.
     """
     name = _name(backend, model)
-    files = [folder / name for folder in (SHIPPED, _own()) if folder and (folder / name).is_file()]
+    files = [folder / name for folder in (_own(), SHIPPED) if folder and (folder / name).is_file()]
     if not files:
         return documented, (
             "documented by its makers, not proven here: "
             f"python -m helpers conformance --backend {backend}"
         )
-    result = max((json.loads(file.read_text()) for file in files), key=lambda one: one["date"])
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    result = max(results, key=lambda one: one["date"])
     passed = frozenset(row["feature"] for row in result["rows"] if row["status"] == "yes")
     return passed, f"proven by the conformance suite on {result['date']}"
 
@@ -35,7 +36,7 @@ def save(result: dict, folder: Path | None = None) -> Path:
     folder = folder or cache_dir() / "conformance"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _name(result["backend"], result["model"])
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return path
 
 

@@ -50,7 +50,7 @@ def _python() -> tuple[str, str, str, str]:
 def _versions() -> tuple[str, str, str, str]:
     """Installed packages against constraints.txt, the versions that the tests ran on."""
     pinned, other, missing = 0, [], []
-    for line in (ROOT / "constraints.txt").read_text().splitlines():
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         name, _, wanted = line.split("#")[0].strip().partition("==")
         if not wanted:
             continue

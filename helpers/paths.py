@@ -22,7 +22,7 @@ def cache_dir() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another thread may have been quicker
     except OSError as error:
         raise CacheError(
             f"The cache folder {folder} cannot be written to ({error.strerror}). The small model "

@@ -72,7 +72,7 @@ class Report:
 
     def write(self) -> None:
         """Write both files, each atomically."""
-        facts = asdict(self) | {"folder": None}
+        facts = asdict(self)
         del facts["folder"]
         notebooks.write_text(
             self.folder / "results.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
@@ -154,6 +154,8 @@ def require_declared(parameters: dict[str, Any], paths: list[Path]) -> None:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+    if "BACKEND" in parameters:
+        raise RunError("choose the backend with --backend, so that key, cost and cap are checked")
     if unknown := sorted(set(parameters) - declared):
         known = ", ".join(sorted(declared))
         raise RunError(f"no selected notebook has the parameter {unknown[0]}; they have: {known}")
@@ -164,7 +166,7 @@ def require_cap(paths: list[Path], backend: str, model: str, max_usd: float | No
 
     Raises RunError otherwise, and budget.BudgetError where nothing can be estimated.
     """
-    estimate = budget.estimate_run(paths, backend, model)
+    estimate = budget.estimate_run(paths, model)
     print(f"{backend} costs money: about {estimate:.4f} USD for {len(paths)} notebooks on {model}.")
     if max_usd is None:
         raise RunError(
@@ -319,4 +321,4 @@ def run(
             return INTERRUPTED
         results = [Result(path.stem, name) for path, name in zip(paths, titles, strict=True)]
         report = Report(target, backend, lab.model, results)
-        return run_all(report, paths, {"BACKEND": backend} | parameters, lab)
+        return run_all(report, paths, parameters | {"BACKEND": backend}, lab)

@@ -1,10 +1,7 @@
 """`connect`: what it returns, and what it says when it cannot."""
 
 import http.server
-import subprocess
-import sys
 import threading
-import time
 
 import pytest
 
@@ -64,7 +61,7 @@ def test_a_missing_key_names_its_variable_and_where_to_get_one(name, monkeypatch
         connect(name)
 
 
-@pytest.mark.parametrize("key", ["sk-or v1", "sk-or\nv1", "schlüssel"])
+@pytest.mark.parametrize("key", ["sk-or v1", "sk-or\nv1", "sk-\x00or", "schlüssel"])
 def test_a_key_that_was_not_copied_whole_is_refused_and_not_shown(key, monkeypatch):
     monkeypatch.setenv("OPENROUTER_API_KEY", key)
     with pytest.raises(BackendError) as error:
@@ -121,14 +118,3 @@ def test_a_custom_backend_reaches_the_pocket_server(lab):
         model=other.model, messages=[{"role": "user", "content": "Hi"}], max_tokens=1
     )
     assert reply.usage.completion_tokens == 1
-
-
-@pytest.mark.parametrize("backend", ["nonsense", "openrouter"])
-def test_a_run_that_cannot_start_says_so_in_one_line(backend, monkeypatch):
-    monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
-    start = time.monotonic()
-    command = [sys.executable, "-m", "helpers", "run", "--backend", backend]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 2
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert time.monotonic() - start < 10

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
@@ -45,39 +46,62 @@ def priced_server():
 
 
 def client(url):
-    return openai.OpenAI(
-        base_url=url, api_key="x", http_client=budget.metered_client("openrouter", SMALL)
-    )
+    return openai.OpenAI(base_url=url, api_key="x", http_client=budget.metered_client(SMALL))
 
 
 def ask(one, stream):
     reply = one.chat.completions.create(
-        model=SMALL, messages=[{"role": "user", "content": "hi"}], stream=stream
+        model=SMALL, messages=[{"role": "user", "content": "hi"}], stream=stream, max_tokens=100
     )
     return "".join(c.choices[0].delta.content for c in reply if c.choices) if stream else reply
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_requests_stop_at_the_cap_across_clients(priced_server, stream, tmp_path, monkeypatch):
-    monkeypatch.setenv(budget.CAP_VARIABLE, "0.03")
+    monkeypatch.setenv(budget.CAP_VARIABLE, "0.03001")
     monkeypatch.setenv(budget.SPENT_VARIABLE, str(tmp_path / "spent"))
     for _ in range(3):  # as three notebooks, one after the other
         assert ask(client(priced_server), stream)
-    with pytest.raises(openai.APIStatusError, match=r"cap is 0\.03 USD") as error:
+    with pytest.raises(openai.APIStatusError, match=r"cap is 0\.0300 USD") as error:
         ask(client(priced_server), stream)
     assert error.value.status_code == 402
 
 
+def test_parallel_requests_cannot_pass_the_cap_together(priced_server, monkeypatch):
+    monkeypatch.setenv(budget.CAP_VARIABLE, "0.0301")  # three replies, and a worst case of 0.00002
+    monkeypatch.delenv(budget.SPENT_VARIABLE, raising=False)
+    one = client(priced_server)
+    worst = {"model": SMALL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 100_000}
+
+    def try_once(_):
+        try:  # 100,000 tokens may cost 0.02 USD, so two at a time would be too many
+            one.chat.completions.create(**worst)
+        except openai.APIStatusError as error:
+            return error.status_code
+        return 200
+
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(pool.map(try_once, range(8)))
+    assert 1 <= codes.count(200) <= 2
+    assert set(codes) == {200, 402}
+
+
+def test_a_model_without_a_price_is_refused_before_anything_is_paid(monkeypatch):
+    monkeypatch.setenv(budget.CAP_VARIABLE, "1")
+    with pytest.raises(budget.BudgetError, match="no price"):
+        budget.metered_client("unknown/model")
+
+
 def test_without_a_cap_nothing_is_metered(monkeypatch):
     monkeypatch.delenv(budget.CAP_VARIABLE, raising=False)
-    assert budget.metered_client("openrouter", SMALL) is None
+    assert budget.metered_client(SMALL) is None
 
 
-@pytest.mark.parametrize("cap", ["-1", "nan", "inf"])
+@pytest.mark.parametrize("cap", ["-1", "nan", "inf", "abc"])
 def test_a_cap_that_is_none(cap, monkeypatch):
     monkeypatch.setenv(budget.CAP_VARIABLE, cap)
     with pytest.raises(budget.BudgetError, match="number of USD"):
-        budget.metered_client("openrouter", SMALL)
+        budget.metered_client(SMALL)
 
 
 def test_cost_by_price_is_the_sum_of_tokens_times_price():
@@ -102,6 +126,6 @@ def test_the_estimate_of_a_run_is_above_what_its_tokens_cost():
         row["prompt_tokens"] * 0.075e-6 + row["completion_tokens"] * 0.20e-6
         for row in counted.values()
     )
-    assert by_hand < budget.estimate_run(paths, "openrouter", SMALL) < 0.10
+    assert by_hand < budget.estimate_run(paths, SMALL) < 0.10
     with pytest.raises(budget.BudgetError, match="no price"):
-        budget.estimate_run(paths, "mistral", BACKENDS["mistral"].model)
+        budget.estimate_run(paths, BACKENDS["mistral"].model)

@@ -1,5 +1,6 @@
 """One server for all who need it, gone soon after the last, however it went."""
 
+import gc
 import json
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 import psutil
 import pytest
 
+from helpers import connect
 from helpers.pocket import lease
 
 HOLD = """
@@ -63,6 +65,7 @@ def test_two_clients_at_once_start_one_server(private_cache):
     for client in clients:
         kill(client)
     assert len(servers) == 1
+    assert "127.0.0.1" in servers.pop()
 
 
 def test_a_server_file_that_is_stale_is_not_believed(private_cache, monkeypatch):
@@ -72,6 +75,25 @@ def test_a_server_file_that_is_stale_is_not_believed(private_cache, monkeypatch)
     for content in ('{"port": 9, "pid": 1}', "{", json.dumps({"pid": 1})):
         info.write_text(content)
         assert lease._hold(info) is None
+
+
+def test_a_lease_outlasts_the_variable_that_held_it(private_cache):
+    client = connect("pocket").client  # the lab itself is gone at once
+    gc.collect()
+    time.sleep(8)  # longer than a server without leases lives
+    assert [model.id for model in client.models.list()]
+    for held in list(lease._held):
+        if held.base_url == str(client.base_url).rstrip("/"):
+            held.close()
+
+
+def test_a_server_that_has_anothers_port_is_not_believed(private_cache):
+    held = lease.acquire()
+    port = int(held.base_url.split(":")[2].split("/")[0])
+    info = private_cache / "servers" / "other.json"
+    info.write_text(json.dumps({"port": port, "pid": held.pid + 1}))
+    assert lease._hold(info) is None
+    held.close()
 
 
 def test_a_server_that_dies_while_starting_leaves_its_last_words(private_cache, monkeypatch):

@@ -49,16 +49,27 @@ def test_stream_is_server_sent_events_with_usage_and_done(lab):
 
 
 def test_parallel_requests_keep_their_own_settings(lab):
+    topics = ["the sea", "bread", "trains", "bees", "snow"]
     wishes = [
-        {"max_tokens": 4 + i, "temperature": 1.5 * (i % 2), "seed": 10 * i, "top_p": 0.9}
-        for i in range(5)
+        {
+            "messages": [{"role": "user", "content": f"Tell me about {topic}."}],
+            "max_tokens": 4 + i,
+            "temperature": 1.5 * (i % 2),
+            "seed": 10 * i,
+            "top_p": 0.9,
+        }
+        for i, topic in enumerate(topics)
     ]
+    # One of them with a stop string, taken from what it answers without.
+    whole = ask(lab, **wishes[2], stream=False).choices[0].message.content
+    wishes[2]["stop"] = whole.split()[2]
     alone = [ask(lab, **wish) for wish in wishes]
     with ThreadPoolExecutor(5) as pool:
         together = list(pool.map(lambda wish: ask(lab, **wish), wishes))
-    for before, after, wish in zip(alone, together, wishes, strict=True):
+    for before, after in zip(alone, together, strict=True):
         assert after.choices[0].message.content == before.choices[0].message.content
-        assert after.usage.completion_tokens == wish["max_tokens"]
+        assert after.usage == before.usage
+    assert [reply.choices[0].finish_reason for reply in together].count("stop") == 1
     assert len({reply.choices[0].message.content for reply in together}) == 5
 
 
@@ -70,15 +81,38 @@ def test_a_stop_string_ends_the_answer_before_it(lab):
     assert cut.choices[0].finish_reason == "stop"
 
 
-def test_a_client_that_leaves_frees_the_engine(lab):
-    stream = ask(lab, stream=True, max_tokens=2000)
+def tokens_still_being_made(lab) -> bool:
+    """Whether the count of generated tokens is growing although nobody asked for more."""
+    start = time.monotonic()
+    while time.monotonic() - start < 30:
+        before = psutil.Process(lab._lease.pid).cpu_times().user
+        time.sleep(2)
+        if psutil.Process(lab._lease.pid).cpu_times().user - before < 0.5:
+            return False  # an engine at work uses more than a quarter of a core
+    return True
+
+
+ENDLESS = {"messages": [{"role": "user", "content": "Count from 1 to 5000."}], "max_tokens": 4000}
+
+
+def test_a_client_that_leaves_a_stream_frees_the_engine(lab):
+    stream = ask(lab, stream=True, **ENDLESS)
     for _ in zip(range(3), stream, strict=False):
         pass
     stream.close()
-    start = time.monotonic()
-    ask(lab, max_tokens=2)
-    # 2,000 tokens would take well over a minute on any machine this runs on.
-    assert time.monotonic() - start < 30
+    assert not tokens_still_being_made(lab)
+
+
+def test_a_client_that_gives_up_waiting_frees_the_engine(lab):
+    impatient = lab.client.with_options(timeout=2, max_retries=0)
+    with pytest.raises(openai.APITimeoutError):
+        impatient.chat.completions.create(model=lab.model, temperature=0, **ENDLESS)
+    assert not tokens_still_being_made(lab)
+
+
+def test_a_temperature_next_to_zero_is_greedy_and_breaks_nothing(lab):
+    tiny = ask(lab, temperature=1e-320).choices[0].message.content
+    assert tiny == ask(lab).choices[0].message.content
 
 
 @pytest.mark.parametrize(

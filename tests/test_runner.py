@@ -150,7 +150,7 @@ def test_parameters_are_literals_or_strings():
 )
 def test_a_paid_backend_needs_a_cap(shelf, tmp_path, lab, monkeypatch, capsys, cap, code, words):
     monkeypatch.setattr("helpers.backends.BACKENDS", {"costly": SimpleNamespace(paid=True)})
-    monkeypatch.setattr("helpers.budget.estimate_run", lambda paths, backend, model: 0.25)
+    monkeypatch.setattr("helpers.budget.estimate_run", lambda paths, model: 0.25)
     for name in (budget.CAP_VARIABLE, budget.SPENT_VARIABLE):
         monkeypatch.setenv(name, "before")  # so that monkeypatch undoes what the run sets
     make(shelf, "00_first", f"import os\nprint('cap', os.environ['{budget.CAP_VARIABLE}'])")

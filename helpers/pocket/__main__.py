@@ -66,16 +66,26 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _chat(args: argparse.Namespace) -> int:
-    from helpers.backends import connect
+    import openai
 
-    lab = connect("pocket", quantization=args.quantization, batching=args.batching)
+    from helpers.backends import BackendError, connect
+
+    try:
+        lab = connect("pocket", quantization=args.quantization, batching=args.batching)
+    except BackendError as error:
+        print(error)
+        return 1
     print("Talk to a model of 135 million parameters; an empty line ends it.", file=sys.stderr)
     messages = []
     while line := _read("> "):
         messages.append({"role": "user", "content": line})
-        stream = lab.client.chat.completions.create(
-            model=lab.model, messages=messages, temperature=args.temperature, stream=True
-        )
+        try:
+            stream = lab.client.chat.completions.create(
+                model=lab.model, messages=messages, temperature=args.temperature, stream=True
+            )
+        except openai.BadRequestError as error:
+            print(f"{error.body['message']} This conversation ends here; begin another.")
+            return 1
         answer = ""
         for chunk in stream:
             piece = chunk.choices[0].delta.content or ""

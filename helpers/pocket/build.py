@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from helpers.paths import cache_dir
 from helpers.pocket.fetch import FetchError, fetch_gguf
@@ -75,10 +76,10 @@ def build() -> Path:
                 shutil.rmtree(workshop, ignore_errors=True)
     except FetchError as error:
         raise BuildError(str(error)) from error
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise BuildError(_no_space(folder.parent)) from error
-        raise BuildError(f"{error.strerror}: {error.filename or folder.parent}.") from error
+    except (OSError, SafetensorError) as error:
+        # safetensors reports a full disk as an error of its own, without an errno.
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
+        raise BuildError(_no_space(folder.parent) if full else f"{error}.") from error
     return folder
 
 

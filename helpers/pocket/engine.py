@@ -102,6 +102,8 @@ def _widen_long_prompts(model: MistralForCausalLM, at_least_rows: int = 8) -> No
 class SerialEngine:
     """One request at a time through `generate`, first come, first served."""
 
+    broken = False  # an error here ends one request only
+
     def __init__(self, model: MistralForCausalLM):
         self._model = model
         self._waiting: queue.SimpleQueue = queue.SimpleQueue()
@@ -147,7 +149,10 @@ class SerialEngine:
 
 
 class BatchEngine:
-    """Many requests at once through transformers' continuous-batching manager."""
+    """Many requests at once through transformers' continuous-batching manager.
+
+    `broken` turns True when the manager's thread has ended: this engine answers no more.
+    """
 
     def __init__(self, model: MistralForCausalLM):
         from transformers.generation import ContinuousBatchingConfig
@@ -166,25 +171,30 @@ class BatchEngine:
         processors.tensors_required = 1  # counted only for processors the library itself converts
         self._manager.logit_processor = processors
         self._manager.start()
+        self.broken = False
 
     async def stream(self, request: Request) -> AsyncIterator[int]:
         """Token ids as they are made, the end token included. Raises `EngineError`."""
         request_id = f"request-{next(self._ids)}"
         outputs: asyncio.Queue = asyncio.Queue()
         self._manager.register_result_handler(request_id, outputs.put_nowait)
-        self._manager.add_request(
-            request.prompt,
-            request_id=request_id,
-            max_new_tokens=request.max_tokens,
-            eos_token_id=request.end_token_id,
-            streaming=True,
-            sampler=request.sampler,
-        )
         sent, finished = 0, False
         try:
+            accepted = self._manager.add_request(
+                request.prompt,
+                request_id=request_id,
+                max_new_tokens=request.max_tokens,
+                eos_token_id=request.end_token_id,
+                streaming=True,
+                sampler=request.sampler,
+            )
+            if accepted is None:  # its thread has ended, which it does on any error of its own
+                finished = self.broken = True
+                raise EngineError("the batching engine has failed; the server ends, ask again")
             while not finished:
                 output = await outputs.get()
                 if output.error:
+                    self.broken = not self._manager.is_running()
                     raise EngineError(output.error)
                 # Each output holds all tokens so far; take what is new.
                 finished, tokens = output.is_finished(), list(output.generated_tokens)
@@ -194,7 +204,7 @@ class BatchEngine:
         finally:
             if not finished:
                 self._manager.cancel_request(request_id)
-                self._manager.output_router.result_handlers.pop(request_id, None)
+            self._manager.output_router.result_handlers.pop(request_id, None)
 
 
 class _Tokens:

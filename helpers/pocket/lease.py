@@ -22,7 +22,7 @@ class ServerError(RuntimeError):
     """The pocket server could not be started; the message says why and what to do."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Lease:
     """A held pocket server: its base URL (with /v1), until `close` or the end of the process."""
 
@@ -35,6 +35,12 @@ class Lease:
         """Let go; the server ends itself a few seconds after its last lease."""
         self._response.close()
         self._connection.close()
+        if self in _held:
+            _held.remove(self)
+
+
+# A lease must outlast its owner's variable: `connect("pocket").client` alone keeps the server.
+_held: list[Lease] = []
 
 
 def acquire(quantization: str | None = None, batching: bool = False) -> Lease:
@@ -45,6 +51,7 @@ def acquire(quantization: str | None = None, batching: bool = False) -> Lease:
     build.ensure_built()
     folder = cache_dir() / "servers"
     folder.mkdir(exist_ok=True)
+    _prune(folder)
     name = "-".join(filter(None, [_version(), quantization, "batching" if batching else ""]))
     info = folder / f"{name}.json"
     # Under the lock, so that two clients at once start one server and not two.
@@ -55,7 +62,15 @@ def acquire(quantization: str | None = None, batching: bool = False) -> Lease:
             lease = _hold(info)
     if lease is None:
         raise ServerError("The pocket server started and ended at once. Try again.")
+    _held.append(lease)
     return lease
+
+
+def _prune(folder: Path) -> None:
+    """Remove what servers of older code left, a week after their last start."""
+    for file in folder.iterdir():
+        if time.time() - file.stat().st_mtime > 7 * 86400:
+            file.unlink(missing_ok=True)
 
 
 def _version() -> str:
@@ -67,17 +82,24 @@ def _version() -> str:
 
 
 def _hold(info: Path) -> Lease | None:
+    """A lease on the server that the file describes; None when that server is not there."""
     try:
         server = json.loads(info.read_text())
-        connection = http.client.HTTPConnection("127.0.0.1", server["port"], timeout=5)
+        port, pid = server["port"], server["pid"]
+    except (OSError, ValueError, KeyError):
+        return None
+    # A busy machine may answer late, and that is no reason to start a second server.
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
         connection.request("GET", "/lease")
         response = connection.getresponse()
-        if response.status != 200 or response.readline() != b"held\n":
-            return None
-    except (OSError, ValueError, KeyError, http.client.HTTPException):
-        return None
-    base_url = f"http://127.0.0.1:{server['port']}/v1"
-    return Lease(base_url, server["pid"], response, connection)
+        # The process id tells this server from another that has its port by now.
+        if response.status == 200 and response.readline() == f"held {pid}\n".encode():
+            return Lease(f"http://127.0.0.1:{port}/v1", pid, response, connection)
+    except (OSError, http.client.HTTPException):
+        pass
+    connection.close()
+    return None
 
 
 def _start(info: Path, log: Path, quantization: str | None, batching: bool) -> None:

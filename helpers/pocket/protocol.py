@@ -1,6 +1,6 @@
 """The part of OpenAI's chat protocol that the pocket server speaks, as pydantic models.
 
-What it cannot do is refused with a reason, never dropped without a word.
+What would change an answer and cannot be done is refused with a reason, never dropped in silence.
 """
 
 from typing import Annotated, Any, Literal
@@ -71,7 +71,7 @@ class ChatRequest(_Strict):
     n: Literal[1] = 1
     response_format: ResponseFormat | None = None
     tools: list | None = None
-    tool_choice: Any = None
+    tool_choice: Literal["none", "auto"] | None = None
     user: str | None = None
 
     @field_validator("stop")

@@ -9,13 +9,16 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessor,
 )
 
+# Dividing by less overflows to infinity, and the differences that it magnifies are rounding.
+GREEDY_BELOW = 1e-5
+
 
 @dataclass
 class Sampler:
     """Temperature, nucleus and seed of one request; it owns its random numbers.
 
-    `temperature` 0 takes the likeliest token. With a `seed` the same prompt gives the same
-    tokens, whatever other requests run beside it.
+    `temperature` 0, or next to it, takes the likeliest token. With a `seed` the same prompt gives
+    the same tokens, whatever other requests run beside it.
     """
 
     temperature: float
@@ -32,9 +35,8 @@ class Sampler:
 
     def choose(self, logits: torch.Tensor) -> int:
         """A token id, from `logits` of shape [vocabulary]."""
-        if self.temperature == 0:
+        if self.temperature < GREEDY_BELOW:
             return int(logits.argmax())
-        # float64: at temperature 0.01 float32 exponents overflow.
         probabilities = torch.softmax(logits.double() / self.temperature, dim=-1)
         if self.top_p < 1:
             ordered, tokens = probabilities.sort(descending=True)

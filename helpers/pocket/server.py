@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from helpers.pocket.sampling import Sampler
 
 # A leased server ends this long after its last lease, so that a restarted kernel finds it alive.
 LINGER_S = 4.0
-FIRST_LEASE_S = 60.0
+FIRST_LEASE_S = 10.0
 
 
 class ApiError(Exception):
@@ -87,23 +87,25 @@ class Pocket:
     async def answer(self, request: engines.Request, stops: list[str]) -> AsyncIterator[dict]:
         """Events of one answer: {"text": …} pieces, then {"finish_reason": …, "usage": …}."""
         decode, text = self.format.stream_decoder(), StopText(stops)
-        count, reason = 0, "length"
-        async with aclosing(self.engine.stream(request)) as tokens:
-            async for token in tokens:
-                count += 1
-                if token == request.end_token_id:
-                    reason = "stop"
-                    break
-                if piece := text.add(decode(token)):
-                    yield {"text": piece}
-                if text.hit:
-                    reason = "stop"
-                    break
+        usage = {"prompt_tokens": len(request.prompt), "completion_tokens": 0}
+        reason = "length"
+        try:
+            async with aclosing(self.engine.stream(request)) as tokens:
+                async for token in tokens:
+                    usage["completion_tokens"] += 1
+                    if token == request.end_token_id:
+                        reason = "stop"
+                        break
+                    if piece := text.add(decode(token)):
+                        yield {"text": piece}
+                    if text.hit:
+                        reason = "stop"
+                        break
+        finally:  # what was made for a client that left counts too
+            for name, tokens_used in usage.items():
+                self.usage[name] += tokens_used
         if rest := text.rest():
             yield {"text": rest}
-        usage = {"prompt_tokens": len(request.prompt), "completion_tokens": count}
-        for name, tokens_used in usage.items():
-            self.usage[name] += tokens_used
         usage["total_tokens"] = sum(usage.values())
         yield {"finish_reason": reason, "usage": usage}
 
@@ -114,13 +116,14 @@ class Leases:
     def __init__(self):
         self._held = 0
         self._idle_since = time.monotonic() + FIRST_LEASE_S - LINGER_S
+        self.closed = False
 
     async def hold(self) -> AsyncIterator[bytes]:
         """One lease: lasts as long as the client's connection, which the system closes for it
         when its process dies, however it dies."""
         self._held += 1
         try:
-            yield b"held\n"
+            yield f"held {os.getpid()}\n".encode()
             await asyncio.Event().wait()
         finally:
             self._held -= 1
@@ -166,10 +169,12 @@ def create_app(pocket: Pocket, leases: Leases) -> FastAPI:
 
     @app.get("/lease")
     async def lease() -> StreamingResponse:
+        if leases.closed or pocket.engine.broken:
+            raise ApiError(503, "This server is ending; start another.", code="ending")
         return StreamingResponse(leases.hold(), media_type="text/plain")
 
     @app.post("/v1/chat/completions", response_model=None)
-    async def chat(body: ChatRequest) -> JSONResponse | StreamingResponse:
+    async def chat(body: ChatRequest, http: Request) -> JSONResponse | StreamingResponse:
         request = pocket.prepare(body)
         events = pocket.answer(request, body.stop_strings)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
@@ -177,18 +182,37 @@ def create_app(pocket: Pocket, leases: Leases) -> FastAPI:
         if body.stream:
             with_usage = bool(body.stream_options and body.stream_options.include_usage)
             return StreamingResponse(_sse(events, head, with_usage), media_type="text/event-stream")
-        text = ""
         try:
-            async for event in events:
-                text += event.get("text", "")
+            text, end = await _until_left(_whole(events), http)
         except engines.EngineError as error:
             raise ApiError(500, str(error), code="engine") from error
         message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": event["finish_reason"]}
-        reply = {"object": "chat.completion", "choices": [choice], "usage": event["usage"]}
+        choice = {"index": 0, "message": message, "finish_reason": end["finish_reason"]}
+        reply = {"object": "chat.completion", "choices": [choice], "usage": end["usage"]}
         return JSONResponse(head | reply)
 
     return app
+
+
+async def _whole(events: AsyncIterator[dict]) -> tuple[str, dict]:
+    """The whole text of an answer, and its last event."""
+    text, event = "", {}
+    async with aclosing(events):
+        async for event in events:
+            text += event.get("text", "")
+    return text, event
+
+
+async def _until_left(work: Coroutine, http: Request):
+    """The result of `work`, cancelled when the client leaves: nobody would read its answer."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        if await http.is_disconnected():
+            task.cancel()
+        await asyncio.wait([task], timeout=0.2)
+    if task.cancelled():
+        raise ApiError(499, "The client closed the connection.", code="client_closed_request")
+    return task.result()
 
 
 async def _sse(events: AsyncIterator[dict], head: dict, with_usage: bool) -> AsyncIterator[str]:
@@ -243,17 +267,23 @@ def serve(pocket: Pocket, listener: socket.socket, leased: bool, started=lambda:
         while not server.started:
             await asyncio.sleep(0.02)
         started()
-        while leased and not server.should_exit:
-            await asyncio.sleep(0.5)
-            server.should_exit = leases.expired
+        while not server.should_exit:
+            await asyncio.sleep(0.2)
+            if (leased and leases.expired) or pocket.engine.broken:
+                leases.closed = server.should_exit = True
 
     async def main() -> None:
         watching = asyncio.create_task(watch())
         await server.serve(sockets=[listener])
         watching.cancel()
 
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        code = 130
+    else:
+        code = 0
     # The engine's threads may be inside a long computation that nobody waits for any more.
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
