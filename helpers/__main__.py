@@ -1,10 +1,20 @@
-"""The kit's commands: `python -m helpers run | doctor | conformance | check | notebooks`."""
+"""The kit's commands: `python -m helpers run | doctor | fit | claims | …`; `--help` lists them."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
+
+# Commands whose module parses its own options: the module, and what it is for.
+OWN_OPTIONS = {
+    "doctor": ("doctor", "what this machine can do, and what to do about gaps"),
+    "conformance": ("conformance", "what a backend really supports"),
+    "fit": ("fit", "will a model fit, where, and how fast can it be"),
+    "claims": ("claims", "what public articles claim, judged"),
+    "verify": ("evidence", "measure one of the kit's figures again"),
+}
 
 
 def words(text: str) -> list[str]:
@@ -39,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
         help="after a whole pocket run: keep its token counts, which cost estimates are made from",
     )
 
-    commands.add_parser("doctor", help="what this machine can do, and what to do about gaps")
-    commands.add_parser("conformance", help="what a backend really supports")
+    for name, (_, summary) in OWN_OPTIONS.items():
+        commands.add_parser(name, help=summary)
 
     check = commands.add_parser("check", help="check the notebooks' structure and freshness")
     check.add_argument("files", nargs="*", help="notebooks (default: all)")
@@ -54,15 +64,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    # These two have options of their own.
-    if argv[:1] == ["doctor"]:
-        from helpers import doctor
-
-        return doctor.main(argv[1:]) or 0
-    if argv[:1] == ["conformance"]:
-        from helpers import conformance
-
-        return conformance.main(argv[1:]) or 0
+    sys.stdout.reconfigure(errors="replace")  # a terminal without "→" should not stop a command
+    if argv and argv[0] in OWN_OPTIONS:
+        module, _ = OWN_OPTIONS[argv[0]]
+        return import_module(f"helpers.{module}").main(argv[1:]) or 0
 
     options = parser().parse_args(argv)
     if options.command == "run":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from transformers import CONFIG_MAPPING
@@ -81,7 +81,7 @@ def _read(stem: str) -> dict:
     return json.loads((FOLDER / f"{stem}.json").read_text(encoding="utf-8"))
 
 
-def load(model: str | Mapping | PretrainedConfig) -> PretrainedConfig:
+def load(model: str | dict | PretrainedConfig) -> PretrainedConfig:
     """The configuration that ``model`` names, such as ``"mistral-small-3.2-2506"``.
 
     See ``resolve`` for the names. A ``config.json`` as read is made into a configuration, and a
@@ -93,7 +93,7 @@ def load(model: str | Mapping | PretrainedConfig) -> PretrainedConfig:
         stem = resolve(model)
         model, where = _read(stem), f"{stem}.json"
     check(model, where)
-    if not isinstance(model, Mapping):
+    if not isinstance(model, dict):
         return model
     fields = {field: value for field, value in model.items() if field != "_lab"}
     return CONFIG_MAPPING[fields.pop("model_type")].from_dict(fields)
@@ -107,7 +107,7 @@ def about(name: str) -> dict:
     return _read(resolve(name))["_lab"]
 
 
-def check(config: PretrainedConfig | Mapping, where: str = "the config") -> None:
+def check(config: PretrainedConfig | dict, where: str = "the config") -> None:
     """Raise ValueError, naming each field that is missing or no use, and what was expected.
 
     ``config`` is a ``config.json`` as read or a transformers configuration; ``where`` names it.
@@ -117,7 +117,7 @@ def check(config: PretrainedConfig | Mapping, where: str = "the config") -> None
         raise ValueError(f"{where}: {'; '.join(problems)}")
 
 
-def _problems(config: PretrainedConfig | Mapping) -> Iterator[str]:
+def _problems(config: PretrainedConfig | dict) -> Iterator[str]:
     kind = _get(config, "model_type")
     if kind not in (*TEXT_TYPES, "mistral3"):
         expected = ", ".join((*TEXT_TYPES, "mistral3"))
@@ -155,7 +155,7 @@ def _size_problems(config: object, fields: tuple[str, ...], prefix: str) -> Iter
 
 
 def _get(config: object, field: str) -> object:
-    return config.get(field) if isinstance(config, Mapping) else getattr(config, field, None)
+    return config.get(field) if isinstance(config, dict) else getattr(config, field, None)
 
 
 def empty_model(config: PretrainedConfig) -> PreTrainedModel:

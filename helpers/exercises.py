@@ -118,19 +118,58 @@ def _seed(answer: Any) -> str | None:
 
 exercise(
     "01-kv",
-    hint="2 (key and value) × layers × key/value heads × head dim × bytes per number.",
-    solution="answer = 2 * 40 * 40 * 128 * 2",
+    hint="2 (key and value) × layers × key/value heads × head dim × bytes, for each token.",
+    solution="answer = 2 * 40 * 8 * 128 * 2 * 32768 * 4 / 1024**3",
 )(
     number(
-        819_200,
+        20,
         {
-            409_600: "Half of it: a key and a value are both kept, at 2 bytes each.",
-            163_840: "That is Mistral Small's. Llama 2 13B has no GQA: 40 key/value heads.",
-            800: "That is KiB; the question asks for bytes.",
+            5: "That is one reader's; there are four.",
+            10: "Half of it: a key and a value are both kept, at 2 bytes each.",
+            80: "That is without GQA: 8 key/value heads are kept, not 32.",
+            21.47: "That is GB, of 10⁹ bytes; the question asks for GiB.",
         },
-        tolerance=1e-9,
+        tolerance=1e-3,
     )
 )
+
+
+@exercise(
+    "01-card",
+    hint="fit.what_fits_where takes images=4; its rows go from the smallest memory up.",
+    solution="""from helpers import fit
+
+table = fit.what_fits_where("mistral-small-3.2", 16384, images=4)
+answer = table.index[table["scheme"] != "none"][0]""",
+)
+def _card(answer: Any) -> str | None:
+    if not isinstance(answer, str):
+        return "The card's name as a string is wanted."
+    if answer in ("Apple M2 Pro 32GB", "Apple M4 32GB", "A10G", "L4"):
+        return "The weights fit, and the four pictures do not: say images=4."
+    if answer in ("RTX 4090", "RTX 3090"):
+        return None if answer == "RTX 4090" else "It fits, but a card with a little less does too."
+    return "Look down the column scheme for the first row that is not none."
+
+
+@exercise(
+    "01-claim",
+    hint="look for each in this notebook: the KV cache, the windows, the roofline, 3.1 and 3.2.",
+    solution="""answer = {"B", "D", "E"}""",
+)
+def _claim(answer: Any) -> str | None:
+    if not isinstance(answer, set) or not answer or not answer <= set("ABCDE"):
+        return 'A set of letters from A to E is wanted, such as {"A", "C"}.'
+    reasons = {
+        "A": "A is right: 32 query heads share 8 key heads.",
+        "B": "B is wrong: sharing keys saves memory, no token more is seen.",
+        "C": "C is right: the ceiling is 73 tokens per second.",
+        "D": "D is wrong: half of 2.11 would be 1.06.",
+        "E": "E is wrong: its sliding_window is null.",
+    }
+    mistaken = sorted(answer ^ {"B", "D", "E"})
+    return reasons[mistaken[0]] if mistaken else None
+
 
 exercise(
     "01-image",

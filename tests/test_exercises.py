@@ -65,7 +65,11 @@ def test_notebooks_and_exercises_belong_together():
     [
         ("00-seed", {"temperature": 0, "seed": 1}, "above 0"),
         ("00-messages", [{"role": "user", "content": "x"}], "system"),
-        ("01-kv", 163_840, "no GQA"),
+        ("01-kv", 80, "without GQA"),
+        ("01-card", "L4", "images=4"),
+        ("01-card", "RTX 3090", "a little less"),
+        ("01-claim", {"B", "D"}, "sliding_window"),
+        ("01-claim", {"B", "C", "D", "E"}, "C is right"),
         ("01-image", 29 * 22, "one more token"),
         ("01-image", 29 * 23, "wrong way round"),
         ("01-roofline", 1008 / 22.901, "two bytes"),
