@@ -61,7 +61,7 @@ def test_a_missing_key_names_its_variable_and_where_to_get_one(name, monkeypatch
         connect(name)
 
 
-@pytest.mark.parametrize("key", ["sk-or v1", "sk-or\nv1", "sk-\x00or", "schlüssel"])
+@pytest.mark.parametrize("key", ["sk-or v1", "sk-or\nv1", "sk-\x07or", "schlüssel"])
 def test_a_key_that_was_not_copied_whole_is_refused_and_not_shown(key, monkeypatch):
     monkeypatch.setenv("OPENROUTER_API_KEY", key)
     with pytest.raises(BackendError) as error:
