@@ -127,9 +127,9 @@ FAULTS = [
     ("secrets", change(f"book.cells[3].metadata.key = {GOOGLE_KEY!r}")),
     ("secrets", show("Authorization: Bearer " + "abcdefghijklmnopqrstu1\n")),
     ("secrets", edit(3, "1 + 1", 'client(api_key="' + "0a1b2c3d4e5f6071829304" + '")')),
-    ("machine_paths", show("saved to /home/ada/lab/x.txt\n")),
+    ("machine_paths", show("saved to /home/user/lab/x.txt\n")),
     ("machine_paths", show("File /tmp/ipykernel_12/3.py\n")),
-    ("machine_paths", edit(3, "1 + 1", r"'C:\\Users\\Ada\\lab'")),
+    ("machine_paths", edit(3, "1 + 1", r"'C:\\Users\\user\\lab'")),
     ("widget_state", change("book.metadata.widgets = {}")),
     ("cell_length", edit(3, "print(1 + 1)", "print(1 + 1)\n" * 31)),
     ("cell_length", lambda book: [edit(n, "", "\n" * 2)(book) for n in (2, 3, 5)]),
@@ -165,7 +165,7 @@ def test_what_only_looks_like_a_fault_is_let_through(shelf):
     text = (
         "mistralai/mistral-small-3.2-24b-instruct sha256 "
         + "0123456789abcdef" * 4
-        + " https://example.org/home/ada /content/kit sk-... hf_... OPENROUTER_API_KEY\n"
+        + " https://example.org/home/page /content/kit sk-... hf_... OPENROUTER_API_KEY\n"
     )
     show(text)(book)
     edit(3, "1 + 1", 'OpenAI(base_url="http://localhost:8000/v1", api_key="not-needed")')(book)
