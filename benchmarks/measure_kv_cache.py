@@ -6,7 +6,7 @@ Counted over a cache that a forward pass over 256 tokens has filled.
 """
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
 from helpers.evidence import report
@@ -15,7 +15,7 @@ from helpers.pocket.build import ensure_built
 TOKENS = 256
 
 logging.disable_progress_bar()
-model = AutoModelForCausalLM.from_pretrained(ensure_built(), dtype=torch.bfloat16).eval()
+model = AutoModelForImageTextToText.from_pretrained(ensure_built(), dtype=torch.bfloat16).eval()
 with torch.inference_mode():
     cache = model(torch.arange(100, 100 + TOKENS)[None], use_cache=True).past_key_values
 held = sum(tensor.nbytes for layer in cache.layers for tensor in (layer.keys, layer.values))

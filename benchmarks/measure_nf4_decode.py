@@ -10,7 +10,7 @@ on anything else: without AVX512-BF16 instructions the weights are unpacked agai
 import time
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
 from helpers.evidence import report
@@ -32,7 +32,7 @@ logging.set_verbosity_error()
 logging.disable_progress_bar()
 folder = ensure_built()
 loaded = load_4bit(folder, compute_dtype=torch.bfloat16, device_map="cpu")
-plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+plain = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.bfloat16).eval()
 prompt = loaded.tokenizer("Once upon a time", return_tensors="pt").input_ids
 
 for model in (plain, loaded.model):

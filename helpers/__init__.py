@@ -1,5 +1,13 @@
-"""What the notebooks share. `connect` is where every one of them begins."""
-
-from helpers.backends import BackendError, Lab, connect
+"""The small module that the notebooks share. `from helpers import connect` is where they begin."""
 
 __all__ = ["BackendError", "Lab", "connect"]
+
+
+def __getattr__(name: str):
+    # Imported when asked for: the pocket server is a part of this package too, and its start
+    # should not wait for the openai client that it never uses.
+    if name in __all__:
+        from helpers import backends
+
+        return getattr(backends, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

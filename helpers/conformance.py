@@ -188,6 +188,11 @@ TOOLS = [WEATHER, POPULATION]
 PARIS = [{"role": "user", "content": "What is the weather in Paris today?"}]
 
 
+def _ask_with_tools(lab: Lab, messages: list[dict] = PARIS, **settings):
+    """A request with the two tools. The seed is for the ids of calls, which are drawn by lot."""
+    return _ask(lab, messages, **{"tools": TOOLS, "max_tokens": 60, "seed": 1} | settings)
+
+
 def _calls(reply) -> list:
     calls = reply.choices[0].message.tool_calls
     assert calls, f"no tool call; it says {_text(reply)[:40]!r}"
@@ -197,45 +202,45 @@ def _calls(reply) -> list:
 
 def calls_tools(lab: Lab) -> None:
     """The suitable tool is called with arguments that are JSON."""
-    call = _calls(_ask(lab, PARIS, tools=TOOLS, max_tokens=60))[0]
+    call = _calls(_ask_with_tools(lab))[0]
     assert call.function.name == "get_weather", call.function.name
     assert "paris" in json.loads(call.function.arguments)["city"].lower()
 
 
 def tool_ids(lab: Lab) -> None:
     """Ids are nine letters or digits, as Mistral's format wants them."""
-    call = _calls(_ask(lab, PARIS, tools=TOOLS, max_tokens=60))[0]
+    call = _calls(_ask_with_tools(lab))[0]
     assert re.fullmatch("[a-zA-Z0-9]{9}", call.id), call.id
 
 
 def tool_results(lab: Lab) -> None:
     """A tool's result is used: two results, two answers."""
-    call = _calls(_ask(lab, PARIS, tools=TOOLS, max_tokens=60))[0]
+    call = _calls(_ask_with_tools(lab))[0]
     answers = []
     for weather in ("sunny", "snowing"):
         asked = {"role": "assistant", "content": "", "tool_calls": [call.model_dump()]}
         told = {"role": "tool", "tool_call_id": call.id, "content": json.dumps({"sky": weather})}
-        answers.append(_text(_ask(lab, [*PARIS, asked, told], tools=TOOLS, max_tokens=40)))
+        answers.append(_text(_ask_with_tools(lab, [*PARIS, asked, told])))
     assert "sun" in answers[0].lower(), answers[0]
     assert "snow" in answers[1].lower(), answers[1]
 
 
 def tool_choice(lab: Lab) -> None:
     """tool_choice none, required and a named tool are obeyed."""
-    silent = _ask(lab, PARIS, tools=TOOLS, tool_choice="none")
+    silent = _ask_with_tools(lab, tool_choice="none", max_tokens=12)
     assert not silent.choices[0].message.tool_calls, "called in spite of none"
     hello = [{"role": "user", "content": "Hello!"}]
-    forced = _ask(lab, hello, tools=TOOLS, tool_choice="required", max_tokens=60)
+    forced = _ask_with_tools(lab, hello, tool_choice="required")
     assert forced.choices[0].message.tool_calls, "no call in spite of required"
     named = {"type": "function", "function": {"name": "get_population"}}
-    reply = _ask(lab, PARIS, tools=TOOLS, tool_choice=named, max_tokens=60)
+    reply = _ask_with_tools(lab, tool_choice=named)
     assert reply.choices[0].message.tool_calls[0].function.name == "get_population"
 
 
 def tool_stream(lab: Lab) -> None:
     """A streamed call is assembled from its deltas to one name and valid JSON."""
     name = arguments = ""
-    for chunk in _ask(lab, PARIS, tools=TOOLS, max_tokens=60, stream=True):
+    for chunk in _ask_with_tools(lab, stream=True):
         for delta in (chunk.choices[0].delta.tool_calls or []) if chunk.choices else []:
             name += delta.function.name or ""
             arguments += delta.function.arguments or ""
@@ -262,11 +267,13 @@ def structured(lab: Lab) -> None:
         jsonschema.validate(json.loads(_text(reply)), schema)
 
 
-def _picture(colour: str, size: tuple[int, int]) -> dict:
-    from PIL import Image
+def _picture(colour: str, size: tuple[int, int] = (112, 112)) -> dict:
+    """A circle of that colour on white, as a message part."""
+    from PIL import Image, ImageDraw
 
-    png = io.BytesIO()
-    Image.new("RGB", size, colour).save(png, "PNG")
+    png, image = io.BytesIO(), Image.new("RGB", size, "white")
+    ImageDraw.Draw(image).ellipse((36, 36, 76, 76), fill=colour)
+    image.save(png, "PNG")
     url = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
     return {"type": "image_url", "image_url": {"url": url}}
 
@@ -277,15 +284,15 @@ def _see(lab: Lab, text: str, *pictures: dict) -> str:
 
 
 def sees(lab: Lab) -> None:
-    """The answer follows the picture: red for a red one, blue for a blue one."""
+    """The answer follows the picture: red for a red circle, blue for a blue one."""
     for colour in ("red", "blue"):
-        answer = _see(lab, "What colour is the picture?", _picture(colour, (112, 112)))
-        assert colour in answer, f"a {colour} picture: {answer!r}"
+        answer = _see(lab, "What colour is the circle?", _picture(colour))
+        assert colour in answer, f"a {colour} circle: {answer!r}"
 
 
 def sees_several(lab: Lab) -> None:
     """Two pictures of different sizes in one message count as two."""
-    one, two = _picture("red", (112, 112)), _picture("blue", (168, 112))
+    one, two = _picture("red"), _picture("blue", (168, 112))
     text = {"type": "text", "text": "What colours are these?"}
     counts = [
         _ask(lab, [{"role": "user", "content": [text, *pictures]}]).usage.prompt_tokens

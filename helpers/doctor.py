@@ -91,7 +91,7 @@ def _disk() -> tuple[str, str, str, str]:
         return "disk", GAP, "the cache folder is not writable", str(error)
     detail = f"{free / 1e9:.0f} GB free for the cache"
     if not build.model_folder().is_dir() and free < build.FREE_BYTES_NEEDED:
-        return "disk", GAP, detail, f"free 1 GB, or set {CACHE_VARIABLE} to another disk"
+        return "disk", GAP, detail, f"free 1.2 GB, or set {CACHE_VARIABLE} to another disk"
     return "disk", OK, detail, ""
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from helpers import connect
 from helpers.paths import CACHE_VARIABLE, cache_dir
+from helpers.pocket import build, fetch
 from helpers.pocket.build import ensure_built
 
 
@@ -14,6 +15,26 @@ from helpers.pocket.build import ensure_built
 def model_folder() -> Path:
     """The built pocket model."""
     return ensure_built()
+
+
+@pytest.fixture(scope="session")
+def gguf_file(tmp_path_factory) -> Path:
+    """The file that the pocket model's base comes in."""
+    return fetch.fetch_gguf(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def base_tokenizer(gguf_file):
+    """The base's fast tokenizer, as transformers reads it."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
+
+
+@pytest.fixture(scope="session")
+def base(gguf_file):
+    """The base model in float32. Not to be changed by a test."""
+    return build.load_base(gguf_file).eval()
 
 
 @pytest.fixture(scope="session")

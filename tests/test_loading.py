@@ -103,6 +103,24 @@ def test_mistral3_keeps_eyes_and_head(vision_folder):
     assert "lm_head" in loaded.kept_modules
 
 
+def test_mistral3_with_tied_embeddings_keeps_them_tied(tmp_path):
+    """As in the pocket model: the head has no weights of its own, and must not get any."""
+    config = Mistral3Config(
+        text_config={"model_type": "mistral", **TEXT, "tie_word_embeddings": True},
+        vision_config=VISION,
+        image_token_index=10,
+        tie_word_embeddings=True,
+    )
+    loaded = loading.load_4bit(save(AutoModelForImageTextToText.from_config(config), tmp_path))
+    assert len(loaded.quantised_modules) == 2 * LINEARS_PER_LAYER
+    assert all(".language_model." in name for name in loaded.quantised_modules)
+    head, embeddings = loaded.model.lm_head.weight, loaded.model.get_input_embeddings().weight
+    assert head.data_ptr() == embeddings.data_ptr()
+    table = loading.footprint(loaded.model)
+    assert "lm_head" not in table.index
+    assert table.loc["embeddings", "bytes"] == 96 * 64 * 2
+
+
 @pytest.mark.parametrize(
     ("skipped", "wrongly_quantised"),
     [

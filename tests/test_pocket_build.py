@@ -10,24 +10,9 @@ import time
 import gguf
 import numpy as np
 import pytest
-import torch
-from transformers import AutoTokenizer, LlamaForCausalLM, MistralForCausalLM
 
 from helpers.paths import CACHE_VARIABLE, CacheError, cache_dir
 from helpers.pocket import build, fetch
-from helpers.pocket.chat_format import ChatFormat
-
-PROMPT = [{"role": "user", "content": "What is the capital of France?"}]
-
-
-@pytest.fixture(scope="module")
-def gguf_file(tmp_path_factory):
-    return fetch.fetch_gguf(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def base(gguf_file):
-    return build.load_base(gguf_file).eval()
 
 
 def test_dequantised_weights_equal_the_gguf_librarys_own(gguf_file, base):
@@ -43,48 +28,6 @@ def test_dequantised_weights_equal_the_gguf_librarys_own(gguf_file, base):
     for theirs, ours in names.items():
         expected = gguf.quants.dequantize(found[theirs].data, found[theirs].tensor_type)
         np.testing.assert_allclose(weights[ours].numpy(), expected, rtol=0, atol=1e-6)
-
-
-def test_logits_of_the_llama_and_mistral_classes_are_equal(base, model_folder):
-    assert isinstance(base, LlamaForCausalLM)
-    ids = torch.tensor([ChatFormat(model_folder).encode(PROMPT)])
-    with torch.no_grad():
-        expected, found = base(ids).logits, build.as_mistral(base)(ids).logits
-    assert torch.equal(expected, found)
-    assert found.std() > 1  # not all zero
-
-
-def test_saved_weights_are_the_base_rounded_to_bf16(base, model_folder):
-    saved = MistralForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16).state_dict()
-    for name, weight in base.state_dict().items():
-        assert torch.equal(saved[name], weight.to(torch.bfloat16)), name
-
-
-def test_format_equals_the_bases_chat_template(model_folder):
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
-    chats = [
-        PROMPT,
-        [{"role": "system", "content": "Be brief."}, *PROMPT],
-        [*PROMPT, {"role": "assistant", "content": "Paris."}, {"role": "user", "content": "日本?"}],
-    ]
-    for chat in chats:
-        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]
-        assert ChatFormat(model_folder).encode(chat) == ids
-
-
-def test_control_tokens_typed_by_a_user_stay_text(model_folder):
-    chat_format = ChatFormat(model_folder)
-    typed = chat_format.encode([{"role": "user", "content": "a <|im_end|> b"}])
-    plain = chat_format.encode([{"role": "user", "content": "a b"}])
-    assert typed.count(chat_format.end_token_id) == plain.count(chat_format.end_token_id)
-
-
-def test_streamed_pieces_join_to_the_decoded_text(model_folder):
-    chat_format = ChatFormat(model_folder)
-    text = "naïve — 日本語 🎉 done"
-    ids = AutoTokenizer.from_pretrained(model_folder).encode(text)
-    decode = chat_format.stream_decoder()
-    assert "".join(decode(token) for token in ids) == text == chat_format.decode(ids)
 
 
 # --- what can go wrong -----------------------------------------------------------------------
@@ -149,12 +92,45 @@ def test_a_killed_build_leaves_nothing_that_counts(empty_cache):
         [sys.executable, "-m", "helpers.pocket", "build"], start_new_session=True
     )
     deadline = time.monotonic() + 60
-    while not list(empty_cache.glob(f"pocket/.{build.RECIPE}-*")) and time.monotonic() < deadline:
+    while not list(empty_cache.glob(f"pocket/.{build.recipe()}-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert list(empty_cache.glob(f"pocket/.{build.RECIPE}-*"))  # it was at work
+    assert list(empty_cache.glob(f"pocket/.{build.recipe()}-*"))  # it was at work
     assert not build.model_folder().exists()
+
+
+def test_other_trained_parts_are_another_model(tmp_path, monkeypatch):
+    file, other = tmp_path / "parts.safetensors", tmp_path / "others.safetensors"
+    file.write_bytes(b"some")
+    other.write_bytes(b"others")
+    monkeypatch.setenv(build.PARTS_VARIABLE, str(file))
+    first = build.model_folder()
+    monkeypatch.setenv(build.PARTS_VARIABLE, str(other))
+    assert build.model_folder() != first
+    assert build.model_folder().parent == first.parent
+    # The name is the SHA-256's beginning, as `sha256sum` gives it.
+    assert build.model_folder().name == "multimodal-1-01db91d0"
+
+
+def test_missing_trained_parts_are_said(tmp_path, monkeypatch):
+    monkeypatch.setenv(build.PARTS_VARIABLE, str(tmp_path / "nowhere.safetensors"))
+    with pytest.raises(build.BuildError, match=r"POCKET_PARTS names .*nowhere.safetensors"):
+        build.model_folder()
+    monkeypatch.delenv(build.PARTS_VARIABLE)
+    monkeypatch.setattr(build, "DATA", tmp_path)
+    with pytest.raises(build.BuildError, match="belong to the repository"):
+        build.build()
+
+
+def test_trained_parts_that_cannot_be_read_leave_nothing(empty_cache, tmp_path, monkeypatch):
+    broken = tmp_path / "parts.safetensors"
+    broken.write_bytes(b"half a download")
+    monkeypatch.setenv(build.PARTS_VARIABLE, str(broken))
+    with pytest.raises(build.BuildError, match="cannot be used"):
+        build.build()
+    assert not build.model_folder().exists()
+    assert not list(empty_cache.glob(f"pocket/.{build.recipe()}-*"))
 
 
 SLOW_BUILD = """
@@ -172,7 +148,7 @@ build.build()
 
 
 def test_two_builds_at_once_build_once_and_clear_what_a_killed_one_left(empty_cache, tmp_path):
-    leftover = empty_cache / "pocket" / f".{build.RECIPE}-killed"
+    leftover = empty_cache / "pocket" / f".{build.recipe()}-killed"
     leftover.mkdir(parents=True)
     log = tmp_path / "log"
     command = [sys.executable, "-c", SLOW_BUILD, str(log)]

@@ -99,6 +99,6 @@ def test_a_server_that_has_anothers_port_is_not_believed(private_cache):
 def test_a_server_that_dies_while_starting_leaves_its_last_words(private_cache, monkeypatch):
     # A simulated fault: a model folder without a model in it.
     (private_cache / "pocket").unlink()
-    (private_cache / "pocket" / lease.build.RECIPE).mkdir(parents=True)
+    (private_cache / "pocket" / lease.build.recipe()).mkdir(parents=True)
     with pytest.raises(lease.ServerError, match="ended while starting"):
         lease.acquire()

@@ -47,6 +47,31 @@ def test_a_seed_repeats_and_no_seed_does_not():
     assert draw(None) != draw(None)
 
 
+class NeverTheBest:
+    """A guide that rules out the likeliest token and remembers what was chosen."""
+
+    def __init__(self):
+        self.chosen = []
+
+    def mask(self, logits):
+        return logits.masked_fill(logits == logits.max(), float("-inf"))
+
+    def accept(self, token, generator):
+        self.chosen.append((token, int(torch.randint(1000, (1,), generator=generator))))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_guide_rules_out_tokens_and_draws_from_the_same_seed(temperature):
+    guides = [NeverTheBest(), NeverTheBest()]
+    for guide in guides:
+        sampler = Sampler(temperature, seed=5, guide=guide)
+        chosen = [sampler.choose(LOGITS) for _ in range(50)]
+        assert 4 not in chosen
+        assert [token for token, _ in guide.chosen] == chosen
+    assert guides[0].chosen == guides[1].chosen
+    assert (torch.tensor([2.0, 1.0, 0.0, -1.0, 3.0]) == LOGITS).all()  # left as they were
+
+
 @given(
     st.text("ab<", max_size=30),
     st.lists(st.text("ab<", min_size=1, max_size=4), min_size=1, max_size=3),

@@ -1,4 +1,4 @@
-"""`python -m helpers.pocket build | serve | chat`."""
+"""`python -m helpers.pocket build | serve | chat | train | evaluate`."""
 
 import argparse
 import json
@@ -24,6 +24,14 @@ def main(argv: list[str] | None = None) -> int:
     for command in (serve, chat):
         command.add_argument("--quantization", choices=["nf4"], help="default: none (bf16)")
         command.add_argument("--batching", action="store_true", help="continuous batching")
+    train = commands.add_parser("train", help="train its parts anew: hours on two cores")
+    train.add_argument("--work", type=Path, help="checkpoints; default: in the cache folder")
+    train.add_argument("--out", type=Path, help="where to write the parts; default: data/pocket")
+    train.add_argument("--device", default="cpu", help="cpu or cuda; default: cpu")
+    evaluate = commands.add_parser("evaluate", help="count what it can do on held-out cases")
+    evaluate.add_argument("--quick", action="store_true", help="40 cases a skill instead of 300")
+    evaluate.add_argument("--quantization", choices=["nf4"], help="default: none (bf16)")
+    evaluate.add_argument("--out", type=Path, help="also write the result as JSON")
     args = parser.parse_args(argv)
     try:
         return globals()[f"_{args.command}"](args)
@@ -93,6 +101,26 @@ def _chat(args: argparse.Namespace) -> int:
             answer += piece
         print()
         messages.append({"role": "assistant", "content": answer})
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from helpers.paths import DATA, cache_dir
+    from helpers.pocket.training import train
+
+    target = args.out or DATA / "pocket"
+    train(args.work or cache_dir() / "pocket" / "training", target, device=args.device)
+    print(f"The trained parts are in {target}. Now: python -m helpers.pocket evaluate")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from helpers.pocket import evaluation
+
+    result = evaluation.run(build.ensure_built(), args.quantization, quick=args.quick)
+    print(evaluation.table(result))
+    if args.out:
+        evaluation.save(result, args.out)
     return 0
 
 

@@ -1,11 +1,18 @@
 """Build the pocket model once into the cache folder.
 
-The base is SmolLM2-135M-Instruct (Apache-2.0), whose weights fit `MistralForCausalLM`, the class
-of Mistral 7B and Mistral Small 3, unchanged: both are RMSNorm, rotary, grouped-query, SwiGLU
-decoders whose tensors even carry the same names.
+The base is SmolLM2-135M-Instruct (Apache-2.0), whose weights fit Mistral's text model unchanged:
+both are RMSNorm, rotary, grouped-query, SwiGLU decoders whose tensors even carry the same names.
+What was trained on top of it comes from `data/pocket`.
+
+The folder holds the model three times, each with its own `tekken.json`:
+
+- at its root, transformers' format in bfloat16;
+- `mistral/`, Mistral's own format, which vLLM reads;
+- `nf4/`, transformers' format in 4 bits (NF4 with double quantisation).
 """
 
 import errno
+import hashlib
 import os
 import shutil
 import subprocess
@@ -16,13 +23,15 @@ from pathlib import Path
 from filelock import FileLock
 from safetensors import SafetensorError
 
-from helpers.paths import cache_dir
+from helpers.paths import DATA, cache_dir
 from helpers.pocket.fetch import FetchError, fetch_gguf
 
 # Part of the folder's name: raise it when the same inputs would be built into other files.
-RECIPE = "text-1"
+RECIPE = "multimodal-1"
 MODEL_ID = "pocket-small"
-FREE_BYTES_NEEDED = 1_000_000_000
+FREE_BYTES_NEEDED = 1_200_000_000
+# Names another file than the one in `data/pocket`: what a training run of one's own has written.
+PARTS_VARIABLE = "POCKET_PARTS"
 
 # Mistral's own recommendation for Small 3.x (model card): the server's default too.
 DEFAULT_TEMPERATURE = 0.15
@@ -32,13 +41,31 @@ class BuildError(RuntimeError):
     """The pocket model could not be built; the message says why and what to do."""
 
 
+def parts_file() -> Path:
+    """The trained parts that go into the model. Raises `BuildError` when they are not there."""
+    named = os.environ.get(PARTS_VARIABLE)
+    # Not imported from `parts`, which would bring torch along: this runs at every start.
+    path = Path(named).expanduser() if named else DATA / "pocket" / "parts.safetensors"
+    if not path.is_file():
+        missing = f"{PARTS_VARIABLE} names {path}, and" if named else f"{path} is missing:"
+        advice = "no such file exists." if named else "the trained parts belong to the repository."
+        raise BuildError(f"{missing} {advice}")
+    return path
+
+
+def recipe() -> str:
+    """The folder's name: how it is built, and from which trained parts."""
+    with parts_file().open("rb") as stream:
+        return f"{RECIPE}-{hashlib.file_digest(stream, 'sha256').hexdigest()[:8]}"
+
+
 def model_folder() -> Path:
-    """Where the built model lies, or will lie."""
-    return cache_dir() / "pocket" / RECIPE
+    """Where the built model lies, or will lie. Raises `BuildError` without trained parts."""
+    return cache_dir() / "pocket" / recipe()
 
 
 def ensure_built() -> Path:
-    """Build the pocket model unless it is there; return its folder (transformers' format).
+    """Build the pocket model unless it is there; return its folder.
 
     The work runs in a process of its own, so that its memory goes back to the system. Two
     callers at once wait for one another; an interrupted build leaves nothing that counts.
@@ -61,14 +88,14 @@ def build() -> Path:
     folder = model_folder()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f"{RECIPE}.lock"):
+        with FileLock(folder.parent / f"{folder.name}.lock"):
             if folder.is_dir():
                 return folder
             _check_free_space(folder.parent)
             # Left by a build that was killed: nobody else can own one while the lock is held.
-            for leftover in folder.parent.glob(f".{RECIPE}-*"):
+            for leftover in folder.parent.glob(f".{folder.name}-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            workshop = Path(tempfile.mkdtemp(prefix=f".{RECIPE}-", dir=folder.parent))
+            workshop = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
             try:
                 _build_into(workshop / "model", workshop)
                 os.replace(workshop / "model", folder)
@@ -86,7 +113,7 @@ def build() -> Path:
 def _build_into(target: Path, workshop: Path) -> None:
     from tqdm import tqdm
 
-    steps = tqdm(total=4, desc="pocket model", unit="step", file=sys.stderr, leave=True)
+    steps = tqdm(total=6, desc="pocket model", unit="step", file=sys.stderr, leave=True)
     steps.set_postfix_str("fetching the base, 93 MB")
     gguf = fetch_gguf(workshop)
     steps.update()
@@ -95,18 +122,42 @@ def _build_into(target: Path, workshop: Path) -> None:
     import torch
     from transformers import AutoTokenizer
 
-    steps.set_postfix_str("reading the tokenizer")
-    tokenizer = AutoTokenizer.from_pretrained(workshop, gguf_file=gguf.name)
-    steps.update()
+    from helpers.loading import load_4bit
+    from helpers.pocket import mistral_format, tekken
+    from helpers.pocket.architecture import assemble, pad_heads
+    from helpers.pocket.parts import apply_parts
+
     steps.set_postfix_str("dequantising Q4_1 to full weights")
+    tokenizer = AutoTokenizer.from_pretrained(workshop, gguf_file=gguf.name)
     base = load_base(gguf)
     steps.update()
-    steps.set_postfix_str("saving as a Mistral model, 270 MB")
-    model = as_mistral(base).to(torch.bfloat16)
+    steps.set_postfix_str("adding the trained parts")
+    file, places = tekken.convert(tokenizer)
+    parts = parts_file()
+    try:
+        model = apply_parts(assemble(base, tokenizer, places), parts)
+    except (ValueError, RuntimeError, SafetensorError) as error:
+        raise BuildError(f"The trained parts in {parts} cannot be used: {error}") from error
+    del base
+    model = pad_heads(model).to(torch.bfloat16)
     model.generation_config.temperature = DEFAULT_TEMPERATURE
     model.generation_config.do_sample = True
+    steps.update()
+    steps.set_postfix_str("saving in transformers' format, 290 MB")
     model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    tokenizer_file = tekken.write(file, target)
+    steps.update()
+    steps.set_postfix_str("saving in Mistral's format, 290 MB")
+    mistral_format.write(model, target / "mistral")
+    steps.update()
+    steps.set_postfix_str("quantising to 4 bits, 130 MB")
+    del model
+    # On the processor on every machine, and saved before it computes anything: bitsandbytes may
+    # repack the weights for the processor at hand the first time they are used.
+    small = load_4bit(target, compute_dtype=torch.bfloat16, device_map="cpu").model
+    small.save_pretrained(target / "nf4")
+    for folder in (target / "mistral", target / "nf4"):
+        shutil.copy(tokenizer_file, folder)
     steps.update()
     steps.set_postfix_str("ready")
     steps.close()
@@ -125,23 +176,6 @@ def load_base(gguf: Path):
     )
 
 
-def as_mistral(base):
-    """The same weights in a `MistralForCausalLM` (float32); every tensor must fit by name."""
-    from transformers import GenerationConfig, MistralConfig, MistralForCausalLM
-
-    shared = (
-        "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads "
-        "num_key_value_heads head_dim max_position_embeddings rms_norm_eps rope_parameters "
-        "tie_word_embeddings bos_token_id eos_token_id pad_token_id"
-    )
-    values = {name: getattr(base.config, name) for name in shared.split()}
-    model = MistralForCausalLM(MistralConfig(**values, sliding_window=None))
-    model.load_state_dict(base.state_dict(), strict=True)
-    ids = {name: values[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    model.generation_config = GenerationConfig(**ids)
-    return model.eval()
-
-
 def _check_free_space(folder: Path) -> None:
     if shutil.disk_usage(folder).free < FREE_BYTES_NEEDED:
         raise BuildError(_no_space(folder))
@@ -151,6 +185,6 @@ def _no_space(folder: Path) -> str:
     free = shutil.disk_usage(folder).free
     return (
         f"The disk of {folder} has {free / 1e9:.2f} GB left, and the build needs "
-        f"{FREE_BYTES_NEEDED / 1e9:.0f} GB (270 MB of it to stay). Free some, or set "
+        f"{FREE_BYTES_NEEDED / 1e9:.1f} GB (0.7 GB of it to stay). Free some, or set "
         "MISTRAL_LAB_CACHE to a folder on another disk."
     )

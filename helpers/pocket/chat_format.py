@@ -1,52 +1,195 @@
-"""The pocket model's tokenizer and chat format: the one place that knows them.
+"""The pocket model's chat format, Mistral's V11: messages to tokens, and tokens back to a reply.
 
-Everything that turns messages into tokens, or tokens into text, goes through `ChatFormat`. At
-present it is the base model's own tokenizer and its ChatML layout.
+mistral_common, Mistral AI's own package, writes the prompt, as it does for the 24B. What the model
+writes is read here: text, or `[TOOL_CALLS]name[CALL_ID]id[ARGS]{json}` once for each call.
 """
 
+import codecs
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from tokenizers.decoders import DecodeStream
-from transformers import PreTrainedTokenizerFast
+import numpy as np
 
-DEFAULT_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+
+@contextmanager
+def _left_out(module: str) -> Iterator[None]:
+    """Make a module that others import "if it is there" look absent for a while."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
+# jsonschema, which mistral_common imports, spends over a second on a grammar of web addresses for
+# a format check that nothing here asks for. A server's start should not wait for it.
+with _left_out("rfc3987_syntax"):
+    from mistral_common.exceptions import MistralCommonException
+    from mistral_common.protocol.instruct.chunk import ImageChunk, TextChunk
+    from mistral_common.protocol.instruct.messages import (
+        AssistantMessage,
+        SystemMessage,
+        ToolMessage,
+        UserMessage,
+    )
+    from mistral_common.protocol.instruct.request import ChatCompletionRequest
+    from mistral_common.protocol.instruct.tool_calls import FunctionCall, Tool, ToolCall
+    from mistral_common.protocol.instruct.validator import ValidationMode
+    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+
+ROLES = {
+    "system": SystemMessage,
+    "user": UserMessage,
+    "assistant": AssistantMessage,
+    "tool": ToolMessage,
+}
+
+
+class FormatError(ValueError):
+    """A conversation that Mistral's format cannot express; the message says why."""
+
+
+@dataclass
+class Prompt:
+    """A conversation as the model reads it.
+
+    `ids` are token ids, image tokens included; `pictures` are the processed pictures in their
+    order, float32 arrays of shape (3, height, width).
+    """
+
+    ids: list[int]
+    pictures: list[np.ndarray] = field(default_factory=list)
 
 
 class ChatFormat:
     """Messages to token ids and back, for one built model folder."""
 
     def __init__(self, folder: Path):
-        self._tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        markers = ["<|im_start|>", "<|im_end|>"]
-        self._start, self.end_token_id = self._tokenizer.convert_tokens_to_ids(markers)
+        # "serving" is mistral_common's strictest mode: every call needs its result, and the last
+        # message must be one that wants an answer.
+        self.mistral = MistralTokenizer.from_file(folder / "tekken.json", ValidationMode.serving)
+        self._tekken = self.mistral.instruct_tokenizer.tokenizer
+        self.control_ids = sorted(self._tekken.special_ids)
+        self.end_token_id = self._tekken.eos_id
+        self.tool_calls_id = self._tekken.get_special_token("[TOOL_CALLS]")
+        self.call_id_id = self._tekken.get_special_token("[CALL_ID]")
+        self.args_id = self._tekken.get_special_token("[ARGS]")
 
-    def encode(self, messages: list[dict]) -> list[int]:
-        """Token ids of a conversation, ending where the assistant's answer begins.
-
-        Equal to the base's chat template, but each text is encoded apart from the control
-        tokens, so that a "<|im_end|>" typed by a user stays text.
+    def encode(self, messages: list[dict], tools: list[dict] | None = None) -> Prompt:
+        """A conversation's prompt, ending where the assistant's answer begins.
 
         Args:
-            messages: dicts with `role` ("system", "user", "assistant") and `content` (str).
+            messages: dicts with `role`, `content`, and `tool_calls` or `tool_call_id`, as in
+                OpenAI's protocol, except that a picture is `{"type": "image", "image": …}` with
+                a PIL image. "[INST]" and the like in a text stay text.
+            tools: tools in OpenAI's form.
+
+        Raises:
+            FormatError: roles in a wrong order, ids that do not match, an empty assistant turn.
         """
-        if messages[0]["role"] != "system":
-            messages = [{"role": "system", "content": DEFAULT_SYSTEM}, *messages]
-        newline = self._encode_text("\n")
-        ids = []
-        for message in messages:
-            body = self._encode_text(f"{message['role']}\n{message['content']}")
-            ids += [self._start, *body, self.end_token_id, *newline]
-        return [*ids, self._start, *self._encode_text("assistant\n")]
+        try:
+            request = ChatCompletionRequest(
+                model="pocket",  # required in serving mode, and not part of the prompt
+                messages=[_message(message) for message in messages],
+                tools=[Tool.from_openai(tool) for tool in tools] if tools else None,
+            )
+            encoded = self.mistral.encode_chat_completion(request)
+        except MistralCommonException as error:
+            raise FormatError(error.message) from error
+        return Prompt(encoded.tokens, encoded.images)
+
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of a plain text, no control token among them."""
+        return self._tekken.encode(text, bos=False, eos=False)
 
     def decode(self, token_ids: list[int]) -> str:
         """Text of generated tokens, control tokens left out."""
-        return self._tokenizer.decode(token_ids, skip_special_tokens=True)
+        pieces = (self._tekken.id_to_byte_piece(token) for token in token_ids)
+        return b"".join(pieces).decode("utf-8", errors="replace")
 
-    def stream_decoder(self):
+    def stream_decoder(self) -> Callable[[int], str]:
         """A function from one token id to the text it completes ("" while bytes are missing)."""
-        stream = DecodeStream(skip_special_tokens=True)
-        tokenizer = self._tokenizer.backend_tokenizer
-        return lambda token_id: stream.step(tokenizer, token_id) or ""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        return lambda token_id: decoder.decode(self._tekken.id_to_byte_piece(token_id))
 
-    def _encode_text(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    def reader(self) -> "ReplyReader":
+        """A reader for one reply's tokens."""
+        return ReplyReader(self)
+
+    def read(self, token_ids: list[int]) -> dict[str, Any]:
+        """A whole reply: `{"content": str, "tool_calls": [{"id", "name", "arguments"}, …]}`.
+
+        Arguments are the text that was written, JSON or not; a call that breaks off before its
+        arguments is left out, as nothing could be done with it.
+        """
+        reader, content, calls = self.reader(), "", []
+        for token in token_ids:
+            event = reader.add(token)
+            content += event.get("text", "")
+            if "call" in event:
+                calls.append(event["call"] | {"arguments": ""})
+            if "arguments" in event:
+                calls[-1]["arguments"] += event["arguments"]
+        return {"content": content, "tool_calls": calls}
+
+
+class ReplyReader:
+    """Sorts the tokens of one reply into text, calls and their arguments."""
+
+    def __init__(self, chat_format: ChatFormat):
+        self._format = chat_format
+        self._enter("text")
+        self.calls = 0
+
+    def add(self, token: int) -> dict[str, Any]:
+        """What one token completes.
+
+        Returns:
+            `{"text": str}`, `{"call": {"id", "name"}}` when a call's arguments begin,
+            `{"arguments": str}`, or `{}` for a token that completes nothing.
+        """
+        names = self._format
+        if token == names.tool_calls_id:
+            self._name, self._id = "", ""
+            self._enter("name")
+        elif token == names.call_id_id and self._part == "name":
+            self._enter("id")
+        elif token == names.args_id and self._part in ("name", "id"):
+            self._enter("arguments")
+            self.calls += 1
+            return {"call": {"id": self._id, "name": self._name}}
+        elif piece := self._decode(token):
+            if self._part in ("text", "arguments"):
+                return {self._part: piece}
+            setattr(self, f"_{self._part}", getattr(self, f"_{self._part}") + piece)
+        return {}
+
+    def _enter(self, part: str) -> None:
+        # Bytes of an unfinished character do not run on into the next part.
+        self._part, self._decode = part, self._format.stream_decoder()
+
+
+def _message(message: dict):
+    """One message in mistral_common's own classes."""
+    fields = {key: value for key, value in message.items() if key not in ("role", "name")}
+    if isinstance(fields.get("content"), list):
+        fields["content"] = [_chunk(part) for part in fields["content"]]
+    if "tool_calls" in fields:
+        fields["tool_calls"] = [
+            ToolCall(id=call["id"], function=FunctionCall(**call["function"]))
+            for call in fields["tool_calls"] or []
+        ] or None
+    return ROLES[message["role"]](**fields)
+
+
+def _chunk(part: dict) -> TextChunk | ImageChunk:
+    if part["type"] == "image":
+        return ImageChunk(image=part["image"])
+    return TextChunk(text=part["text"])

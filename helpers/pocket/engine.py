@@ -2,7 +2,7 @@
 
 Both give a request's tokens as an asynchronous stream and stop working on a request as soon as
 its stream is closed. The work itself is transformers': `generate` and the continuous-batching
-manager.
+manager. Pictures pass through `generate` in both.
 """
 
 import asyncio
@@ -10,14 +10,16 @@ import itertools
 import queue
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import (
-    BitsAndBytesConfig,
     GenerationConfig,
     LogitsProcessorList,
+    Mistral3ForConditionalGeneration,
     MistralForCausalLM,
     StoppingCriteriaList,
 )
@@ -40,36 +42,45 @@ class EngineError(RuntimeError):
 
 @dataclass
 class Request:
-    """One prompt and its limits: token ids, tokens to generate, the end token, a sampler."""
+    """One prompt and its limits: token ids, tokens to generate, the end token, a sampler.
+
+    `pictures` are float32 arrays of shape (3, height, width), in the order of their image tokens.
+    """
 
     prompt: list[int]
     max_tokens: int
     end_token_id: int
     sampler: Sampler
+    pictures: list[np.ndarray] = field(default_factory=list)
 
 
-def load_model(folder: Path, quantization: str | None, batching: bool) -> MistralForCausalLM:
+def load_model(
+    folder: Path, quantization: str | None, batching: bool
+) -> Mistral3ForConditionalGeneration:
     """Load the built model the way that suits this processor.
 
     bf16 halves the bytes a decoding step reads, but a CPU without bf16 instructions multiplies
     many rows at a time several times slower in it than in float32. There a batch runs in float32,
     and a single request reads bf16 weights and widens them for long prompts.
+
+    Args:
+        quantization: None, or "nf4" for the 4-bit folder that the build saved.
     """
     slow_bf16 = not _bf16_matmul_is_fast()
     dtype = torch.float32 if slow_bf16 and (batching or quantization) else torch.bfloat16
-    config = None
-    if quantization == "nf4":
-        config = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    model = MistralForCausalLM.from_pretrained(
-        folder, dtype=dtype, quantization_config=config, attn_implementation="sdpa"
+    model = Mistral3ForConditionalGeneration.from_pretrained(
+        folder / quantization if quantization else folder, dtype=dtype, attn_implementation="sdpa"
     )
+    if quantization:
+        # The saved settings name the dtype of the machine that quantised.
+        for layer in model.modules():
+            if hasattr(layer, "compute_dtype"):
+                layer.compute_dtype = dtype
     if slow_bf16 and dtype == torch.bfloat16:
         _widen_long_prompts(model)
+    # transformers squeezes the first axis of the projected pictures. Where one picture of one token
+    # is all there is, that axis is the token's: give it another to squeeze.
+    model.model.multi_modal_projector.register_forward_hook(lambda _, __, tokens: tokens[None])
     return model.eval()
 
 
@@ -83,8 +94,11 @@ def _bf16_matmul_is_fast() -> bool:
     return onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def _widen_long_prompts(model: MistralForCausalLM, at_least_rows: int = 8) -> None:
-    """Multiply in float32 when a linear layer meets many rows, keeping its weights in bf16."""
+def _widen_long_prompts(model: torch.nn.Module, at_least_rows: int = 8) -> None:
+    """Multiply in float32 when a linear layer meets many rows, keeping its weights in bf16.
+
+    No linear layer of these models has a bias.
+    """
 
     def widened(layer: torch.nn.Linear):
         def forward(rows: torch.Tensor) -> torch.Tensor:
@@ -104,7 +118,7 @@ class SerialEngine:
 
     broken = False  # an error here ends one request only
 
-    def __init__(self, model: MistralForCausalLM):
+    def __init__(self, model: Mistral3ForConditionalGeneration):
         self._model = model
         self._waiting: queue.SimpleQueue = queue.SimpleQueue()
         threading.Thread(target=self._work, daemon=True, name="serial-engine").start()
@@ -141,6 +155,7 @@ class SerialEngine:
         self._model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
+            **side_by_side(request.pictures, self._model.model.vision_tower.dtype),
             generation_config=settings,
             logits_processor=LogitsProcessorList([OneRequest(request.sampler)]),
             streamer=tokens,
@@ -148,17 +163,40 @@ class SerialEngine:
         )
 
 
+def side_by_side(pictures: list[np.ndarray], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Pictures of any sizes as `generate` takes them: padded to the largest, the sizes beside."""
+    if not pictures:
+        return {}
+    sizes = torch.tensor([picture.shape[1:] for picture in pictures])
+    height, width = sizes.amax(dim=0).tolist()
+    pixels = torch.zeros(len(pictures), 3, height, width, dtype=dtype)
+    for canvas, picture in zip(pixels, pictures, strict=True):
+        canvas[:, : picture.shape[1], : picture.shape[2]] = torch.from_numpy(picture)
+    return {"pixel_values": pixels, "image_sizes": sizes}
+
+
+def language_part(model: Mistral3ForConditionalGeneration) -> MistralForCausalLM:
+    """The text model with its head, as a model of its own over the very same weights."""
+    with torch.device("meta"):  # its own weights would only be thrown away
+        text = MistralForCausalLM(model.config.text_config)
+    text.model, text.lm_head = model.model.language_model, model.lm_head
+    return text
+
+
 class BatchEngine:
     """Many requests at once through transformers' continuous-batching manager.
+
+    The manager knows text only, so requests with pictures go one at a time beside the batch.
 
     `broken` turns True when the manager's thread has ended: this engine answers no more.
     """
 
-    def __init__(self, model: MistralForCausalLM):
+    def __init__(self, model: Mistral3ForConditionalGeneration):
         from transformers.generation import ContinuousBatchingConfig
 
+        self._beside = SerialEngine(model)
         self._ids = itertools.count()
-        self._manager = model.init_continuous_batching(
+        self._manager = language_part(model).init_continuous_batching(
             generation_config=GenerationConfig(do_sample=False, eos_token_id=-1),
             continuous_batching_config=ContinuousBatchingConfig(
                 page_size=PAGE_TOKENS,
@@ -175,6 +213,11 @@ class BatchEngine:
 
     async def stream(self, request: Request) -> AsyncIterator[int]:
         """Token ids as they are made, the end token included. Raises `EngineError`."""
+        if request.pictures:
+            async with aclosing(self._beside.stream(request)) as tokens:
+                async for token in tokens:
+                    yield token
+            return
         request_id = f"request-{next(self._ids)}"
         outputs: asyncio.Queue = asyncio.Queue()
         self._manager.register_result_handler(request_id, outputs.put_nowait)

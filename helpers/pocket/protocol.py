@@ -3,11 +3,26 @@
 What would change an answer and cannot be done is refused with a reason, never dropped in silence.
 """
 
+import base64
+import binascii
+import io
+import json
+import re
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DEFAULT_MAX_TOKENS = 512
+MAX_TOOLS = 64
+
+# All pictures of one request together: they are in memory uncompressed at the same time.
+MAX_PICTURE_BYTES = 20_000_000
+MAX_PIXELS = 25_000_000
+PICTURE_FORMATS = ("png", "jpeg", "webp", "gif")
+
+ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
 class _Strict(BaseModel):
@@ -19,40 +34,243 @@ class TextPart(_Strict):
     text: str
 
 
+class ImageUrl(_Strict):
+    url: str
+    # There is one resolution: 112 pixels at most.
+    detail: Literal["auto"] | None = None
+
+
+class ImagePart(_Strict):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class CalledFunction(_Strict):
+    name: ToolName
+    arguments: str
+
+    @field_validator("arguments")
+    @classmethod
+    def _is_an_object(cls, arguments: str) -> str:
+        try:
+            parsed = json.loads(arguments)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"a tool call's arguments must be JSON: {error}") from error
+        if not isinstance(parsed, dict):
+            raise ValueError("a tool call's arguments must be a JSON object, such as {}")
+        return arguments
+
+
+class MessageToolCall(_Strict):
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
 class Message(_Strict):
-    role: Literal["system", "user", "assistant"]
-    content: str | list[TextPart]
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | list[Part] | None = None
     name: str | None = None
+    tool_calls: list[MessageToolCall] | None = None
+    tool_call_id: str | None = None
+    # What the openai client's own message carries along, always empty here.
+    refusal: None = None
+    annotations: None = None
+    audio: None = None
+    function_call: None = None
 
-    @field_validator("role", mode="before")
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> "Message":
+        role = self.role
+        parts = self.content if isinstance(self.content, list) else []
+        if role != "user" and any(isinstance(part, ImagePart) for part in parts):
+            raise ValueError(f"only user messages may carry pictures, not those of {role}")
+        if self.tool_calls and role != "assistant":
+            raise ValueError(f"tool_calls belong to the assistant, not to {role}")
+        if role == "tool" and self.tool_call_id is None:
+            raise ValueError("a tool message needs the tool_call_id of the call that it answers")
+        if role != "tool" and self.tool_call_id is not None:
+            raise ValueError(f"tool_call_id belongs to the tool's message, not to {role}")
+        if role == "assistant" and not self.content and not self.tool_calls:
+            raise ValueError("the assistant's message is empty: it needs content or tool_calls")
+        if role != "assistant" and self.content is None:
+            raise ValueError(f"the message of {role} has no content")
+        return self
+
+    def as_dict(self, read_picture) -> dict:
+        """The message as `ChatFormat.encode` takes it.
+
+        Args:
+            read_picture: turns an image URL into a PIL image; raises `ValueError`.
+        """
+        message = {"role": self.role, "content": self.content}
+        if isinstance(self.content, list):
+            message["content"] = [
+                {"type": "text", "text": part.text}
+                if isinstance(part, TextPart)
+                else {"type": "image", "image": read_picture(part.image_url.url)}
+                for part in self.content
+            ]
+        if self.tool_calls:
+            message["tool_calls"] = [call.model_dump() for call in self.tool_calls]
+        if self.role == "tool":
+            message["tool_call_id"] = self.tool_call_id
+        return message
+
+
+class PictureReader:
+    """Decodes the pictures of one request, and keeps them within its limits together."""
+
+    def __init__(self):
+        self._bytes_left = MAX_PICTURE_BYTES
+        self._pixels_left = MAX_PIXELS
+
+    def __call__(self, url: str) -> Image.Image:
+        """A data URL's picture, in RGB or RGBA. Raises `ValueError` with the reason."""
+        data = self._decode(url)
+        try:
+            picture = Image.open(io.BytesIO(data), formats=PICTURE_FORMATS)
+            frames = getattr(picture, "n_frames", 1)
+        except Exception as error:  # decoders raise errors of many kinds on what they cannot read
+            raise ValueError(f"not a picture that can be read ({_first_line(error)})") from error
+        self._pixels_left -= picture.width * picture.height
+        if picture.width * picture.height == 0:
+            raise ValueError(f"the picture is empty: {picture.width} × {picture.height} pixels")
+        if self._pixels_left < 0:
+            raise ValueError(
+                f"more than {MAX_PIXELS // 1_000_000} million pixels in one request (this picture "
+                f"has {picture.width} × {picture.height}); scale it down, the model sees 112 × 112"
+            )
+        if frames > 1:
+            raise ValueError(f"the picture is animated ({frames} frames); send one of its frames")
+        try:
+            picture.load()
+        except Exception as error:
+            raise ValueError(f"the picture is damaged ({_first_line(error)})") from error
+        return _as_rgb(picture)
+
+    def _decode(self, url: str) -> bytes:
+        if not url.startswith("data:"):
+            kind = url.split(":", 1)[0][:20] if ":" in url else "an address without a scheme"
+            raise ValueError(
+                f"this server fetches nothing ({kind}); fetch the picture in the client and embed "
+                "it as data:image/png;base64,…"
+            )
+        head, comma, data = url.partition(",")
+        found = re.fullmatch(r"data:image/([a-z+.-]+);base64", head, re.IGNORECASE)
+        if not comma or not found or found[1].lower() not in PICTURE_FORMATS:
+            raise ValueError(
+                f"a picture must be data:image/…;base64,… in {', '.join(PICTURE_FORMATS)}; this "
+                f"begins with {head[:60]!r}"
+            )
+        self._bytes_left -= len(data) * 3 // 4
+        if self._bytes_left < 0:
+            limit = MAX_PICTURE_BYTES // 1_000_000
+            raise ValueError(f"the pictures of a request are more than {limit} MB; scale them down")
+        try:
+            return base64.b64decode(data, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ValueError(f"the picture's base64 is not valid: {error}") from error
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    """The decoded picture in 8 bits a channel; what is transparent stays so.
+
+    mistral_common lays transparency over white. It would clip 16-bit grey at 255, which makes
+    nearly everything white, so that is scaled here.
+    """
+    if picture.mode in ("RGB", "RGBA"):
+        return picture
+    if picture.mode.startswith("I"):
+        grey = np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if picture.mode in ("1", "L", "CMYK", "YCbCr") and "transparency" not in picture.info:
+        return picture.convert("RGB")
+    if picture.mode in ("1", "L", "LA", "P", "PA"):
+        return picture.convert("RGBA")
+    raise ValueError(f"pictures of mode {picture.mode} cannot be read; save it as RGB")
+
+
+def _first_line(error: Exception) -> str:
+    # Pillow names the buffer's address in memory, which says nothing.
+    text = re.sub(r" <_io\.BytesIO.*?>", "", str(error)).split("\n")[0]
+    return text or type(error).__name__
+
+
+class ToolFunction(_Strict):
+    name: ToolName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None  # true or not, arguments fit the schema: see grammar.py
+
+    @field_validator("parameters")
     @classmethod
-    def _no_tools_yet(cls, role: Any) -> Any:
-        if role == "tool":
-            raise ValueError("the pocket model does not support tools yet")
-        return role
+    def _describes_an_object(cls, parameters: dict | None) -> dict | None:
+        if parameters:
+            _check_schema(parameters)
+            if parameters.get("type", "object") != "object":
+                raise ValueError('a tool\'s parameters are an object: {"type": "object", …}')
+        return parameters
 
-    @field_validator("content", mode="before")
-    @classmethod
-    def _no_pictures_yet(cls, content: Any) -> Any:
-        parts = content if isinstance(content, list) else []
-        if any(isinstance(part, dict) and part.get("type") == "image_url" for part in parts):
-            raise ValueError("the pocket model does not support pictures yet")
-        return content
 
-    @property
-    def text(self) -> str:
-        """The message's text, its parts joined."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content)
+class ToolDefinition(_Strict):
+    type: Literal["function"]
+    function: ToolFunction
+
+
+class ChosenFunction(_Strict):
+    name: str
+
+
+class NamedTool(_Strict):
+    type: Literal["function"]
+    function: ChosenFunction
 
 
 class StreamOptions(_Strict):
     include_usage: bool = False
 
 
-class ResponseFormat(BaseModel):
-    type: str
+class TextFormat(_Strict):
+    type: Literal["text"]
+
+
+class JsonObjectFormat(_Strict):
+    type: Literal["json_object"]
+
+
+class NamedSchema(_Strict):
+    name: str
+    description: str | None = None
+    wanted: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None  # true or not, the answer fits the schema
+
+    @field_validator("wanted")
+    @classmethod
+    def _is_a_schema(cls, schema: dict) -> dict:
+        _check_schema(schema)
+        return schema
+
+
+class JsonSchemaFormat(_Strict):
+    type: Literal["json_schema"]
+    json_schema: NamedSchema
+
+
+def _check_schema(schema: dict) -> None:
+    # Here, not above: mistral_common's import has prepared a quick one of jsonschema by now.
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        where = f" at {error.json_path}" if error.path else ""
+        raise ValueError(f"not a JSON schema{where}: {error.message}") from error
+    except RecursionError as error:
+        raise ValueError("the JSON schema is nested too deeply") from error
 
 
 class ChatRequest(_Strict):
@@ -69,9 +287,12 @@ class ChatRequest(_Strict):
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: Literal[1] = 1
-    response_format: ResponseFormat | None = None
-    tools: list | None = None
-    tool_choice: Literal["none", "auto"] | None = None
+    response_format: Annotated[
+        TextFormat | JsonObjectFormat | JsonSchemaFormat | None, Field(discriminator="type")
+    ] = None
+    tools: list[ToolDefinition] | None = Field(default=None, max_length=MAX_TOOLS)
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
     user: str | None = None
 
     @field_validator("stop")
@@ -82,34 +303,33 @@ class ChatRequest(_Strict):
             raise ValueError("stop takes one to four strings, none of them empty")
         return stop
 
-    @field_validator("tools")
+    @field_validator("messages")
     @classmethod
-    def _no_tools(cls, tools: list | None) -> list | None:
-        if tools:
-            raise ValueError("the pocket model does not support tools yet")
-        return tools
-
-    @field_validator("response_format")
-    @classmethod
-    def _only_text(cls, response_format: ResponseFormat | None) -> ResponseFormat | None:
-        if response_format and response_format.type != "text":
-            raise ValueError("the pocket model does not support structured output yet")
-        return response_format
+    def _begins_and_ends_with_a_question(cls, messages: list[Message]) -> list[Message]:
+        # The rest of the order is mistral_common's to judge, but these it lets pass.
+        turns = [message.role for message in messages if message.role != "system"]
+        if not turns or turns[0] != "user":
+            raise ValueError("after the system message, the user speaks first")
+        if messages[-1].role not in ("user", "tool"):
+            raise ValueError(
+                "the last message must be the user's or a tool's: there is nothing to answer"
+            )
+        return messages
 
     @model_validator(mode="after")
-    def _order_of_roles(self) -> "ChatRequest":
-        roles = [message.role for message in self.messages]
-        turns = roles[1:] if roles[0] == "system" else roles
-        if "system" in turns:
-            raise ValueError("a system message may only stand first")
-        wanted = ["user", "assistant"]
-        if not turns or any(role != wanted[i % 2] for i, role in enumerate(turns)):
+    def _choices_can_be_met(self) -> "ChatRequest":
+        names = [tool.function.name for tool in self.tools or []]
+        if len(set(names)) < len(names):
+            raise ValueError("tools: two tools have the same name")
+        choice = self.tool_choice
+        if isinstance(choice, NamedTool) and choice.function.name not in names:
             raise ValueError(
-                "after the system message, user and assistant take turns, the user first; "
-                f"got {', '.join(roles)}"
+                f"tool_choice: {choice.function.name!r} is not among the tools ({names})"
             )
-        if turns[-1] != "user":
-            raise ValueError("the last message must be the user's: there is nothing to answer")
+        if choice == "required" and not names:
+            raise ValueError("tool_choice: a call is required, and there are no tools")
+        if self.must_call and self.schema_wanted is not None:
+            raise ValueError("response_format: the answer cannot be JSON when it must be a call")
         return self
 
     @property
@@ -121,6 +341,35 @@ class ChatRequest(_Strict):
     def stop_strings(self) -> list[str]:
         """The strings that end the answer, as a list."""
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
+    def must_call(self) -> bool:
+        """Whether the answer must be a tool call."""
+        return self.tool_choice == "required" or isinstance(self.tool_choice, NamedTool)
+
+    @property
+    def callable_functions(self) -> list[dict]:
+        """The functions that may be called, as dicts."""
+        if self.tool_choice == "none":
+            return []
+        functions = [tool.function.model_dump() for tool in self.tools or []]
+        if isinstance(self.tool_choice, NamedTool):
+            return [f for f in functions if f["name"] == self.tool_choice.function.name]
+        return functions
+
+    @property
+    def schema_wanted(self) -> dict | None:
+        """The JSON schema that the answer must fit, or None for text."""
+        if isinstance(self.response_format, JsonObjectFormat):
+            return {"type": "object"}
+        if isinstance(self.response_format, JsonSchemaFormat):
+            return self.response_format.json_schema.wanted
+        return None
+
+    @property
+    def call_ids(self) -> set[str]:
+        """The ids of the conversation's tool calls."""
+        return {call.id for message in self.messages for call in message.tool_calls or []}
 
 
 class StopText:

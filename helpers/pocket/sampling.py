@@ -9,6 +9,8 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessor,
 )
 
+from helpers.pocket.grammar import Guide
+
 # Dividing by less overflows to infinity, and the differences that it magnifies are rounding.
 GREEDY_BELOW = 1e-5
 
@@ -18,12 +20,14 @@ class Sampler:
     """Temperature, nucleus and seed of one request; it owns its random numbers.
 
     `temperature` 0, or next to it, takes the likeliest token. With a `seed` the same prompt gives
-    the same tokens, whatever other requests run beside it.
+    the same tokens, whatever other requests run beside it. A `guide` rules out tokens first and
+    is told of the chosen one.
     """
 
     temperature: float
     top_p: float = 1.0
     seed: int | None = None
+    guide: Guide | None = None
     _generator: torch.Generator = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -34,7 +38,14 @@ class Sampler:
             self._generator.manual_seed(self.seed)
 
     def choose(self, logits: torch.Tensor) -> int:
-        """A token id, from `logits` of shape [vocabulary]."""
+        """The next token's id, from `logits` of shape [vocabulary]."""
+        if self.guide is None:
+            return self._draw(logits)
+        token = self._draw(self.guide.mask(logits))
+        self.guide.accept(token, self._generator)
+        return token
+
+    def _draw(self, logits: torch.Tensor) -> int:
         if self.temperature < GREEDY_BELOW:
             return int(logits.argmax())
         probabilities = torch.softmax(logits.double() / self.temperature, dim=-1)

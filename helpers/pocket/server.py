@@ -25,8 +25,9 @@ from starlette.exceptions import HTTPException
 
 from helpers.pocket import engine as engines
 from helpers.pocket.build import DEFAULT_TEMPERATURE, MODEL_ID
-from helpers.pocket.chat_format import ChatFormat
-from helpers.pocket.protocol import ChatRequest, StopText
+from helpers.pocket.chat_format import ChatFormat, FormatError
+from helpers.pocket.grammar import Grammars, SchemaError
+from helpers.pocket.protocol import ChatRequest, PictureReader, StopText
 from helpers.pocket.sampling import Sampler
 
 # A leased server ends this long after its last lease, so that a restarted kernel finds it alive.
@@ -56,37 +57,68 @@ class Pocket:
     def __init__(self, folder: Path, quantization: str | None = None, batching: bool = False):
         model = engines.load_model(folder, quantization, batching)
         self.format = ChatFormat(folder)
-        self.context = model.config.max_position_embeddings
+        self.grammars = Grammars(self.format)
+        self.context = model.config.text_config.max_position_embeddings
         self.engine = (engines.BatchEngine if batching else engines.SerialEngine)(model)
         self.usage = {"prompt_tokens": 0, "completion_tokens": 0}
         # A batch's cache is shared, so one request may fill no more than all of it.
         if batching:
             self.context = min(self.context, engines.CACHE_TOKENS)
 
-    def prepare(self, body: ChatRequest) -> engines.Request:
-        """The engine's request for a body. Raises `ApiError`."""
+    def prepare(self, body: ChatRequest, constrain: bool = True) -> engines.Request:
+        """The engine's request for a body. Raises `ApiError`.
+
+        Args:
+            constrain: False leaves calls and JSON to the model, to see what it has learnt.
+        """
         if body.model != MODEL_ID:
             message = f"The model {body.model!r} is not here; this server has {MODEL_ID!r}."
             raise ApiError(404, message, "model", "model_not_found")
-        messages = [{"role": m.role, "content": m.text} for m in body.messages]
-        prompt = self.format.encode(messages)
-        if len(prompt) + 1 > self.context:
+        reader = PictureReader()
+        messages = []
+        for place, message in enumerate(body.messages):
+            try:
+                messages.append(message.as_dict(reader))
+            except ValueError as error:
+                raise ApiError(400, f"messages.{place}: {error}", "messages", "image") from error
+        try:
+            tools = [tool.model_dump() for tool in body.tools or []]
+            prompt = self.format.encode(messages, tools)
+            guide = self.grammars.guide(
+                body.callable_functions,
+                must_call=body.must_call,
+                parallel=body.parallel_tool_calls is not False,
+                schema=body.schema_wanted,
+                taken_ids=body.call_ids,
+                constrain=constrain,
+            )
+        except FormatError as error:
+            raise ApiError(400, f"messages: {error}", "messages") from error
+        except SchemaError as error:
+            where = "tools" if body.schema_wanted is None else "response_format"
+            raise ApiError(400, f"{where}: {error}", where) from error
+        if len(prompt.ids) + 1 > self.context:
             message = (
-                f"The prompt has {len(prompt)} tokens, and the context holds {self.context}, "
+                f"The prompt has {len(prompt.ids)} tokens, and the context holds {self.context}, "
                 "the answer included. Shorten the messages."
             )
             raise ApiError(400, message, "messages", "context_length_exceeded")
         temperature = DEFAULT_TEMPERATURE if body.temperature is None else body.temperature
         return engines.Request(
-            prompt=prompt,
-            max_tokens=min(body.token_limit, self.context - len(prompt)),
+            prompt=prompt.ids,
+            max_tokens=min(body.token_limit, self.context - len(prompt.ids)),
             end_token_id=self.format.end_token_id,
-            sampler=Sampler(temperature, body.top_p, body.seed),
+            sampler=Sampler(temperature, body.top_p, body.seed, guide),
+            pictures=prompt.pictures,
         )
 
     async def answer(self, request: engines.Request, stops: list[str]) -> AsyncIterator[dict]:
-        """Events of one answer: {"text": …} pieces, then {"finish_reason": …, "usage": …}."""
-        decode, text = self.format.stream_decoder(), StopText(stops)
+        """Events of one answer, in the order in which they are made.
+
+        `{"text": str}`, `{"call": {"id", "name"}}` followed by `{"arguments": str}` pieces, and
+        last `{"finish_reason": str, "usage": dict}`. Stop strings end text, never a call.
+        """
+        reader, text = self.format.reader(), StopText(stops)
         usage = {"prompt_tokens": len(request.prompt), "completion_tokens": 0}
         reason = "length"
         try:
@@ -94,16 +126,23 @@ class Pocket:
                 async for token in tokens:
                     usage["completion_tokens"] += 1
                     if token == request.end_token_id:
-                        reason = "stop"
+                        reason = "tool_calls" if reader.calls else "stop"
                         break
-                    if piece := text.add(decode(token)):
-                        yield {"text": piece}
+                    event = reader.add(token)
+                    if "text" in event:
+                        event["text"] = text.add(event["text"])
+                    elif "call" in event and (rest := text.rest()):
+                        yield {"text": rest}
+                    if any(event.values()):
+                        yield event
                     if text.hit:
                         reason = "stop"
                         break
         finally:  # what was made for a client that left counts too
             for name, tokens_used in usage.items():
                 self.usage[name] += tokens_used
+        if request.sampler.guide.error:
+            raise engines.EngineError(request.sampler.guide.error)
         if rest := text.rest():
             yield {"text": rest}
         usage["total_tokens"] = sum(usage.values())
@@ -144,7 +183,8 @@ def create_app(pocket: Pocket, leases: Leases) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
+        # A value that may have several shapes has an error for each: the deepest is the one meant.
+        first = max(error.errors(), key=lambda found: len(found["loc"]))
         where = ".".join(str(part) for part in first["loc"][1:]) or "body"
         refused = ApiError(400, f"{where}: {first['msg'].removeprefix('Value error, ')}", where)
         return JSONResponse(refused.body, 400)
@@ -175,7 +215,8 @@ def create_app(pocket: Pocket, leases: Leases) -> FastAPI:
 
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(body: ChatRequest, http: Request) -> JSONResponse | StreamingResponse:
-        request = pocket.prepare(body)
+        # In a thread: a large picture takes a while, and others wait for their tokens.
+        request = await asyncio.to_thread(pocket.prepare, body)
         events = pocket.answer(request, body.stop_strings)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         head["model"] = MODEL_ID
@@ -183,10 +224,9 @@ def create_app(pocket: Pocket, leases: Leases) -> FastAPI:
             with_usage = bool(body.stream_options and body.stream_options.include_usage)
             return StreamingResponse(_sse(events, head, with_usage), media_type="text/event-stream")
         try:
-            text, end = await _until_left(_whole(events), http)
+            message, end = await _until_left(_whole(events), http)
         except engines.EngineError as error:
             raise ApiError(500, str(error), code="engine") from error
-        message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": end["finish_reason"]}
         reply = {"object": "chat.completion", "choices": [choice], "usage": end["usage"]}
         return JSONResponse(head | reply)
@@ -194,13 +234,26 @@ def create_app(pocket: Pocket, leases: Leases) -> FastAPI:
     return app
 
 
-async def _whole(events: AsyncIterator[dict]) -> tuple[str, dict]:
-    """The whole text of an answer, and its last event."""
-    text, event = "", {}
+async def _whole(events: AsyncIterator[dict]) -> tuple[dict, dict]:
+    """The whole message of an answer, and its last event."""
+    text, calls, event = "", [], {}
     async with aclosing(events):
         async for event in events:
             text += event.get("text", "")
-    return text, event
+            if "call" in event:
+                calls.append(_call(event["call"]))
+            if "arguments" in event:
+                calls[-1]["function"]["arguments"] += event["arguments"]
+    message = {"role": "assistant", "content": text}
+    if calls:
+        message |= {"content": text or None, "tool_calls": calls}
+    return message, event
+
+
+def _call(call: dict) -> dict:
+    """A tool call in OpenAI's form, its arguments still to come."""
+    function = {"name": call["name"], "arguments": ""}
+    return {"id": call["id"], "type": "function", "function": function}
 
 
 async def _until_left(work: Coroutine, http: Request):
@@ -218,6 +271,7 @@ async def _until_left(work: Coroutine, http: Request):
 async def _sse(events: AsyncIterator[dict], head: dict, with_usage: bool) -> AsyncIterator[str]:
     """Server-sent events of one streamed answer, `[DONE]` last."""
     head = head | {"object": "chat.completion.chunk"}
+    calls = 0
 
     def chunk(delta: dict, finish_reason: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
@@ -229,10 +283,16 @@ async def _sse(events: AsyncIterator[dict], head: dict, with_usage: bool) -> Asy
             async for event in events:
                 if "text" in event:
                     yield chunk({"content": event["text"]})
-                    continue
-                yield chunk({}, event["finish_reason"])
-                if with_usage:
-                    yield _data(head | {"choices": [], "usage": event["usage"]})
+                elif "call" in event:
+                    calls += 1
+                    yield chunk({"tool_calls": [{"index": calls - 1} | _call(event["call"])]})
+                elif "arguments" in event:
+                    piece = {"index": calls - 1, "function": {"arguments": event["arguments"]}}
+                    yield chunk({"tool_calls": [piece]})
+                else:
+                    yield chunk({}, event["finish_reason"])
+                    if with_usage:
+                        yield _data(head | {"choices": [], "usage": event["usage"]})
         except engines.EngineError as error:
             yield _data(ApiError(500, str(error), code="engine").body)
     yield "data: [DONE]\n\n"

@@ -1,0 +1,424 @@
+"""What the pocket model can do, counted on held-out cases: `python -m helpers.pocket evaluate`.
+
+Greedy decoding throughout. Where only one reply is right (a call, a sentence about a picture) it
+is not generated: a greedy decoder writes exactly the right reply if, and only if, at each of its
+tokens the right next one is the likeliest, and that takes one pass instead of one per token. The
+nine characters of a call's id are given, as the pocket server gives them. Where any wording will
+do (no call; the tool's value in the answer) the reply is generated, all of a row's at once.
+"""
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from scipy.stats import binomtest
+from tqdm import tqdm
+from transformers import DynamicCache, Mistral3ForConditionalGeneration
+
+from helpers.pocket import chats, scenes, tool_data
+from helpers.pocket.build import parts_file
+from helpers.pocket.conversations import mixed_exchanges
+from helpers.pocket.engine import side_by_side
+from helpers.pocket.lessons import CALLS, END, Exchange, Row, Writer, batch, row
+from helpers.pocket.parts import HELD_OUT_REPLIES
+
+SEED = 1
+CASES, QUICK_CASES = 300, 40
+REPLY_TOKENS = 40
+
+TARGETS = {
+    "tool call, known tools": 0.97,
+    "tool call, schemas never seen": 0.85,
+    "no suitable tool, no call": 0.95,
+    "two calls in one turn": 0.85,
+    "the tool's result in the answer": 0.97,
+    "picture: colour": 0.95,
+    "picture: shape": 0.95,
+    "picture: count": 0.95,
+    "picture: position": 0.95,
+    "picture: largest": 0.95,
+    "picture: tallest bar": 0.95,
+    "picture: largest region": 0.95,
+    "two pictures: which one": 0.85,
+    "counterfactual pairs": 0.90,
+}
+_PICTURES = {
+    "colour": "shapes",
+    "shape": "shapes",
+    "count": "shapes",
+    "position": "shapes",
+    "largest": "shapes",
+    "tallest": "bars",
+    "region": "regions",
+    "number": "number",
+    "two pictures": "two",
+}
+_NAMES = {
+    "tallest": "picture: tallest bar",
+    "region": "picture: largest region",
+    "number": "picture: number",
+    "two pictures": "two pictures: which one",
+}
+
+
+@dataclass
+class Case:
+    """An exchange to judge: exactly, or its generated text by ``accept``."""
+
+    exchange: Exchange
+    accept: Callable[[list[int]], bool] | None = None
+
+
+@dataclass
+class Question:
+    """Cases that share a beginning, and the skill they count for."""
+
+    skill: str
+    cases: list[Case]
+
+
+def questions(writer: Writer, cases: int = CASES, seed: int = SEED) -> Iterator[Question]:
+    """All held-out questions but chat and counterfactuals, ``cases`` for each skill."""
+    for skill, name, per_group in (
+        ("known", "tool call, known tools", 6),
+        ("unseen", "tool call, schemas never seen", 6),
+        ("two", "two calls in one turn", 4),
+    ):
+        for group in _groups(skill, cases, per_group, seed):
+            yield Question(name, [Case(writer.tool_case(case, "given")) for case in group])
+    for group in _groups("none", cases, 6, seed):
+        exchanges = [writer.tool_case(case, "given") for case in group]
+        yield Question("no suitable tool, no call", [Case(e, _no_call) for e in exchanges])
+    for group in _groups("result", cases, 4, seed):
+        yield Question(
+            "the tool's result in the answer",
+            [Case(writer.tool_case(c, "given"), _contains(writer, c.must_contain)) for c in group],
+        )
+    left = {skill: cases for skill in _PICTURES}
+    for kind in dict.fromkeys(_PICTURES.values()):
+        number = 0
+        while any(left[skill] for skill, drawn in _PICTURES.items() if drawn == kind):
+            number += 1
+            groups = scenes.picture_groups(
+                "held_out", kind, groups=1, seed=seed * 100_000 + number, per_group=12
+            )
+            for group in groups:
+                # A question that two things of a scene give alike would be counted twice.
+                asked = {(c.skill, c.question): c for c in group if left.get(c.skill, 0)}
+                chosen = []
+                for case in asked.values():
+                    if left[case.skill]:
+                        left[case.skill] -= 1
+                        chosen.append(case)
+                for skill in {case.skill for case in chosen}:
+                    same = [Case(writer.picture_case(c)) for c in chosen if c.skill == skill]
+                    yield Question(_NAMES.get(skill, f"picture: {skill}"), same)
+
+
+def pairs(writer: Writer, count: int = CASES, seed: int = SEED) -> Iterator[tuple[Case, Case]]:
+    """Counterfactual pairs, half about tools and half about pictures."""
+    for first, second in tool_data.counterfactual_pairs("held_out", pairs=count // 2, seed=seed):
+        yield tuple(
+            Case(
+                writer.tool_case(case, "given"),
+                _contains(writer, case.must_contain) if case.must_contain else None,
+            )
+            for case in (first, second)
+        )
+    for first, second in scenes.counterfactual_pairs(
+        "held_out", pairs=count - count // 2, seed=seed
+    ):
+        yield Case(writer.picture_case(first)), Case(writer.picture_case(second))
+
+
+def conversations(writer: Writer, count: int, seed: int = SEED) -> Iterator[Question]:
+    """The model card's conversation: the largest country on a map, then its population."""
+    for number in range(count):
+        rng = random.Random(f"conversation {seed} {number}")
+        first, second = mixed_exchanges(writer, "held_out", rng)
+        yield Question("conversation: largest country, tools at hand", [Case(first)])
+        yield Question("conversation: that country's population", [Case(second)])
+
+
+def _groups(skill: str, cases: int, per_group: int, seed: int):
+    groups = -(-cases // per_group)
+    return tool_data.tool_groups("held_out", skill, groups=groups, per_group=per_group, seed=seed)
+
+
+def _no_call(reply: list[int]) -> bool:
+    return CALLS not in reply and reply[-1] == END
+
+
+def _contains(writer: Writer, wanted: tuple[str, ...]) -> Callable[[list[int]], bool]:
+    return lambda reply: all(part in writer.read(reply) for part in wanted)
+
+
+class Judge:
+    """A model that is asked rows of exchanges.
+
+    Args:
+        model: a built `Mistral3ForConditionalGeneration`, in evaluation mode.
+        tokens: how many tokens are worked on at a time.
+    """
+
+    def __init__(self, model, tokens: int = 1500):
+        self.model = model.eval()
+        self.tokens = tokens
+
+    def exact(self, rows: list[Row]) -> list[list[bool]]:
+        """For each row and exchange, whether a greedy decoder would write exactly the reply."""
+        found = []
+        for group in self._portions(rows):
+            lesson, states = self._states(group)
+            right = self._logits(states, lesson.where).argmax(-1) == lesson.labels
+            right, at = right.tolist(), 0
+            for one in group:
+                verdicts = []
+                for _, exchange in one.branches:
+                    counted = sum(exchange.learn)
+                    verdicts.append(all(right[at : at + counted]))
+                    at += counted
+                found.append(verdicts)
+        return found
+
+    def losses(self, rows: list[Row]) -> list[float]:
+        """Each row's mean loss in nats per reply token; one exchange a row."""
+        found = []
+        for group in self._portions(rows):
+            lesson, states = self._states(group)
+            logs = self._logits(states, lesson.where).log_softmax(-1)
+            each, at = -logs.gather(1, lesson.labels[:, None])[:, 0], 0
+            for one in group:
+                counted = sum(one.branches[0][1].learn)
+                found.append(each[at : at + counted].mean().item())
+                at += counted
+        return found
+
+    def replies(self, rows: list[Row], most: int = REPLY_TOKENS) -> list[list[list[int]]]:
+        """Greedy replies to each row's prompts, the end token included."""
+        found = []
+        for one in rows:
+            prompts = [Exchange(e.prompt, [], [], e.pictures) for _, e in one.branches]
+            found.append(self._decode(row(prompts), most))
+        return found
+
+    @torch.no_grad()
+    def _decode(self, one: Row, most: int) -> list[list[int]]:
+        lesson = batch([one])
+        cache = DynamicCache(config=self.model.config.text_config)
+        states = self._run(lesson, cache)
+        ends, at = [], len(one.trunk)
+        for tokens, _ in one.branches:
+            at += len(tokens)
+            ends.append(at - 1)
+        allowed = lesson.allowed[0, 0, ends]  # (branches, L): what each branch's last token sees
+        position = lesson.positions[0, ends]
+        tokens = self._logits(states, torch.tensor(ends)).argmax(-1)
+        said = [[token] for token in tokens.tolist()]
+        own = torch.eye(len(ends), dtype=torch.bool)
+        for _ in range(most - 1):
+            if all(END in reply for reply in said):
+                break
+            position = position + 1
+            allowed = torch.cat([allowed, own], dim=1)  # and each new token sees its own kind
+            states = self.model.model.language_model(
+                input_ids=tokens[None],
+                attention_mask=allowed[None, None],
+                position_ids=position[None],
+                past_key_values=cache,
+            ).last_hidden_state
+            tokens = self._logits(states, torch.arange(len(ends))).argmax(-1)
+            for reply, token in zip(said, tokens.tolist(), strict=True):
+                if END not in reply:
+                    reply.append(token)
+        return said
+
+    def _portions(self, rows: list[Row]) -> Iterator[list[Row]]:
+        portion: list[Row] = []
+        for one in rows:
+            longest = max(len(other) for other in [*portion, one])
+            if portion and longest * (len(portion) + 1) > self.tokens:
+                yield portion
+                portion = []
+            portion.append(one)
+        if portion:
+            yield portion
+
+    @torch.no_grad()
+    def _states(self, rows: list[Row]):
+        lesson = batch(rows)
+        return lesson, self._run(lesson)
+
+    def _run(self, lesson, cache=None) -> torch.Tensor:
+        return self.model.model(
+            input_ids=lesson.ids,
+            attention_mask=lesson.allowed,
+            position_ids=lesson.positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            **side_by_side(lesson.pictures, self.model.model.vision_tower.dtype),
+        ).last_hidden_state
+
+    @torch.no_grad()
+    def _logits(self, states: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        return self.model.lm_head(states.flatten(0, 1)[where]).float()
+
+
+def judge(model, writer: Writer, talks: list[tuple[Exchange, float]], cases: int = CASES) -> dict:
+    """Run everything; return {"rows": [...], "right": {...}, "seconds": …}.
+
+    Args:
+        talks: held-out exchanges whose reply is the base's own, each with the base's own mean
+            loss on it, in nats per token.
+
+    Returns:
+        ``rows`` is the table (skill, right, of, share, low, high, target); ``right`` each skill's
+        verdicts, case by case, for a paired comparison of two models on the same cases.
+    """
+    started = time.monotonic()
+    asker = Judge(model)
+    right: dict[str, list[bool]] = {}
+    asked = [*questions(writer, cases), *conversations(writer, cases // 3)]
+    exact = [q for q in asked if q.cases[0].accept is None]
+    free = [q for q in asked if q.cases[0].accept is not None]
+    # Similar lengths side by side: less padding.
+    exact_rows = sorted(
+        ((q.skill, row([case.exchange for case in q.cases])) for q in exact),
+        key=lambda pair: len(pair[1]),
+    )
+    bar = tqdm(total=len(asked) + cases + len(talks), desc="evaluation", unit="row")
+    for start in range(0, len(exact_rows), 8):
+        portion = exact_rows[start : start + 8]
+        verdicts = asker.exact([one for _, one in portion])
+        for (skill, _), verdict in zip(portion, verdicts, strict=True):
+            right.setdefault(skill, []).extend(verdict)
+        bar.update(len(portion))
+    for question in free:
+        (replies,) = asker.replies([row([case.exchange for case in question.cases])])
+        verdicts = [c.accept(r) for c, r in zip(question.cases, replies, strict=True)]
+        right.setdefault(question.skill, []).extend(verdicts)
+        bar.update()
+    right["counterfactual pairs"] = []
+    for pair in pairs(writer, cases):
+        both = all(_right(asker, case) for case in pair)
+        right["counterfactual pairs"].append(both)
+        bar.update()
+    rows = [_row(skill, right[skill]) for skill in sorted(right, key=_order)]
+    if talks:
+        losses = asker.losses([row([exchange]) for exchange, _ in talks])
+        bar.update(len(talks))
+        base = float(np.mean([loss for _, loss in talks]))
+        own = float(np.mean(losses))
+        rows.append(
+            {
+                "skill": "chat kept: loss on the base's replies, over the base's own",
+                "of": len(talks),
+                "base_nats": round(base, 4),
+                "nats": round(own, 4),
+                "ratio": round(own / base, 4),
+                "target": 1.10,
+            }
+        )
+    bar.close()
+    return {"rows": rows, "right": right, "seconds": round(time.monotonic() - started)}
+
+
+def run(folder: Path, quantization: str | None = None, *, quick: bool = False) -> dict:
+    """Judge a built model.
+
+    Args:
+        folder: from `build.ensure_built`.
+        quantization: "nf4" for the 4-bit copy.
+        quick: 40 cases a skill instead of 300, for a first look.
+    """
+    writer = Writer(MistralTokenizer.from_file(folder / "tekken.json"))
+    # float32 arithmetic on the stored bf16 or 4-bit weights: the same on every processor.
+    source = folder / "nf4" if quantization == "nf4" else folder
+    model = Mistral3ForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
+    for layer in model.modules():
+        if hasattr(layer, "compute_dtype"):  # the 4-bit layers: their file names bfloat16
+            layer.compute_dtype = torch.float32
+    cases = QUICK_CASES if quick else CASES
+    talks = chats.load_tests(writer, HELD_OUT_REPLIES)[:cases]
+    result = judge(model, writer, talks, cases)
+    options = [*(["--quick"] if quick else []), *(["--quantization nf4"] if quantization else [])]
+    command = " ".join(["python -m helpers.pocket evaluate", *options])
+    parts = hashlib.sha256(parts_file().read_bytes()).hexdigest()
+    return {"command": command, "date": f"{date.today()}", "parts_sha256": parts, **result}
+
+
+def _right(asker: Judge, case: Case) -> bool:
+    one = row([case.exchange])
+    if case.accept is None:
+        return asker.exact([one])[0][0]
+    return case.accept(asker.replies([one])[0][0])
+
+
+def _order(skill: str) -> tuple[int, str]:
+    names = list(TARGETS)
+    return (names.index(skill) if skill in names else len(names), skill)
+
+
+def _row(skill: str, verdicts: list[bool]) -> dict:
+    """One line of the table, with Wilson's 95 % interval."""
+    test = binomtest(sum(verdicts), len(verdicts))
+    low, high = test.proportion_ci(method="wilson")
+    return {
+        "skill": skill,
+        "right": sum(verdicts),
+        "of": len(verdicts),
+        "share": round(sum(verdicts) / len(verdicts), 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+        "target": TARGETS.get(skill),
+    }
+
+
+def table(result: dict) -> str:
+    """The result as text, one line a skill."""
+    lines = [f"{'skill':46} {'right':>9} {'share':>7}  {'95 % interval':15} target"]
+    for line in result["rows"]:
+        if "ratio" in line:
+            lines.append(
+                f"{line['skill'][:46]:46} {line['of']:>9} {line['ratio']:>7.3f}  "
+                f"{'':15} ≤ {line['target']:.2f}"
+            )
+            continue
+        target = f"{line['target']:.0%}" if line["target"] else "–"
+        count = f"{line['right']}/{line['of']}"
+        interval = f"{line['low']:.1%} – {line['high']:.1%}"
+        lines.append(f"{line['skill']:46} {count:>9} {line['share']:>7.1%}  {interval:15} {target}")
+    return "\n".join(lines)
+
+
+def markdown(result: dict) -> str:
+    """The result as the table of the model card."""
+    lines = ["| skill | right | share | 95 % interval | target |", "|---|---|---|---|---|"]
+    for line in result["rows"]:
+        if "ratio" in line:
+            count, share, interval = line["of"], f"{line['ratio']:.3f} ×", ""
+            target = f"≤ {line['target']:.2f} ×"
+        else:
+            count, share = f"{line['right']} of {line['of']}", f"{line['share']:.1%}"
+            interval = f"{line['low']:.1%} – {line['high']:.1%}"
+            target = f"{line['target']:.0%}" if line["target"] else "none"
+        lines.append(f"| {line['skill']} | {count} | {share} | {interval} | {target} |")
+    return "\n".join(lines)
+
+
+def save(result: dict, path: Path) -> None:
+    """Write a result as JSON; the verdicts as strings of 0 and 1, case by case."""
+    marks = {
+        skill: "".join("01"[v] for v in verdicts) for skill, verdicts in result["right"].items()
+    }
+    path.write_text(
+        json.dumps(result | {"right": marks}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

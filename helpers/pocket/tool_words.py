@@ -1,0 +1,1394 @@
+"""Words, known tools and phrasings of the synthetic tool conversations: data only, no logic.
+
+Everything with two versions is a dict with the keys "train" and "held_out". The held-out words
+are other words, and the held-out phrasings other sentences: what is measured there is reading
+the schema and the question, not remembering them.
+"""
+
+
+def _list(text: str) -> list[str]:
+    """The words of a text, or its phrases where they are parted by "|"."""
+    return [part.strip() for part in text.split("|")] if "|" in text else text.split()
+
+
+# --- pools: what a string argument may say ----------------------------------------------------
+
+POOLS = {
+    "person": {
+        "train": _list("""
+            Anna Ben Carla David Emma Felix Grace Hugo Ines Jakob Karin Leo Marta Nils Olga Peter
+            Rosa Simon Tara Victor Wanda Yusuf Zoe Adam Bella Clara Daniel Elena Frank Gina Henry
+            Ivan Julia Kevin Laura Martin Nina Oscar Paula Robert Sara Thomas Ursula Walter Alice
+            Bruno Cecil Diana Erik Flora Georg Helga Igor Jonas Kira Lukas
+        """),
+        "held_out": _list("""
+            Amara Bjorn Chidi Dalia Esteban Freya Giorgio Hana Idris Jasper Keiko Lorenzo Mireille
+            Noor Ottavia Priya Quentin Rashid Svetlana Tobias Umberto Valeria Wilhelm Xenia Yara
+            Zoltan Anouk Basil Cosima Dmitri
+        """),
+    },
+    "city": {
+        "train": _list("""
+            Paris|Berlin|Madrid|Rome|London|Lisbon|Vienna|Dublin|Athens|Prague|Warsaw|Budapest|
+            Brussels|Zurich|Munich|Hamburg|Milan|Naples|Lyon|Porto|Seville|Geneva|Boston|Chicago|
+            Denver|Dallas|Seattle|Miami|Toronto|Montreal|Sydney|Perth|Tokyo|Kyoto|Seoul|Beijing|
+            Shanghai|Delhi|Mumbai|Cairo|Lagos|Nairobi|Lima|Bogota|Santiago|New York|Los Angeles|
+            Mexico City|Buenos Aires|Hong Kong|Istanbul|Dubai|Singapore|Bangkok|Manila
+        """),
+        "held_out": _list("""
+            Oslo|Helsinki|Stockholm|Turin|Ghent|Basel|Krakow|Riga|Tallinn|Bergen|Granada|Nantes|
+            Leipzig|Cork|Glasgow|Houston|Portland|Calgary|Auckland|Osaka|Busan|Hanoi|Jakarta|
+            Accra|Tunis|Quito|Havana|San Diego|Cape Town|Kuala Lumpur
+        """),
+    },
+    "country": {
+        "train": _list("""
+            France|Germany|Spain|Italy|Portugal|Austria|Poland|Greece|Ireland|Hungary|Belgium|
+            Switzerland|Ukraine|Romania|Turkey|Egypt|Nigeria|Kenya|Morocco|Algeria|Brazil|
+            Argentina|Chile|Peru|Mexico|Canada|Japan|China|India|Thailand|Vietnam|Indonesia|
+            Australia|Iran|Iraq|Israel|Pakistan|Cuba|South Africa|South Korea|United Kingdom|
+            Saudi Arabia
+        """),
+        "held_out": _list("""
+            Russia|Norway|Sweden|Finland|Denmark|Iceland|Estonia|Croatia|Serbia|Bulgaria|Georgia|
+            Tunisia|Ghana|Ethiopia|Senegal|Colombia|Bolivia|Ecuador|Uruguay|Jamaica|Mongolia|
+            Nepal|Malaysia|Cambodia|Jordan|New Zealand|Costa Rica|Sri Lanka
+        """),
+    },
+    "product": {
+        "train": _list("""
+            lamp|chair|desk|pillow|blanket|kettle|toaster|blender|teapot|candle|mirror|carpet|
+            curtain|bucket|hammer|ladder|drill|shovel|backpack|suitcase|umbrella|wallet|scarf|
+            gloves|jacket|sweater|boots|sandals|notebook|pencil|marker|stapler|keyboard|monitor|
+            headphones|coffee beans|olive oil|green tea|brown sugar|sea salt
+        """),
+        "held_out": _list("""
+            compass|thermos|binoculars|harmonica|tripod|easel|anvil|hourglass|pulley|wrench|
+            chisel|trellis|saddle|snorkel|rucksack|cutlery|corkscrew|tambourine|magnet|barometer|
+            maple syrup|chili paste|almond flour|rose water|goat cheese
+        """),
+    },
+    "topic": {
+        "train": _list("""
+            quantization|tokenizers|attention|tool calling|streaming|beam search|sampling|
+            temperature|embeddings|memory use|GPU memory|batching|prompt templates|latency|
+            throughput|image inputs|system prompts|context length|rotary embeddings|layer norms|
+            weight loading|model sizes|JSON output|error handling|API keys|stop strings|
+            random seeds|benchmarks|vision towers|chat formats|caching|4 bit loading|plotting|
+            download sizes
+        """),
+        "held_out": _list("""
+            speculative decoding|grouped query attention|the KV cache|sliding windows|
+            function schemas|structured output|patch sizes|time to first token|logit bias|
+            rate limits|tensor parallelism|bfloat16|vocabulary size|special tokens|perplexity|
+            fine-tuning|mixed precision|retry policies|cost per token|model cards|image resizing|
+            top p|weight formats|serving with vLLM|feed forward layers
+        """),
+    },
+    "currency": {
+        "train": _list("EUR|USD|GBP|JPY|CHF|CAD|AUD|CNY|INR|BRL|MXN|SGD|ZAR|TRY"),
+        "held_out": _list("SEK|NOK|DKK|PLN|CZK|HUF|KRW|THB|NZD|CLP|ISK|RON"),
+    },
+    "event": {
+        "train": _list("""
+            Team lunch|Dentist|Yoga class|Piano lesson|Board meeting|Birthday party|Car wash|
+            Budget review|Book club|Chess match|Parents evening|Flu shot|Staff meeting|
+            Family dinner|Job interview|School play|Movie night|Swim practice|Project kickoff|
+            House cleaning
+        """),
+        "held_out": _list("""
+            Pottery workshop|Eye exam|Choir rehearsal|Garden tour|Ski weekend|Thesis defense|
+            Fencing class|Wine tasting|Code review|Blood donation|Street fair|Quarterly audit|
+            Puppet show|Alumni reunion|Harvest festival
+        """),
+    },
+}
+
+# families of units: both units of a conversion come from one of them
+MEASURES = {
+    "train": [
+        ["miles", "kilometers", "meters", "feet", "yards", "inches", "centimeters"],
+        ["kilograms", "pounds", "ounces", "grams", "tons"],
+        ["liters", "gallons", "cups", "milliliters", "pints"],
+        ["hours", "minutes", "seconds", "days", "weeks"],
+    ],
+    "held_out": [
+        ["furlongs", "nautical miles", "millimeters", "fathoms", "light years"],
+        ["stones", "carats", "milligrams", "micrograms"],
+        ["teaspoons", "tablespoons", "barrels", "quarts", "bushels"],
+        ["decades", "months", "centuries", "milliseconds"],
+        ["watts", "kilowatts", "horsepower"],
+    ],
+}
+
+# "phrase": first + second, for labels, notes, comments
+PHRASES = {
+    "train": (
+        _list("""
+            old new blue quiet cold warm happy broken early late short long sweet green heavy
+            light little private urgent final first second extra fresh local simple spare daily
+            weekly summer
+        """),
+        _list("""
+            house kitchen road river order delivery meeting sample window office trip visit idea
+            morning project folder group report photo letter table music shop room street engine
+            story payment draft basket
+        """),
+    ),
+    "held_out": (
+        _list("""
+            amber brisk crooked dusty eager faint gentle hollow icy jolly mellow narrow pale rusty
+            silent velvet wild yellow
+        """),
+        _list("""
+            anchor bridge canyon dolphin ember forest glacier harvest island jungle keyhole lagoon
+            meadow nectar orchid pebble quarry ribbon
+        """),
+    ),
+}
+
+# "message": who or what + what about it + when, for messages and notes
+MESSAGES = {
+    "train": (
+        _list("""
+            dinner is ready|I will be late|the train leaves|the meeting starts|the parcel arrived|
+            please call me|the car is fixed|lunch is cancelled|bring the keys|
+            the printer is broken|buy milk|water the plants|the report is done|pick up the kids|
+            see you
+        """),
+        _list("""
+            today|tomorrow|tonight|at noon|at 9|at 17:30|on Monday|on Friday|next week|
+            in ten minutes|after work|before lunch
+        """),
+    ),
+    "held_out": (
+        _list("""
+            the concert begins|feed the cat|the flight is delayed|grandma is visiting|
+            return the drill|the heating is off|we won the match|the bakery closes|
+            take out the trash|your badge is here|the tickets are sold out|charge the battery
+        """),
+        _list("""
+            at sunrise|at 21:45|on Sunday|this weekend|around midnight|next month|in half an hour|
+            after the storm|on Wednesday
+        """),
+    ),
+}
+
+# "sentence": clumsy sentences to rewrite, subject + verb + rest
+SENTENCES = {
+    "train": (
+        _list("""
+            The company|Our school|The old museum|My neighbor|The research team|The city council|
+            This small shop|The new app|The football club|A group of students
+        """),
+        _list("""
+            has decided to make a decision about|is currently in the process of changing|
+            did not have no interest in|wants to be able to improve|
+            was very happy about the news of|is talking again and again about|
+            made an announcement concerning|has a plan which is about
+        """),
+        _list("""
+            the price of its tickets|the opening hours in the summer months|
+            a new building for children|the way in which the work is done|
+            a large amount of free food|the future of the garden|
+            the rules for all of the visitors|the cost of the whole entire project
+        """),
+    ),
+    "held_out": (
+        _list("""
+            The regional hospital|A famous orchestra|The laboratory|Every single passenger|
+            The village bakery|The non-profit organization|Her grandfather
+        """),
+        _list("""
+            gave consideration to the idea of|is of the opinion that nobody needs|
+            has been spending a lot of time on|finally came to an agreement about|
+            could not possibly be more proud of|is making preparations for
+        """),
+        _list("""
+            the repair of the clock tower|an article that is far too long|
+            the yearly meeting which happens each year|a quick and rapid solution|
+            the closing of the railway line|its subsidiary in the capital city
+        """),
+    ),
+}
+
+# "state": what a tool's result may say
+STATES = {
+    "train": _list("""
+        delayed ready shipped pending confirmed rejected closed active expired waiting complete
+        missing paused approved empty full open blocked
+    """),
+    "held_out": _list("""
+        dormant overdue stranded certified unclaimed frozen halted thriving revoked sealed vacant
+        flawless
+    """),
+}
+SKIES = {
+    "train": _list("sunny cloudy rainy windy foggy snowy stormy"),
+    "held_out": _list("snowing overcast drizzling hazy clear humid"),
+}
+YEARS = {"train": [2024, 2025, 2026], "held_out": [2027, 2028]}  # the years of dates
+
+# --- invented tools ---------------------------------------------------------------------------
+
+VERBS = {
+    "train": _list("""
+        book order cancel track find create delete update rent reserve schedule rate review print
+        send open close check register assign archive compare download upload share start stop
+        pause approve reject move copy clean repair inspect measure publish renew return buy sell
+        add remove show
+    """),
+    "held_out": _list("""
+        arrange fetch dispatch enroll verify estimate launch collect donate refill restore tune
+        export certify insure decorate
+    """),
+}
+NOUNS = {
+    "train": _list("""
+        table|parcel|bike|car|flight|ticket|hotel room|report|invoice|meeting|lesson|playlist|
+        recipe|garden|printer|laptop|phone|camera|boat|tent|bus|taxi|truck|concert|movie|novel|
+        poem|song|photo|map|letter|postcard|package|contract|project|task|team|document|file|
+        folder|website|database|server|backup|game|tournament|course|exam|class|school trip|
+        doctor visit|haircut|massage|gym pass|piano|guitar|painting|sofa|fridge|washing machine|
+        door|window|lamp|heater|pool|farm|horse|dog walk|cat food|pizza|cake|coffee|dinner|picnic|
+        party|wedding|festival|bank card|loan|payment|refund|coupon|gift|shirt|dress|shoe order|
+        bridge|road|train|ship|warehouse|factory
+    """),
+    "held_out": _list("""
+        violin|kayak|orchard|telescope|lantern|passport|apartment|sculpture|drone|aquarium|
+        subscription|podcast|greenhouse|wardrobe|typewriter|cabin|ferry|museum tour|helmet|trophy|
+        quilt|robot|scooter|bakery delivery|workshop|seminar|scholarship|vaccine|parade|mural|
+        canoe|hammock|chimney|puppet|cactus|beehive|sauna|tractor|satellite
+    """),
+}
+
+# The words for a parameter, then what it takes: the name of a pool or generator, a range of
+# integers, two floats (a number between them), a list (an enum), or bool.
+PARAMETERS = {
+    "train": {
+        "customer": "person",
+        "owner": "person",
+        "driver": "person",
+        "manager": "person",
+        "teacher": "person",
+        "contact": "person",
+        "city": "city",
+        "start city": "city",
+        "destination": "city",
+        "office": "city",
+        "country": "country",
+        "date": "date",
+        "start date": "date",
+        "due date": "date",
+        "time": "time",
+        "start time": "time",
+        "closing time": "time",
+        "product": "product",
+        "item": "product",
+        "accessory": "product",
+        "label": "phrase",
+        "title": "phrase",
+        "note": "phrase",
+        "comment": "phrase",
+        "reason": "phrase",
+        "subject": "phrase",
+        "code": "code",
+        "account": "code",
+        "reference": "code",
+        "serial number": "code",
+        "email": "email",
+        "count": range(1, 100),
+        "quantity": range(1, 50),
+        "days": range(1, 31),
+        "nights": range(1, 15),
+        "seats": range(1, 13),
+        "floor": range(1, 41),
+        "page": range(1, 500),
+        "year": range(1950, 2030),
+        "rooms": range(1, 12),
+        "limit": range(5, 1000),
+        "hours": range(1, 49),
+        "copies": range(1, 200),
+        "price": (1.0, 500.0),
+        "amount": (1.0, 2000.0),
+        "weight": (0.1, 90.0),
+        "distance": (0.5, 300.0),
+        "budget": (10.0, 5000.0),
+        "discount": (0.5, 50.0),
+        "temperature": (-20.0, 40.0),
+        "rating": (1.0, 5.0),
+        "size": ["small", "medium", "large", "huge"],
+        "color": ["red", "green", "blue", "black", "white", "orange"],
+        "priority": ["low", "normal", "high", "critical"],
+        "format": ["pdf", "csv", "txt", "html"],
+        "season": ["spring", "summer", "autumn", "winter"],
+        "payment method": ["cash", "card", "invoice"],
+        "mode": ["fast", "slow", "silent", "auto"],
+        "plan": ["free", "basic", "premium"],
+        "weekday": ["monday", "tuesday", "wednesday", "thursday", "friday"],
+        "shape": ["round", "square", "oval"],
+        "insured": bool,
+        "gift wrap": bool,
+        "public": bool,
+        "refundable": bool,
+    },
+    "held_out": {
+        "visitor": "person",
+        "author": "person",
+        "coach": "person",
+        "tenant": "person",
+        "venue": "city",
+        "harbor": "city",
+        "hometown": "city",
+        "deadline": "date",
+        "arrival day": "date",
+        "departure hour": "time",
+        "wake up call": "time",
+        "gadget": "product",
+        "ingredient": "product",
+        "slogan": "phrase",
+        "caption": "phrase",
+        "remark": "phrase",
+        "badge": "code",
+        "tracking key": "code",
+        "locker": "code",
+        "passengers": range(1, 60),
+        "episodes": range(1, 120),
+        "shelf": range(1, 30),
+        "attempts": range(1, 10),
+        "adults": range(1, 9),
+        "semester": range(1, 13),
+        "deposit": (20.0, 900.0),
+        "voltage": (1.5, 48.0),
+        "width": (0.2, 75.0),
+        "dosage": (0.5, 20.0),
+        "flavor": ["vanilla", "lemon", "mint", "cherry"],
+        "fabric": ["wool", "linen", "silk", "cotton"],
+        "urgency": ["mild", "moderate", "severe"],
+        "tier": ["bronze", "silver", "gold", "platinum"],
+        "seating": ["aisle", "balcony", "lounge"],
+        "dialect": ["basque", "welsh", "tamil", "zulu"],
+        "waterproof": bool,
+        "recurring": bool,
+    },
+}
+
+# names that say nothing: the descriptions must be read instead
+OPAQUE_TOOLS = {
+    "train": _list("""
+            tool run_job action svc exec_step handler do_it plugin func endpoint op
+        """),
+    "held_out": _list("gateway routine callback_x proc module_hook relay agent_cmd"),
+}
+OPAQUE_PARAMETERS = {
+    "train": _list("arg value x input field option p data setting key"),
+    "held_out": _list("operand slot y entry attr token_b payload"),
+}
+
+DESCRIPTIONS = {
+    "train": [
+        "{Verb} {a_noun}.",
+        "Use this to {verb} {a_noun}.",
+        "Tool to {verb} {a_noun}.",
+        "Lets you {verb} {a_noun}.",
+        "{Verb} {a_noun} for the user.",
+    ],
+    "held_out": [
+        "Helps to {verb} {a_noun}.",
+        "{Verb} {a_noun} on request.",
+        "Service that can {verb} {a_noun}.",
+    ],
+}
+PARAMETER_DESCRIPTIONS = {
+    "train": ["The {words}.", "{words}", "{words} of the {noun}", "Which {words}"],
+    "held_out": ["The wanted {words}.", "{words} to use", "{words} (of the {noun})"],
+}
+
+# {details} are the mentions below; templates without it serve calls without arguments
+QUESTIONS = {
+    "train": [
+        "Please {verb} {a_noun} with {details}.",
+        "{Verb} {a_noun}: {details}.",
+        "{Verb} {a_noun}, {details}",
+        "I need to {verb} {a_noun}. Use {details}.",
+        "Can you {verb} {a_noun} with {details}?",
+        "I'd like to {verb} {a_noun}, {details}.",
+        "{verb} {noun}, {details}",
+        "Hello! Could you {verb} {a_noun} for me? {Details}.",
+        "Details for the {noun}: {details}. Please {verb} it.",
+        "Time to {verb} {a_noun}: {details}.",
+        "{Details}. Use that to {verb} {a_noun}.",
+        "My boss wants me to {verb} {a_noun} with {details}. Can you do it?",
+        "We have to {verb} {a_noun}: {details}. Thanks!",
+        "Would you {verb} the {noun}? {Details}.",
+        "For the {noun} I want {details}. {Verb} it now.",
+        "Hi, {verb} {a_noun} please ({details}).",
+        "Now {verb} the {noun} with {details}.",
+    ],
+    "held_out": [
+        "Kindly {verb} {a_noun} using {details}.",
+        "It would be great if you could {verb} {a_noun}; {details}.",
+        "Good evening, my task today is to {verb} {a_noun} with {details}.",
+        "Go ahead and {verb} {a_noun}. What I know: {details}.",
+        "{a_noun} please, to {verb}: {details}",
+        "With {details}, {verb} {a_noun}.",
+        "Is it possible to {verb} {a_noun} for us? We chose {details}.",
+        "Somebody must {verb} the {noun} ({details}), so do it.",
+        "We want to {verb} {a_noun} tonight. {Details}.",
+    ],
+}
+BARE_QUESTIONS = {
+    "train": [
+        "Please {verb} {a_noun}.",
+        "{Verb} {a_noun}",
+        "I need to {verb} {a_noun}.",
+        "Can you {verb} {a_noun} for me?",
+        "{verb} {noun}",
+        "Hello! Could you {verb} {a_noun}?",
+        "It is time to {verb} the {noun}.",
+        "Now {verb} the {noun}, please.",
+        "I want to {verb} {a_noun}.",
+        "We have to {verb} {a_noun}. Thanks!",
+        "My boss wants me to {verb} {a_noun}. Can you do it?",
+        "Would you {verb} the {noun}?",
+        "Let us {verb} {a_noun} today.",
+        "Hi, just {verb} {a_noun} please.",
+    ],
+    "held_out": [
+        "Kindly {verb} {a_noun}.",
+        "It would be great if you could {verb} {a_noun}.",
+        "Go ahead and {verb} {a_noun}.",
+        "Good evening, my task today is to {verb} {a_noun}.",
+        "Is it possible to {verb} {a_noun} for us?",
+        "Somebody must {verb} the {noun}, so do it.",
+        "The {noun} is what you should {verb} next.",
+    ],
+}
+# for a tool with one parameter, whose name then need not be said
+SINGLE_QUESTIONS = {
+    "train": [
+        "{Verb} {a_noun}: {value}",
+        "Please {verb} {a_noun} for {value}.",
+        "Can you {verb} {a_noun} with {value}?",
+        "I want to {verb} {a_noun}, {value} please.",
+        "{verb} {noun} {value}",
+    ],
+    "held_out": [
+        "Kindly {verb} {a_noun} ({value}).",
+        "Go ahead and {verb} {a_noun}, namely {value}.",
+        "With {value}, {verb} {a_noun}.",
+    ],
+}
+MENTIONS = {
+    "train": [
+        "{words} {value}",
+        "{words} {value}",
+        "{words}: {value}",
+        "{words} = {value}",
+        "{value} as the {words}",
+        "{words} of {value}",
+    ],
+    "held_out": ["{words} set to {value}", "{value} for the {words}", "{words} being {value}"],
+}
+SENTENCE_MENTIONS = {  # where {Details} are a sentence of their own
+    "train": ["make the {words} {value}"],
+    "held_out": ["we set the {words} to {value}"],
+}
+TWICE_QUESTIONS = {  # two calls of one invented tool
+    "train": [
+        "{Verb} {a_noun} with {details}, and another with {details_2}.",
+        "Please {verb} two: one {noun} with {details}; one with {details_2}.",
+        "I need to {verb} {a_noun} twice. First: {details}. Second: {details_2}.",
+        "{Verb} {a_noun} ({details}) and then {a_noun} ({details_2}).",
+        "Can you {verb} {a_noun} with {details} and also one with {details_2}?",
+    ],
+    "held_out": [
+        "Kindly {verb} a pair: {a_noun} using {details}, then one using {details_2}.",
+        "There are two to {verb}. For {noun} one: {details}. For {noun} two: {details_2}.",
+        "Go ahead and {verb} {a_noun} using {details}; afterwards do it again using {details_2}.",
+    ],
+}
+JOINTS = {  # two requests in one turn; a line break also ends a text that is not quoted
+    "train": [
+        "{0} {1}",
+        "{0} Also: {1}",
+        "{0} And then: {1}",
+        "Two things. {0} {1}",
+        "{0}\n{1}",
+        "1. {0}\n2. {1}",
+        "Do both:\n- {0}\n- {1}",
+    ],
+    "held_out": [
+        "{0} After that: {1}",
+        "{0} My other question: {1}",
+        "Both of these, please.\n{0}\n{1}",
+        "a) {0}\nb) {1}",
+    ],
+}
+
+# --- results of invented tools ----------------------------------------------------------------
+
+RESULT_FIELDS = {  # key: what it holds, as for PARAMETERS
+    "train": {
+        "status": "state",
+        "price": (1.0, 900.0),
+        "total": (5.0, 4000.0),
+        "id": "code",
+        "score": range(1, 100),
+        "balance": (-500.0, 9000.0),
+        "position": range(1, 400),
+        "confirmation": "code",
+        "finish_date": "date",
+        "slot": "time",
+        "agent": "person",
+        "station": "city",
+        "queue_length": range(2, 900),
+        "weight_limit": range(2, 365),
+    },
+    "held_out": {
+        "stage": "state",
+        "fee": (2.0, 700.0),
+        "stock": range(2, 5000),
+        "receipt": "code",
+        "expiry": "date",
+        "opening": "time",
+        "clerk": "person",
+        "depot": "city",
+        "mileage": (10.0, 80000.0),
+    },
+}
+RESULT_WISHES = {  # ask for one field of a longer result
+    "train": [
+        "{question} What is the {words}?",
+        "{question} Then tell me the {words}.",
+        "{question} I want to know the {words}.",
+    ],
+    "held_out": ["{question} Let me know the {words} afterwards.", "{question} And the {words}?"],
+}
+ERRORS = {
+    "train": [
+        "not found",
+        "timeout",
+        "permission denied",
+        "service unavailable",
+        "quota exceeded",
+        "invalid value",
+        "no connection",
+        "internal error",
+    ],
+    "held_out": [
+        "rate limit reached",
+        "maintenance in progress",
+        "unknown record",
+        "payment required",
+        "disk is damaged",
+        "host unreachable",
+    ],
+}
+ERROR_REPLY = "Sorry, that did not work: {error}."
+
+# --- known tools ------------------------------------------------------------------------------
+
+
+def _tool(name: str, description: str, properties: dict, required: list | None) -> dict:
+    parameters = {"type": "object", "properties": properties}
+    if required is not None:
+        parameters["required"] = required
+    function = {"name": name, "description": description, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+_STRING, _INTEGER, _NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
+
+# Each: the schema, what every parameter holds, the phrasings, and the results: what the fields
+# hold, how a result may look (key → field, or plain text) and the sentences that answer.
+# A phrasing that leaves an optional parameter out makes a call without it.
+KNOWN = {
+    # the two of the model card's own example, word for word
+    "get_current_population": {
+        "schema": _tool(
+            "get_current_population",
+            "Get the up-to-date population of a given country.",
+            {
+                "country": {
+                    "type": "string",
+                    "description": "The country to find the population of.",
+                },
+                "unit": {
+                    "type": "string",
+                    "description": "The unit for the population.",
+                    "enum": ["millions", "thousands"],
+                },
+            },
+            ["country", "unit"],
+        ),
+        "holds": {"country": "country", "unit": ["millions", "thousands"]},
+        "train": [
+            "What is the population of {country} in {unit}?",
+            "How many people live in {country}? Give it in {unit}.",
+            "Population of {country}, in {unit}",
+            "Please look up the current population of {country} in {unit}.",
+            "How many {unit} of people live in {country}?",
+            "Hi! I need {country}'s population in {unit}, please.",
+            "In {unit}, what is {country}'s population?",
+            "I want to know how many people there are in {country} now, in {unit}.",
+            "Tell me the population of {country} ({unit}).",
+            "population {country} {unit}",
+        ],
+        "held_out": [
+            "Could you tell me, in {unit}, how big the population of {country} is?",
+            "{country}: number of inhabitants in {unit}?",
+            "Good morning. How populous is {country} these days, counted in {unit}?",
+            "Use {unit} and tell me how many inhabitants {country} has.",
+            "What's the population figure for {country}, expressed in {unit}?",
+        ],
+        "fields": {"n": (1.0, 400.0)},
+        "results": {
+            "train": [{"population": "n"}, {"country": "country", "population": "n"}, "{n} {unit}"],
+            "held_out": [{"value": "n", "unit": "unit"}, {"inhabitants": "n"}, "about {n} {unit}"],
+        },
+        "answers": ["The population of {country} is {n} {unit}."],
+    },
+    "rewrite": {
+        "schema": _tool(
+            "rewrite",
+            "Rewrite a given text for improved clarity",
+            {"text": {"type": "string", "description": "The input text to rewrite"}},
+            None,
+        ),
+        "holds": {"text": "sentence"},
+        "train": [
+            "Rewrite this text: {text}",
+            "Please make this clearer: {text}",
+            "Can you rewrite the following sentence?\n{text}",
+            'Improve the wording of "{text}"',
+            "Hi, please rewrite this so that it is easier to read:\n\n{text}",
+            'I need a better version of "{text}"',
+            "Make this text shorter and clearer.\n\n{text}",
+            "rewrite: {text}",
+            "Could you polish this sentence? {text}",
+        ],
+        "held_out": [
+            "Could you please make the below article more concise?\n\n{text}",
+            'Say this in plainer words: "{text}"',
+            "The following reads badly, mend it: {text}",
+            "Here is my draft. Give me an improved one.\n{text}",
+        ],
+        "fields": {"new": "message"},
+        "results": {
+            "train": [{"text": "new"}, {"result": "new"}, "{new}"],
+            "held_out": [{"action": "rewrite", "outcome": "new"}, {"rewritten": "new"}],
+        },
+        "answers": ["Here is the new text: {new}"],
+    },
+    "convert_units": {
+        "schema": _tool(
+            "convert_units",
+            "Convert a value from one unit to another.",
+            {"value": _NUMBER, "from_unit": _STRING, "to_unit": _STRING},
+            ["value", "from_unit", "to_unit"],
+        ),
+        "holds": {"value": (0.5, 900.0), "from_unit": "measure", "to_unit": "measure"},
+        "train": [
+            "Convert {value} {from_unit} to {to_unit}.",
+            "How many {to_unit} are {value} {from_unit}?",
+            "What is {value} {from_unit} in {to_unit}?",
+            "{value} {from_unit} in {to_unit}",
+            "Please convert {value} {from_unit} into {to_unit}.",
+            "I have {value} {from_unit}. How much is that in {to_unit}?",
+            "Hello, can you turn {value} {from_unit} into {to_unit}?",
+            "Give me {value} {from_unit} as {to_unit}.",
+            "In {to_unit}, how much is {value} {from_unit}?",
+        ],
+        "held_out": [
+            "Express {value} {from_unit} in {to_unit}, please.",
+            "If I measured {value} {from_unit}, what would that be in {to_unit}?",
+            "I need the number of {to_unit} that equals {value} {from_unit}.",
+            "{to_unit} from {value} {from_unit}?",
+        ],
+        "fields": {"n": (0.01, 5000.0)},
+        "results": {
+            "train": [{"result": "n"}, {"value": "n", "unit": "to_unit"}, "{n}"],
+            "held_out": [{"converted": "n"}, {"output": "n", "in": "to_unit"}, "= {n}"],
+        },
+        "answers": ["{value} {from_unit} are {n} {to_unit}."],
+    },
+    "calculate": {
+        "schema": _tool(
+            "calculate",
+            "Evaluate an arithmetic expression.",
+            {"expression": _STRING},
+            ["expression"],
+        ),
+        "holds": {"expression": "expression"},
+        "train": [
+            "What is {expression}?",
+            "Calculate {expression}",
+            "Please compute {expression}.",
+            "How much is {expression}?",
+            "{expression}",
+            "Can you work out {expression} for me?",
+            "I need the result of {expression}.",
+            "Hi! Evaluate {expression}, please.",
+            "Tell me what {expression} gives.",
+        ],
+        "held_out": [
+            "Could you solve {expression}?",
+            "My homework says {expression}. What comes out?",
+            "Find the value of {expression}",
+            "{expression} equals what?",
+        ],
+        "fields": {"n": range(3, 100000)},
+        "results": {
+            "train": [{"result": "n"}, {"value": "n"}, "{n}"],
+            "held_out": [{"answer": "n"}, {"evaluated": "n"}, "= {n}"],
+        },
+        "answers": ["The result is {n}."],
+    },
+    "search_notebooks": {
+        "schema": _tool(
+            "search_notebooks",
+            "Search the notebooks for a topic.",
+            {"query": _STRING},
+            ["query"],
+        ),
+        "holds": {"query": "topic"},
+        "train": [
+            "Which notebook explains {query}?",
+            "Search the notebooks for {query}.",
+            "Where in the notebooks can I read about {query}?",
+            "Find {query} in the notebooks.",
+            "Is there a notebook on {query}?",
+            "notebooks about {query}",
+            "Please look for {query} in the notebooks.",
+            "Hi, I want to learn about {query}. Which notebook is it in?",
+            "Do the notebooks say anything about {query}?",
+        ],
+        "held_out": [
+            "In which of the notebooks is {query} covered?",
+            "Could you hunt through the notebooks for {query}?",
+            "I'm looking for the notebook that deals with {query}.",
+            "{query}: which notebook has it?",
+        ],
+        "fields": {"n": range(10, 99), "title": "phrase"},
+        "results": {
+            "train": [{"notebook": "n", "title": "title"}, {"number": "n", "name": "title"}],
+            "held_out": [{"hit": "n", "heading": "title"}, "{n}: {title}"],
+        },
+        "answers": ["Notebook {n}, {title}, is about {query}."],
+    },
+    "get_weather": {
+        "schema": _tool(
+            "get_weather",
+            "Get today's weather in a city.",
+            {"city": _STRING, "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]}},
+            ["city"],
+        ),
+        "holds": {"city": "city", "unit": ["celsius", "fahrenheit"]},
+        "train": [
+            "What is the weather in {city}?",
+            "How is the weather in {city}, in {unit}?",
+            "Weather in {city}",
+            "Please check the weather in {city} in {unit}.",
+            "Is it warm in {city} today?",
+            "Tell me today's weather for {city}.",
+            "Hello! Do I need a coat in {city} today?",
+            "How hot is it in {city}? Use {unit}.",
+            "I'm traveling to {city}. What is the weather there?",
+            "Give me the weather for {city} in {unit}, please.",
+            "weather {city} {unit}",
+        ],
+        "held_out": [
+            "What's it like outside in {city} right now?",
+            "Could you give me the forecast for {city}, with degrees in {unit}?",
+            "Should I take an umbrella if I go out in {city}?",
+            "{city} weather today, {unit} please",
+            "How many degrees {unit} is it in {city}?",
+        ],
+        "fields": {"n": range(-20, 42), "sky": "sky"},
+        "results": {
+            "train": [
+                {"temperature": "n", "sky": "sky"},
+                {"city": "city", "temp": "n", "weather": "sky"},
+                "{n} degrees, {sky}",
+            ],
+            "held_out": [{"degrees": "n", "conditions": "sky"}, "{sky} with {n} degrees"],
+        },
+        "answers": ["In {city} it is {sky} and {n} degrees."],
+    },
+    "set_timer": {
+        "schema": _tool("set_timer", "Start a timer.", {"minutes": _INTEGER}, ["minutes"]),
+        "holds": {"minutes": range(1, 181)},
+        "train": [
+            "Set a timer for {minutes} minutes.",
+            "Timer, {minutes} minutes",
+            "Please start a timer of {minutes} minutes.",
+            "Can you set a {minutes} minute timer?",
+            "Start a {minutes} minute timer, please.",
+            "I need a timer for {minutes} minutes.",
+            "Hi, put a timer on for {minutes} minutes.",
+            "The pasta takes {minutes} minutes. Set a timer.",
+            "timer {minutes} min",
+        ],
+        "held_out": [
+            "Let me know when {minutes} minutes are over.",
+            "Could you count down {minutes} minutes for me?",
+            "Ring after {minutes} minutes, please.",
+            "My tea needs {minutes} minutes, please time it.",
+        ],
+        "fields": {"end": "time"},
+        "results": {
+            "train": [{"ends_at": "end"}, {"status": "started", "end": "end"}, "rings at {end}"],
+            "held_out": [{"alarm": "end"}, {"ok": "yes", "until": "end"}, "running until {end}"],
+        },
+        "answers": ["The timer is set and ends at {end}."],
+    },
+    "get_current_time": {
+        "schema": _tool("get_current_time", "Get the current time.", {}, []),
+        "holds": {},
+        "train": [
+            "What time is it?",
+            "What is the time now?",
+            "Tell me the time.",
+            "Can you tell me what time it is, please?",
+            "current time",
+            "Hi! What's the time?",
+            "Please check the clock.",
+            "I need to know the current time.",
+            "Do you know what time it is?",
+        ],
+        "held_out": [
+            "How late is it?",
+            "What does the clock say right now?",
+            "Could you give me the exact time of day?",
+            "Good evening, I lost my watch. What time is it now?",
+        ],
+        "fields": {"now": "time"},
+        "results": {
+            "train": [{"time": "now"}, {"current_time": "now"}, "{now}"],
+            "held_out": [{"clock": "now"}, "It is {now}"],
+        },
+        "answers": ["It is {now}."],
+    },
+    "exchange_rate": {
+        "schema": _tool(
+            "exchange_rate",
+            "Look up an exchange rate.",
+            {
+                "base": {"type": "string", "description": "The currency to convert from."},
+                "quote": {"type": "string", "description": "The currency to convert to."},
+            },
+            ["base", "quote"],
+        ),
+        "holds": {"base": "currency", "quote": "currency"},
+        "train": [
+            "What is the exchange rate from {base} to {quote}?",
+            "How many {quote} do I get for one {base}?",
+            "{base} to {quote} rate",
+            "Please look up the rate of {base} in {quote}.",
+            "How much {quote} is 1 {base}?",
+            "Hi, what does one {base} cost in {quote}?",
+            "I want to change {base} into {quote}. What is the rate?",
+            "Give me the {base} to {quote} exchange rate.",
+            "How many {quote} is one {base}?",
+        ],
+        "held_out": [
+            "What's a single {base} worth in {quote} at the moment?",
+            "Could you quote me {base} against {quote}?",
+            "I'm swapping {base} for {quote}; at which rate?",
+            "{base}/{quote}, today's rate please",
+        ],
+        "fields": {"n": (0.01, 200.0)},
+        "results": {
+            "train": [{"rate": "n"}, {"base": "base", "quote": "quote", "rate": "n"}, "{n}"],
+            "held_out": [{"price": "n", "in": "quote"}, {"mid": "n"}, "now {n}"],
+        },
+        "answers": ["One {base} is {n} {quote}."],
+    },
+    "save_note": {
+        "schema": _tool(
+            "save_note",
+            "Save a short note.",
+            {
+                "text": {"type": "string", "description": "What the note says."},
+                "title": {"type": "string", "description": "The note's title."},
+            },
+            ["text"],
+        ),
+        "holds": {"text": "message", "title": "phrase"},
+        "train": [
+            'Save a note: "{text}"',
+            'Make a note that says "{text}".',
+            "Note this down: {text}",
+            'Please save the note "{text}" with the title "{title}".',
+            'Write "{text}" in a note called "{title}".',
+            "Hi, take a note: {text}",
+            'Save "{text}" as a note.',
+            'New note, title "{title}", text "{text}"',
+            'I want to keep a note: "{text}"',
+        ],
+        "held_out": [
+            'Could you jot down "{text}"?',
+            "Keep this for later: {text}",
+            'Under the title "{title}", put a note saying "{text}".',
+            'Don\'t let me forget, as a note: "{text}"',
+        ],
+        "fields": {"id": "code"},
+        "results": {
+            "train": [{"id": "id"}, {"status": "saved", "note": "id"}, "saved as {id}"],
+            "held_out": [{"stored": "id"}, "kept under {id}"],
+        },
+        "answers": ["Your note is saved as {id}."],
+    },
+    "create_event": {
+        "schema": _tool(
+            "create_event",
+            "Add an event to the calendar.",
+            {
+                "title": _STRING,
+                "date": {"type": "string", "description": "YYYY-MM-DD"},
+                "time": {"type": "string", "description": "HH:MM"},
+            },
+            ["title", "date"],
+        ),
+        "holds": {"title": "event", "date": "date", "time": "time"},
+        "train": [
+            "Add {title} to my calendar on {date}.",
+            "Put {title} on {date} at {time} in my calendar.",
+            "Create the event {title} for {date}.",
+            "Please add an event: {title}, {date}, {time}",
+            "On {date} I have {title}. Add it to the calendar.",
+            "calendar: {title}, {date} at {time}",
+            "Hi! Schedule {title} on {date} at {time}, please.",
+            "At {time} on {date} there is {title}. Put it in my calendar.",
+            "New event {title} on {date}",
+        ],
+        "held_out": [
+            "Could you enter {title} in my diary for {date}?",
+            "My calendar should show {title} on {date}, starting {time}.",
+            "{date}, {time}: {title}. Please keep that slot in the calendar.",
+            "Don't let me miss {title} on {date}; make an event.",
+        ],
+        "fields": {"id": "code"},
+        "results": {
+            "train": [{"event_id": "id"}, {"status": "created", "id": "id"}, "created {id}"],
+            "held_out": [{"entry": "id"}, "booked under {id}"],
+        },
+        "answers": ["{title} is in your calendar for {date} (id {id})."],
+    },
+    "roll_dice": {
+        "schema": _tool(
+            "roll_dice",
+            "Roll dice.",
+            {"sides": _INTEGER, "count": {"type": "integer", "description": "How many dice."}},
+            ["sides"],
+        ),
+        "holds": {"sides": range(4, 101), "count": range(2, 13)},
+        "train": [
+            "Roll a die with {sides} sides.",
+            "Roll {count} dice with {sides} sides each.",
+            "Please throw a {sides} sided die.",
+            "Can you roll {count} {sides} sided dice?",
+            "dice: {sides} sides",
+            "I need {count} dice with {sides} sides. Roll them.",
+            "Hi, roll one die of {sides} sides for me.",
+            "Throw {count} dice, {sides} sides",
+            "Roll a {sides} sided die, please.",
+        ],
+        "held_out": [
+            "Let a die decide, it has {sides} sides.",
+            "Could you cast {count} dice for me? Every one has {sides} sides.",
+            "With dice of {sides} sides, throw {count} of them.",
+            "We need a random throw: {sides} sides, a single die.",
+        ],
+        "fields": {"n": range(1, 900)},
+        "results": {
+            "train": [{"total": "n"}, {"sum": "n"}, "{n}"],
+            "held_out": [{"thrown": "n"}, "you got {n}"],
+        },
+        "answers": ["The dice show {n}."],
+    },
+    "send_message": {
+        "schema": _tool(
+            "send_message",
+            "Send a message to a person.",
+            {
+                "recipient": _STRING,
+                "text": _STRING,
+                "urgent": {"type": "boolean"},
+            },
+            ["recipient", "text"],
+        ),
+        "holds": {"recipient": "person", "text": "message", "urgent": "flag"},
+        "train": [
+            'Send {recipient} the message "{text}".',
+            "Message {recipient}: {text}",
+            'Write to {recipient}: "{text}"',
+            'Please send an {urgent} message to {recipient}: "{text}"',
+            'Text {recipient} that "{text}".',
+            'Can you send "{text}" to {recipient}?',
+            'Hi, send this {urgent} message to {recipient}: "{text}"',
+            'Send "{text}" to {recipient}, it is {urgent}.',
+            "send {recipient} a message: {text}",
+        ],
+        "held_out": [
+            'Could you let {recipient} know "{text}"?',
+            '{recipient} should get the message "{text}" from me.',
+            'It\'s {urgent}: message {recipient} saying "{text}".',
+            "A line to {recipient}, please: {text}",
+        ],
+        "fields": {"id": "code", "at": "time"},
+        "results": {
+            "train": [{"status": "sent", "time": "at"}, {"sent_at": "at"}, "sent at {at}"],
+            "held_out": [{"delivered": "at"}, "left the outbox at {at}"],
+        },
+        "answers": ["Your message to {recipient} was sent at {at}."],
+    },
+    "estimate_memory": {
+        "schema": _tool(
+            "estimate_memory",
+            "Estimate the memory that a model's weights need.",
+            {
+                "billions": {"type": "number", "description": "Parameters in billions."},
+                "bits": {"type": "integer", "enum": [4, 8, 16, 32]},
+            },
+            ["billions", "bits"],
+        ),
+        "holds": {"billions": (0.1, 400.0), "bits": [4, 8, 16, 32]},
+        "train": [
+            "How much memory does a model with {billions} billion parameters need at {bits} bits?",
+            "Memory for {billions} billion parameters in {bits} bits",
+            "Estimate the memory of a {billions} billion parameter model with {bits} bits.",
+            "At {bits} bits, how big is a model of {billions} billion parameters?",
+            "Please work out the memory for {billions} billion weights at {bits} bits.",
+            "I have a {billions} billion parameter model. What memory does it take in {bits} bits?",
+            "Will {billions} billion parameters fit at {bits} bits? Estimate the memory.",
+            "Hi, how many gigabytes are {billions} billion parameters at {bits} bits?",
+            "memory {billions} billion {bits} bits",
+        ],
+        "held_out": [
+            "With {bits} bits a weight, what do {billions} billion parameters occupy?",
+            "Could you size a {billions} billion model stored in {bits} bits?",
+            "What GPU memory should I plan for: {bits} bits, {billions} billion parameters?",
+            "{billions} billion parameters loaded in {bits} bits, how large?",
+        ],
+        "fields": {"n": (0.2, 900.0)},
+        "results": {
+            "train": [{"gigabytes": "n"}, {"memory_gb": "n"}, "{n} GB"],
+            "held_out": [{"gb": "n"}, {"needs": "n", "unit": "GB"}, "roughly {n} GB"],
+        },
+        "answers": ["It needs {n} GB."],
+    },
+    "list_notebooks": {
+        "schema": _tool("list_notebooks", "List all notebooks.", {}, []),
+        "holds": {},
+        "train": [
+            "Which notebooks are there?",
+            "List the notebooks.",
+            "Show me all notebooks.",
+            "Please list every notebook.",
+            "What notebooks do you have?",
+            "list notebooks",
+            "Hi! Can I see the list of notebooks?",
+            "How many notebooks are there?",
+            "I'd like an overview of the notebooks.",
+        ],
+        "held_out": [
+            "Give me the names of the whole set of notebooks.",
+            "What can I choose from among the notebooks?",
+            "Could you enumerate the notebooks for me?",
+            "I'm new here, which notebooks exist?",
+        ],
+        "fields": {"n": range(10, 90), "first": "phrase"},
+        "results": {
+            "train": [{"count": "n", "first": "first"}, "{n} notebooks, the first is {first}"],
+            "held_out": [{"notebooks": "n", "begins_with": "first"}],
+        },
+        "answers": ["There are {n} notebooks; the first is {first}."],
+    },
+}
+
+# one request for two values of one known tool; {0} and {1} are the two
+PAIRS = {
+    "get_weather": (
+        "city",
+        {
+            "train": [
+                "What is the weather in {0} and in {1}?",
+                "Compare the weather in {0} and {1}.",
+                "Weather in {0} and {1}, please.",
+                "Is it warmer in {0} or in {1}?",
+                "How is the weather in {0}, and how is it in {1}?",
+            ],
+            "held_out": [
+                "I fly from {0} to {1}, so check the weather in both.",
+                "Today's weather for these two, please: {0}, {1}.",
+                "What's it like outside in {0}, and over in {1}?",
+            ],
+        },
+    ),
+    "set_timer": (
+        "minutes",
+        {
+            "train": [
+                "Set two timers, {0} minutes and {1} minutes.",
+                "Start a timer for {0} minutes and another one for {1} minutes.",
+                "I need timers of {0} and {1} minutes.",
+            ],
+            "held_out": [
+                "Count down {0} minutes, and separately {1} minutes.",
+                "Ring after {0} minutes and again after {1} minutes.",
+            ],
+        },
+    ),
+    "calculate": (
+        "expression",
+        {
+            "train": [
+                "What is {0} and what is {1}?",
+                "Calculate {0} and then {1}.",
+                "Please compute both {0} and {1}.",
+            ],
+            "held_out": ["Could you solve {0} as well as {1}?", "Find the values of {0} and {1}."],
+        },
+    ),
+    "search_notebooks": (
+        "query",
+        {
+            "train": [
+                "Search the notebooks for {0} and for {1}.",
+                "Which notebook explains {0}, and which one explains {1}?",
+            ],
+            "held_out": [
+                "In which notebooks are {0} and {1} covered? Look for each.",
+                "Hunt through the notebooks twice: once for {0}, once for {1}.",
+            ],
+        },
+    ),
+}
+
+# A sentence said before names the country; the question then says "that country".
+FOLLOW_UPS = {
+    "train": [
+        "How many people live in that country, in {unit}?",
+        "And its population in {unit}?",
+        "What is that country's population in {unit}?",
+        "How many {unit} of people live there?",
+        "Give me the population of this country in {unit}.",
+        "Please look up its population, in {unit}.",
+        "In {unit}, how many people live there?",
+        "Tell me that country's population ({unit}).",
+    ],
+    "held_out": [
+        "What is the population of that country in {unit}?",
+        "Then tell me, in {unit}, how many inhabitants it has.",
+        "How populous is this country, counted in {unit}?",
+        "Use {unit}: what is the population there?",
+    ],
+}
+NAMINGS = {
+    "train": [
+        (
+            "Which country is the largest on the map?",
+            "The largest country on the map is {country}.",
+        ),
+        ("Which country is shown?", "It is {country}."),
+        ("Where do you want to travel?", "I would like to see {country}."),
+        ("Which country is red?", "The red country is {country}."),
+        ("Name a country.", "{country} is a country."),
+    ],
+    "held_out": [
+        (
+            "Can you tell me what is the biggest country depicted on the map?",
+            "The biggest country depicted on the map is {country}.",
+        ),
+        ("Which land covers most of the picture?", "Most of the picture is {country}."),
+        ("Pick any nation.", "Let us take {country}."),
+    ],
+}
+
+# --- no tool needed ---------------------------------------------------------------------------
+
+NO_TOOL = {
+    "train": [
+        "Sorry, I have no tool for that.",
+        "I cannot do that: none of my tools serves for it.",
+        "I'm sorry, none of my tools can do this.",
+        "I have no suitable tool for that.",
+    ],
+    "held_out": [
+        "Sorry, my tools are for other things.",
+        "That is not something my tools can do.",
+        "I have nothing here that could do that.",
+        "None of the tools I have is made for that.",
+    ],
+}
+
+ERRANDS = {  # requests that none of the tools here serves
+    "train": _list("""
+        Turn off the lights in the kitchen.|Play some jazz.|Call my mother.|Lock the front door.|
+        Order me a sandwich.|Make the living room warmer.|Start the dishwasher.|Find my keys.|
+        Pay my electricity bill.|Open the garage.|Play the next song.|Take a screenshot.|
+        Show me the news.|Who won the match last night?|What is on TV tonight?|
+        Where is the nearest pharmacy?|When does the next train to Rome leave?|
+        What is the share price of the bank today?|Mute the microphone.|Walk the dog for me.|
+        Scan this document.|Buy two tickets for the cinema.|Reply to my last email.|
+        Water the garden at six.|Turn the volume up.|Restart my computer.|
+        How much money is in my account?|Which flights to Madrid are there tomorrow?|
+        Install the latest update.|Charge my phone.
+    """),
+    "held_out": _list("""
+        Dim the bedroom lamps.|Put on some classical music.|Ring my sister, please.|
+        Is the traffic bad on the highway?|Get me a cab to the airport.|Vacuum the hallway.|
+        Reserve a court for tennis.|Did my parcel leave the depot?|Switch the radio to news.|
+        What are today's headlines?|Renew my library books.|Which films are on nearby?|
+        Empty my spam folder.|Transfer 50 to my landlord.|Feed the goldfish.|
+        Show the camera at the gate.|Preheat the oven.|How many steps did I walk today?|
+        Close the blinds.|Pick a seat on my flight.
+    """),
+}
+
+CHAT = {
+    "train": """
+Hello! | Hello! How can I help you?
+Hi there | Hi! What can I do for you?
+Good morning! | Good morning! How can I help?
+How are you? | I am fine, thank you. How can I help you?
+Thank you very much! | You are welcome!
+Thanks, that was all. | You are welcome. Have a nice day!
+Goodbye! | Goodbye, and take care!
+Who are you? | I am a small AI assistant.
+Are you a human? | No, I am an AI assistant.
+Do you have feelings? | No, I am a program and have no feelings.
+Can you make mistakes? | Yes. Please check what matters to you.
+What can you do? | I can answer short questions and call the tools I am given.
+Do you like music? | I cannot hear music, but I like to talk about it.
+Do you sleep? | No, a program does not sleep.
+What is your favorite color? | I have none, but many people like blue.
+Tell me something nice. | You are doing well today.
+I am tired. | I am sorry to hear that. A short rest may help.
+I feel sad today. | I am sorry. Talking to a friend may help.
+I passed my exam! | Congratulations, well done!
+It is my birthday. | Happy birthday!
+What is the capital of France? | The capital of France is Paris.
+What is the capital of Spain? | The capital of Spain is Madrid.
+What is the capital of Japan? | The capital of Japan is Tokyo.
+What is the capital of Egypt? | The capital of Egypt is Cairo.
+Which city is the capital of Germany? | Berlin is the capital of Germany.
+What is the capital of Canada? | The capital of Canada is Ottawa.
+What is the capital of Portugal? | The capital of Portugal is Lisbon.
+Who wrote Hamlet? | William Shakespeare wrote Hamlet.
+Who wrote Don Quixote? | Miguel de Cervantes wrote Don Quixote.
+Who painted the Mona Lisa? | Leonardo da Vinci painted the Mona Lisa.
+Who was the first person on the Moon? | Neil Armstrong was the first person on the Moon.
+Who developed the theory of relativity? | Albert Einstein developed it.
+Who composed the Ninth Symphony with the Ode to Joy? | Ludwig van Beethoven composed it.
+What color is the sky on a clear day? | On a clear day the sky is blue.
+What color is grass? | Grass is green.
+Why is the sky blue? | Air scatters blue light more than red light.
+What do bees make? | Bees make honey.
+What do cows eat? | Cows mainly eat grass.
+How many legs does a spider have? | A spider has eight legs.
+How many days are in a week? | A week has seven days.
+Which planet do we live on? | We live on the planet Earth.
+Which planet is the largest? | Jupiter is the largest planet of the solar system.
+What is the hottest planet? | Venus is the hottest planet.
+What is at the center of the solar system? | The Sun is at its center.
+What is a noun? | A noun is a word for a person, a place or a thing.
+What is an adjective? | An adjective is a word that describes a noun.
+What is a triangle? | A triangle is a shape with three sides.
+What is a square? | A square has four equal sides and four right angles.
+What is gravity? | Gravity is the force that pulls masses toward each other.
+What is photosynthesis? | Plants use it to turn light, water and carbon dioxide into sugar.
+What is a volcano? | A volcano is an opening from which lava and gas come out of the Earth.
+What is a glacier? | A glacier is a large body of ice that moves slowly.
+What is an island? | An island is land with water all around it.
+What is a desert? | A desert is a place with very little rain.
+What is democracy? | In a democracy the people choose their government.
+What is an algorithm? | An algorithm is a list of steps that solves a problem.
+What is a computer program? | A program is a list of instructions for a computer.
+What is Python? | Python is a programming language.
+What is a neural network? | It is a model made of many simple units that learns from data.
+What is a language model? | A language model predicts the next piece of a text.
+What does CPU stand for? | CPU stands for central processing unit.
+What is a browser? | A browser is a program that shows web pages.
+What is water made of? | Water is made of hydrogen and oxygen.
+At how many degrees celsius does water freeze? | Water freezes at 0 degrees celsius.
+What is ice? | Ice is frozen water.
+What gas do we breathe in to live? | We need oxygen to live.
+Which metal is liquid at room temperature? | Mercury is liquid at room temperature.
+What is the opposite of hot? | The opposite of hot is cold.
+What is the opposite of up? | The opposite of up is down.
+What is another word for happy? | Another word for happy is glad.
+What sound does a dog make? | A dog barks.
+What is a baby cat called? | A baby cat is called a kitten.
+Which animal is the largest? | The blue whale is the largest animal.
+Which animal is called the king of the jungle? | The lion is called so.
+Can penguins fly? | No, penguins cannot fly.
+Is a whale a fish? | No, a whale is a mammal.
+Which ocean is the largest? | The Pacific is the largest ocean.
+Which continent is the largest? | Asia is the largest continent.
+On which continent is Kenya? | Kenya is in Africa.
+What language do people speak in Brazil? | Most people in Brazil speak Portuguese.
+What is bread made of? | Bread is made of flour, water and yeast.
+What is cheese made of? | Cheese is made of milk.
+How do I boil an egg? | Put it in boiling water for about eight minutes.
+Why should I brush my teeth? | It keeps them clean and healthy.
+Why do leaves fall in autumn? | Trees drop them to save water in winter.
+Give me a rhyme for cat. | Hat rhymes with cat.
+Tell me a fruit. | An apple is a fruit.
+Name a musical instrument. | The piano is a musical instrument.
+Name a sport. | Football is a sport.
+Is the Earth flat? | No, the Earth is round.
+""",
+    "held_out": """
+Hey, anybody there? | Yes, I am here. What do you need?
+Good evening, nice to meet you. | Good evening! Nice to meet you too.
+What is your name? | I am an AI assistant without a name of my own.
+Do you ever get bored? | No, I am a program and do not get bored.
+Do you eat lunch? | No, I do not eat.
+I appreciate your help. | I was glad to help.
+See you later! | See you later!
+Sorry for bothering you. | You do not bother me at all.
+My team lost yesterday. | I am sorry. They may win the next one.
+We just had a baby! | Congratulations to you all!
+Do you dream of electric sheep? | No, I do not dream.
+What is the capital of Norway? | The capital of Norway is Oslo.
+Name the capital of Peru. | The capital of Peru is Lima.
+Which city is Austria governed from? | Austria is governed from Vienna.
+Who discovered penicillin? | Alexander Fleming discovered penicillin.
+Who sculpted the statue of David in Florence? | Michelangelo sculpted it.
+Who wrote Pride and Prejudice? | Jane Austen wrote it.
+Who invented the telephone? | Alexander Graham Bell patented it in 1876.
+How many strings has a violin? | A violin has four strings.
+What do caterpillars turn into? | They turn into butterflies or moths.
+What do pandas eat? | Pandas eat bamboo.
+Do fish have lungs? | Most fish breathe with gills instead.
+Which planet has bright rings? | Saturn has bright rings.
+Which planet is nearest to the Sun? | Mercury is nearest to the Sun.
+What is an eclipse? | In an eclipse one body in space hides another.
+What is a verb? | A verb is a word for an action or a state.
+Explain what a metaphor is. | A metaphor describes one thing as if it were another.
+What is a peninsula? | A peninsula is land almost surrounded by water.
+Define inflation. | Inflation is a general rise of prices.
+What is a vitamin? | A vitamin is a substance that the body needs in small amounts.
+What is DNA? | DNA is the molecule that carries our genes.
+What does RAM mean in computing? | RAM means random access memory.
+What is a compiler? | A compiler turns source code into machine code.
+Which gas do plants take in? | Plants take in carbon dioxide.
+What is the chemical symbol of gold? | The symbol of gold is Au.
+Is glass made of sand? | Yes, mostly of sand melted at great heat.
+What is the antonym of ancient? | The antonym of ancient is modern.
+What is a young horse called? | A young horse is called a foal.
+Which river flows through Vienna? | The Danube flows through Vienna.
+What is the tallest mountain on Earth? | Mount Everest is the tallest.
+Which people built Machu Picchu? | The Inca built it.
+What is hummus made from? | Hummus is made from chickpeas.
+Why do cats purr? | They often purr when they are content.
+Suggest a hobby. | You could try drawing.
+Name a vegetable. | The carrot is a vegetable.
+Is chess older than football? | Yes, chess is many centuries older.
+""",
+}
+for _split, _lines in CHAT.items():
+    CHAT[_split] = [tuple(line.split(" | ")) for line in _lines.strip().splitlines()]

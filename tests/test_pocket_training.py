@@ -1,0 +1,279 @@
+"""Lessons, training steps and the judge, on a model of the pocket's classes with two thin layers.
+
+What a shared row computes is compared with each conversation computed alone, and what the judge
+calls exact with what transformers' own `generate` writes.
+"""
+
+import functools
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from transformers import LlamaConfig, Mistral3ForConditionalGeneration
+
+from helpers.pocket import chats, evaluation, eye, scenes, tekken, tool_data, training
+from helpers.pocket.architecture import configuration
+from helpers.pocket.conversations import mixed_exchanges
+from helpers.pocket.lessons import CALLS, END, Exchange, Writer, batch, row
+from helpers.pocket.parts import apply_parts, save_parts
+
+THIN = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "head_dim": 16}
+
+
+@pytest.fixture(scope="module")
+def tekken_folder(base_tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tekken")
+    tekken.write(tekken.convert(base_tokenizer)[0], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def writer(tekken_folder):
+    return Writer(MistralTokenizer.from_file(tekken_folder / "tekken.json"))
+
+
+def thin_model(seed: int = 0):
+    shape = LlamaConfig(
+        **THIN,
+        max_position_embeddings=2048,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_theta": 1e5, "rope_type": "default"},
+    )
+    torch.manual_seed(seed)
+    return Mistral3ForConditionalGeneration(
+        configuration(shape, 49_196, heads=4, key_value_heads=2)
+    ).eval()
+
+
+def exchanges(writer: Writer, kind: str) -> list[Exchange]:
+    if kind == "mixed":
+        return mixed_exchanges(writer, "train", random.Random(3))
+    if kind in tool_data.SKILLS:
+        (group,) = tool_data.tool_groups("train", kind, groups=1, per_group=3, seed=5)
+        return [writer.tool_case(case, "numbered") for case in group]
+    group = next(scenes.picture_groups("train", kind, groups=1, seed=5))
+    return [writer.picture_case(case) for case in group]
+
+
+@pytest.mark.parametrize("kind", ["known", "two", "result", "mixed", "shapes", "two_pictures"])
+def test_a_shared_row_computes_what_each_conversation_alone_computes(writer, kind):
+    asked = exchanges(writer, "two" if kind == "two_pictures" else kind)
+    if kind == "two_pictures":
+        asked = [
+            writer.picture_case(case)
+            for case in next(scenes.picture_groups("train", "two", groups=1, seed=5))
+        ]
+    student = training.Student(thin_model())
+    with torch.no_grad():
+        for pair in student.pairs.values():
+            torch.nn.init.normal_(pair.b, std=0.1)
+        shared = student.losses(batch([row(asked)]))
+        alone = torch.cat([student.losses(batch([row([one])])) for one in asked])
+    assert len(row(asked)) < sum(len(one.prompt) + len(one.reply) for one in asked)
+    torch.testing.assert_close(shared, alone, atol=2e-4, rtol=0)
+
+
+def test_rows_side_by_side_do_not_touch_each_other(writer):
+    student = training.Student(thin_model())
+    rows = [row(exchanges(writer, kind)) for kind in ("none", "shapes", "bars")]
+    with torch.no_grad():
+        together = student.losses(batch(rows))
+        alone = torch.cat([student.losses(batch([one])) for one in rows])
+    torch.testing.assert_close(together, alone, atol=2e-4, rtol=0)
+
+
+def test_what_is_learnt_is_what_mistral_common_writes(writer, tekken_folder):
+    """The reply's tokens equal those of a whole conversation encoded for fine-tuning."""
+    from mistral_common.protocol.instruct.request import ChatCompletionRequest
+    from mistral_common.protocol.instruct.validator import ValidationMode
+
+    finetuning = MistralTokenizer.from_file(
+        tekken_folder / "tekken.json", ValidationMode.finetuning
+    )
+    for skill in ("known", "two", "none", "result"):
+        (group,) = tool_data.tool_groups("train", skill, groups=1, per_group=3, seed=9)
+        for case in group:
+            exchange = writer.tool_case(case, "given")
+            request = ChatCompletionRequest.from_openai(
+                messages=[*case.messages, case.reply], tools=case.tools
+            )
+            whole = finetuning.encode_chat_completion(request).tokens
+            assert whole == exchange.prompt + exchange.reply
+
+
+def test_random_ids_are_not_learnt_and_numbered_ones_are(writer):
+    (group,) = tool_data.tool_groups("train", "two", groups=1, per_group=1, seed=2)
+    given, numbered = (writer.tool_case(group[0], ids) for ids in ("given", "numbered"))
+    assert all(numbered.learn)
+    hidden = [t for t, counts in zip(given.reply, given.learn, strict=True) if not counts]
+    ids = "".join(call["id"] for call in group[0].reply["tool_calls"])
+    assert writer.read(hidden) == ids
+    assert "000000001" in writer.read(numbered.reply)
+
+
+def test_the_eye_sees_what_the_stock_model_sees():
+    model = thin_model()
+    pictures = [scenes.random_bars(random.Random(k), "train").draw() for k in range(20)]
+    pictures = [eye.pixels(one) for one in pictures if one.size == (112, 112)][:3]
+    stacked = torch.from_numpy(np.stack(pictures))
+    with torch.no_grad():
+        own = eye.see(model, stacked)
+        stock = model.model.get_image_features(stacked, torch.tensor([[112, 112]] * 3))
+    torch.testing.assert_close(own, torch.stack(list(stock.pooler_output)), atol=1e-5, rtol=0)
+
+
+def test_words_laid_on_top_of_one_another_are_read_back(writer):
+    model = thin_model()
+    vectors = torch.randn(len(eye.vocabulary()), 576)
+    scene = scenes.random_shapes(random.Random(1), "train", count=4)
+    words = [set(cell) for line in scene.words() for cell in line]
+    assert eye.read_back(eye.targets(scene.words(), vectors), vectors) == words
+    assert eye.word_vectors(model, writer.text).shape == (len(eye.vocabulary()), 64)
+
+
+def test_soft_lessons_are_kullback_leibler_up_to_the_teachers_entropy(writer):
+    """The loss against a distribution equals scipy's, on the student's own probabilities."""
+    from scipy.stats import entropy
+
+    student = training.Student(thin_model())
+    prompt, reply = writer.prompt([{"role": "user", "content": "Hi"}])[0], [100, END]
+    ids, shares = np.array([[100, 200], [END, 300]]), np.array([[0.7, 0.3], [0.9, 0.1]])
+    soft = Exchange(prompt, reply, [True, True], soft=(ids, shares))
+    with torch.no_grad():
+        found = student.losses(batch([row([soft])])).numpy()
+        whole = student.model(input_ids=torch.tensor([prompt + reply])).logits[0].softmax(-1)
+    for place in range(2):
+        q = whole[len(prompt) - 1 + place].numpy()[ids[place]]
+        expected = entropy(shares[place], q) + entropy(shares[place])
+        # scipy normalises q; undo that.
+        assert found[place] == pytest.approx(expected - np.log(q.sum()), abs=1e-4)
+
+
+def test_training_resumes_where_it_was_interrupted(writer, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(training, "TOOL_ROWS", 1)
+    monkeypatch.setattr(training, "PICTURE_ROWS", 1)
+    talk = Exchange([1, 3, 500, 4], [600, END], [True, True])
+
+    def run(folder, *stops):
+        folder.mkdir()
+        for stop in stops:
+            student = training.Student(thin_model())
+            if stop < stops[-1]:
+                # As if the process had died after this step's checkpoint.
+                monkeypatch.setattr(training, "tqdm", functools.partial(_Until, stop=stop))
+            training.teach_text(student, writer, [talk] * 2, folder, steps=stops[-1])
+            monkeypatch.undo()
+            for name, value in (("CHECKPOINT_EVERY", 2), ("TOOL_ROWS", 1), ("PICTURE_ROWS", 1)):
+                monkeypatch.setattr(training, name, value)
+        return student
+
+    whole, halves = run(tmp_path / "whole", 4), run(tmp_path / "halves", 2, 4)
+    for name, parameter in whole.trained().items():
+        assert torch.equal(parameter, halves.trained()[name]), name
+    logs = [(tmp_path / f / "losses.jsonl").read_text() for f in ("whole", "halves")]
+    assert logs[0] == logs[1]
+    assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [0, 1, 2, 3]
+
+
+class _Until:
+    """A progress bar that ends early, as an interrupted run does."""
+
+    def __init__(self, steps, stop, **_):
+        self._steps = [step for step in steps if step < stop]
+
+    def __iter__(self):
+        return iter(self._steps)
+
+    def set_postfix(self, *_, **__):
+        pass
+
+
+def test_saved_parts_make_the_student_again(writer, tmp_path):
+    student = training.Student(thin_model())
+    with torch.no_grad():
+        for parameter in student.trained().values():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    save_parts(student.parts(), tmp_path / "parts.safetensors")
+    built = apply_parts(thin_model(), tmp_path / "parts.safetensors")
+    lesson = batch([row(exchanges(writer, "known"))])
+    with torch.no_grad():
+        own = student.losses(lesson)
+        states = built.model.language_model(
+            input_ids=lesson.ids, attention_mask=lesson.allowed, position_ids=lesson.positions
+        ).last_hidden_state
+        logs = built.lm_head(states.flatten(0, 1)[lesson.where]).log_softmax(-1)
+    theirs = -logs.gather(1, lesson.labels[:, None])[:, 0]
+    # The file holds bfloat16: three significant digits.
+    torch.testing.assert_close(own, theirs, atol=0.1, rtol=0)
+
+
+def test_exact_means_what_generate_would_write(writer):
+    """Replies that `generate` writes are exact; one token off is not."""
+    model = thin_model(seed=4)
+    judge = evaluation.Judge(model)
+    for kind in ("known", "shapes"):
+        prompts = [(e.prompt, e.pictures) for e in exchanges(writer, kind)[:3]]
+        asked = []
+        for prompt, pictures in prompts:
+            ids = torch.tensor([prompt])
+            seen = {}
+            if pictures:
+                seen["pixel_values"] = torch.from_numpy(np.stack(pictures))
+                seen["image_sizes"] = torch.tensor([p.shape[1:] for p in pictures])
+            out = model.generate(
+                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=6, **seen
+            )
+            reply = out[0, len(prompt) :].tolist()
+            asked.append(Exchange(prompt, reply, [True] * len(reply), pictures))
+        assert judge.exact([row(asked)]) == [[True] * len(asked)]
+        replies = judge.replies([row(asked)], most=6)[0]
+        assert replies == [one.reply for one in asked]
+        for one in asked:
+            one.reply = [*one.reply[:-1], one.reply[-1] + 1]
+        assert judge.exact([row(asked)]) == [[False] * len(asked)]
+
+
+def test_the_table_counts_and_bounds(monkeypatch):
+    line = evaluation._row("picture: colour", [True] * 285 + [False] * 15)
+    assert (line["right"], line["of"], line["share"], line["target"]) == (285, 300, 0.95, 0.95)
+    # Wilson's interval by its formula.
+    p, n, z = 0.95, 300, 1.959964
+    middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    assert line["low"] == pytest.approx((middle - half) / (1 + z * z / n), abs=1e-4)
+    assert line["high"] == pytest.approx((middle + half) / (1 + z * z / n), abs=1e-4)
+    assert "285/300" in evaluation.table({"rows": [line]})
+
+
+def test_every_target_has_its_cases(writer):
+    counts: dict[str, int] = {}
+    for question in evaluation.questions(writer, cases=6):
+        counts[question.skill] = counts.get(question.skill, 0) + len(question.cases)
+    wanted = set(evaluation.TARGETS) - {"counterfactual pairs"}
+    assert wanted <= set(counts)
+    assert all(counts[skill] >= 6 for skill in wanted), counts
+    assert len(list(evaluation.pairs(writer, 8))) == 8
+
+
+def test_no_call_and_contained_values_are_judged_on_the_reply(writer):
+    assert evaluation._no_call([*writer.text("Paris."), END])
+    assert not evaluation._no_call([CALLS, *writer.text("get"), END])
+    assert not evaluation._no_call(writer.text("and so on and on"))
+    accepts = evaluation._contains(writer, ("67.8",))
+    assert accepts([*writer.text("It has 67.8 million."), END])
+    assert not accepts([*writer.text("It has 67 million."), END])
+
+
+def test_chats_are_different_in_both_splits_and_kept_for_the_test(writer, tmp_path):
+    train, held_out = (chats.prompts(s, 200, 0) for s in ("train", "held_out"))
+    assert not {str(c[-1]) for c in train} & {str(c[-1]) for c in held_out}
+    said = [
+        chats.Reply(held_out[0], [500, 600, END], np.zeros((3, 2)), np.zeros((3, 2)), np.ones(3))
+    ]
+    chats.save_tests(said, tmp_path / "replies.json")
+    ((exchange, nats),) = chats.load_tests(writer, tmp_path / "replies.json")
+    assert (exchange.reply, nats) == ([500, 600, END], 1.0)
+    assert exchange.prompt == writer.prompt(held_out[0])[0]
