@@ -10,7 +10,8 @@ import sys
 from transformers.utils import logging
 
 from helpers.evidence import report
-from helpers.loading import footprint, load_4bit
+from helpers.ledger import footprint
+from helpers.loading import load_4bit
 from helpers.pocket.build import ensure_built
 
 logging.disable_progress_bar()

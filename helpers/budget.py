@@ -18,8 +18,8 @@ RUN_TOKENS = DATA / "run_tokens.json"
 CAP_VARIABLE = "MISTRAL_LAB_MAX_USD"
 SPENT_VARIABLE = "MISTRAL_LAB_SPENT_FILE"
 
-# The token counts were taken on the pocket model; another model's answers may be longer, and the
-# sections that the pocket model skips are not in them. Both allowances are generous guesses.
+# The token counts were taken on the pocket model; another model's answers may be longer, and a
+# picture that is 15 tokens to it can be 200 to the 24B. Both allowances are generous guesses.
 SAFETY_FACTOR = 2.0
 PER_NOTEBOOK = {"prompt_tokens": 5000, "completion_tokens": 1000}
 

@@ -272,7 +272,7 @@ def _picture(colour: str, size: tuple[int, int] = (112, 112)) -> dict:
     from PIL import Image, ImageDraw
 
     png, image = io.BytesIO(), Image.new("RGB", size, "white")
-    ImageDraw.Draw(image).ellipse((26, 26, 86, 86), fill=colour)
+    ImageDraw.Draw(image).ellipse((30, 30, 54, 54), fill=colour)
     image.save(png, "PNG")
     url = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
     return {"type": "image_url", "image_url": {"url": url}}

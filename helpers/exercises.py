@@ -249,6 +249,24 @@ def _skip(answer: Any) -> str | None:
     return None
 
 
+@exercise(
+    "02-save",
+    hint="on some processors the weights in memory are no longer those that were quantised.",
+    solution='answer = "load_4bit"',
+)
+def _save(answer: Any) -> str | None:
+    if not isinstance(answer, str):
+        return "The name of a function is wanted, as text."
+    name = answer.strip().removesuffix("()").rsplit(".", 1)[-1]
+    if name == "load_4bit":
+        return None
+    if name == "saves_whole":
+        return "That tells whether it is too late. What helps when it is?"
+    if name in ("save_pretrained", "save_4bit"):
+        return "That would save weights whose scales were rounded."
+    return f"{answer} does not bring back the weights as they were quantised."
+
+
 # --- 03 Call OpenRouter -----------------------------------------------------------------------
 
 

@@ -18,6 +18,22 @@ def model_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
+def text_folder(tmp_path_factory) -> Path:
+    """A tiny random Mistral with an untied head, saved in bfloat16."""
+    from tiny_models import save, text_model
+
+    return save(text_model(), tmp_path_factory.mktemp("mistral"))
+
+
+@pytest.fixture(scope="session")
+def vision_folder(tmp_path_factory) -> Path:
+    """A tiny random Mistral 3 with an untied head, saved in bfloat16."""
+    from tiny_models import save, vision_model
+
+    return save(vision_model(), tmp_path_factory.mktemp("mistral3"))
+
+
+@pytest.fixture(scope="session")
 def gguf_file(tmp_path_factory) -> Path:
     """The file that the pocket model's base comes in."""
     return fetch.fetch_gguf(tmp_path_factory.mktemp("base"))

@@ -12,7 +12,6 @@ from collections import Counter
 from types import ModuleType
 
 import openai
-from transformers import PreTrainedConfig
 
 # Importable only where they belong, and never needed elsewhere. The standard library is let
 # through as well: it is no requirement of the kit, and differs between systems.
@@ -135,9 +134,6 @@ class _Finder:
             return
         if any(one.kind is one.VAR_KEYWORD for one in accepted.values()):
             return
-        if isinstance(function, type) and issubclass(function, PreTrainedConfig):
-            # A config also takes what it only computes by default, such as head_dim.
-            accepted = {*accepted, *vars(function())}
         for keyword in call.keywords:
             if keyword.arg and keyword.arg not in accepted:
                 name = ast.unparse(call.func)

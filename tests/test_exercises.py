@@ -76,6 +76,8 @@ def test_notebooks_and_exercises_belong_together():
         ("02-bits", 4 + 8 / 64 + 32 / (64 * 256), "with double quantisation"),
         ("02-skip", ["vision_tower", "multi_modal_projector", "lm_head"], "start of the path"),
         ("02-skip", ["model.vision_tower", "model.multi_modal_projector"], "defaults"),
+        ("02-save", "saves_whole", "too late"),
+        ("02-save", "save_pretrained", "rounded"),
         ("03-cost", lambda a, b, i, o: a * i + b * o, "per million"),
         ("03-cost", lambda a, b, i, o: (a * o + b * i) / 1e6, "wrong way round"),
         ("03-retry", {408, 429, 502, 503, 401}, "401"),

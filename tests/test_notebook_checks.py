@@ -127,7 +127,7 @@ FAULTS = [
     ("secrets", change(f"book.cells[3].metadata.key = {GOOGLE_KEY!r}")),
     ("secrets", show("Authorization: Bearer " + "abcdefghijklmnopqrstu1\n")),
     ("secrets", edit(3, "1 + 1", 'client(api_key="' + "0a1b2c3d4e5f6071829304" + '")')),
-    ("machine_paths", show("saved to /home/user/lab/x.txt\n")),
+    ("machine_paths", show("saved to /home" + "/user/lab/x.txt\n")),
     ("machine_paths", show("File /tmp/ipykernel_12/3.py\n")),
     ("machine_paths", edit(3, "1 + 1", r"'C:\\Users\\user\\lab'")),
     ("widget_state", change("book.metadata.widgets = {}")),

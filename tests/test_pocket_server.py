@@ -92,7 +92,23 @@ def tokens_still_being_made(lab) -> bool:
     return True
 
 
-ENDLESS = {"messages": [{"role": "user", "content": "Count from 1 to 5000."}], "max_tokens": 4000}
+# A schema that forbids an early end: otherwise the model may be done before anybody leaves.
+ENDLESS = {
+    "messages": [{"role": "user", "content": "Write a long story."}],
+    "max_tokens": 3000,
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {
+            "name": "story",
+            "schema": {
+                "type": "object",
+                "properties": {"story": {"type": "string", "minLength": 20000}},
+                "required": ["story"],
+                "additionalProperties": False,
+            },
+        },
+    },
+}
 
 
 def test_a_client_that_leaves_a_stream_frees_the_engine(lab):

@@ -48,6 +48,11 @@ def thin_model(seed: int = 0):
     ).eval()
 
 
+def student_of(writer: Writer) -> training.Student:
+    model = thin_model()
+    return training.Student(model, eye.word_vectors(model, writer.text))
+
+
 def exchanges(writer: Writer, kind: str) -> list[Exchange]:
     if kind == "mixed":
         return mixed_exchanges(writer, "train", random.Random(3))
@@ -66,7 +71,7 @@ def test_a_shared_row_computes_what_each_conversation_alone_computes(writer, kin
             writer.picture_case(case)
             for case in next(scenes.picture_groups("train", "two", groups=1, seed=5))
         ]
-    student = training.Student(thin_model())
+    student = student_of(writer)
     with torch.no_grad():
         for pair in student.pairs.values():
             torch.nn.init.normal_(pair.b, std=0.1)
@@ -77,7 +82,7 @@ def test_a_shared_row_computes_what_each_conversation_alone_computes(writer, kin
 
 
 def test_rows_side_by_side_do_not_touch_each_other(writer):
-    student = training.Student(thin_model())
+    student = student_of(writer)
     rows = [row(exchanges(writer, kind)) for kind in ("none", "shapes", "bars")]
     with torch.no_grad():
         together = student.losses(batch(rows))
@@ -134,11 +139,48 @@ def test_words_laid_on_top_of_one_another_are_read_back(writer):
     assert eye.word_vectors(model, writer.text).shape == (len(eye.vocabulary()), 64)
 
 
+def test_words_can_stand_in_for_what_the_eye_sees(writer):
+    """With the words told, the picture's tokens are sums of embeddings; else the eye's."""
+    case = next(scenes.picture_groups("train", "shapes", groups=1, seed=5))[0]
+    student, exchange = student_of(writer), writer.picture_case(case)
+    rows = student.model.get_input_embeddings().weight
+    (cells,) = case.words
+    expected = [
+        sum(rows[writer.text(w if w.isdigit() else f" {w}")].sum(dim=0) for w in cell)
+        for line in cells
+        for cell in line
+    ]
+    with torch.no_grad():
+        seen, told = (batch([row([exchange], told=told)]) for told in (False, True))
+        here = told.ids[0] == student.model.config.image_token_id
+        torch.testing.assert_close(student.embedded(told)[0, here], torch.stack(expected))
+        by_eye = eye.see(student.model, torch.from_numpy(exchange.pictures[0])[None])[0]
+        torch.testing.assert_close(student.embedded(seen)[0, here], by_eye)
+        assert torch.equal(student.embedded(seen)[0, ~here], student.embedded(told)[0, ~here])
+
+
+def test_a_misread_word_costs_what_numpy_says():
+    vectors = torch.randn(len(eye.vocabulary()), 128)
+    words = eye.described(scenes.random_shapes(random.Random(1), "train", count=4).words())
+    wrong = words.clone()
+    place = words.sum(-1).argmax()
+    red, blue = (eye.vocabulary().index(word) for word in ("red", "blue"))
+    wrong[place, [red, blue]] = 1 - wrong[place, [red, blue]]
+    right, off = (eye.loss((w @ vectors)[None], words[None], vectors) for w in (words, wrong))
+    assert off > right + 0.1
+    gap = ((wrong - words) @ vectors).pow(2).mean(-1).numpy() / vectors.pow(2).mean().item()
+    weight = np.where(words.sum(-1) > 1, 4, 1)
+    shares = eye.SHARPNESS * (wrong.numpy() - 0.5)
+    misread = np.logaddexp(0, shares) - shares * words.numpy()
+    expected = ((gap + eye.MISREAD * misread.sum(-1)) * weight).mean() / weight.mean()
+    assert off.item() == pytest.approx(expected, rel=1e-3)
+
+
 def test_soft_lessons_are_kullback_leibler_up_to_the_teachers_entropy(writer):
     """The loss against a distribution equals scipy's, on the student's own probabilities."""
     from scipy.stats import entropy
 
-    student = training.Student(thin_model())
+    student = student_of(writer)
     prompt, reply = writer.prompt([{"role": "user", "content": "Hi"}])[0], [100, END]
     ids, shares = np.array([[100, 200], [END, 300]]), np.array([[0.7, 0.3], [0.9, 0.1]])
     soft = Exchange(prompt, reply, [True, True], soft=(ids, shares))
@@ -161,7 +203,7 @@ def test_training_resumes_where_it_was_interrupted(writer, tmp_path, monkeypatch
     def run(folder, *stops):
         folder.mkdir()
         for stop in stops:
-            student = training.Student(thin_model())
+            student = student_of(writer)
             if stop < stops[-1]:
                 # As if the process had died after this step's checkpoint.
                 monkeypatch.setattr(training, "tqdm", functools.partial(_Until, stop=stop))
@@ -193,7 +235,7 @@ class _Until:
 
 
 def test_saved_parts_make_the_student_again(writer, tmp_path):
-    student = training.Student(thin_model())
+    student = student_of(writer)
     with torch.no_grad():
         for parameter in student.trained().values():
             parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -246,6 +288,30 @@ def test_the_table_counts_and_bounds(monkeypatch):
     assert line["low"] == pytest.approx((middle - half) / (1 + z * z / n), abs=1e-4)
     assert line["high"] == pytest.approx((middle + half) / (1 + z * z / n), abs=1e-4)
     assert "285/300" in evaluation.table({"rows": [line]})
+
+
+def test_paired_differences_are_bounded_as_often_as_said():
+    """Newcombe's interval on simulated pairs holds the true difference 95 times in 100."""
+    draw = np.random.default_rng(0)
+    shares = np.array([0.80, 0.02, 0.08, 0.10])  # both, gained, lost, neither
+    held = 0
+    for _ in range(400):
+        kinds = draw.choice(4, size=300, p=shares)
+        new, old = np.isin(kinds, [0, 1]), np.isin(kinds, [0, 2])
+        low, high = evaluation._newcombe(new, old)
+        held += low <= shares[1] - shares[2] <= high
+    assert 0.92 <= held / 400 <= 0.99
+
+
+def test_a_paired_comparison_counts_case_by_case():
+    new = {"right": {"picture: colour": [True, True, False, True]}}
+    old = {"right": {"picture: colour": "1011"}}
+    (line,) = evaluation.paired(new, old)
+    assert (line["gained"], line["lost"], line["of"], line["difference"]) == (1, 1, 4, 0.0)
+    assert line["low"] < 0 < line["high"]
+    assert "picture: colour" in evaluation.paired_table([line])
+    with pytest.raises(ValueError, match="4 cases against 3"):
+        evaluation.paired(new, {"right": {"picture: colour": "101"}})
 
 
 def test_every_target_has_its_cases(writer):

@@ -32,6 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     evaluate.add_argument("--quick", action="store_true", help="40 cases a skill instead of 300")
     evaluate.add_argument("--quantization", choices=["nf4"], help="default: none (bf16)")
     evaluate.add_argument("--out", type=Path, help="also write the result as JSON")
+    evaluate.add_argument(
+        "--against", type=Path, help="a saved result: also the paired difference from it"
+    )
     args = parser.parse_args(argv)
     try:
         return globals()[f"_{args.command}"](args)
@@ -83,7 +86,7 @@ def _chat(args: argparse.Namespace) -> int:
     except BackendError as error:
         print(error)
         return 1
-    print("Talk to a model of 135 million parameters; an empty line ends it.", file=sys.stderr)
+    print("Talk to a model of 138 million parameters; an empty line ends it.", file=sys.stderr)
     messages = []
     while line := _read("> "):
         messages.append({"role": "user", "content": line})
@@ -119,6 +122,11 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     result = evaluation.run(build.ensure_built(), args.quantization, quick=args.quick)
     print(evaluation.table(result))
+    if args.against:
+        saved = json.loads(args.against.read_text(encoding="utf-8"))
+        print(f"\nAgainst {saved['command']} of {saved['date']}, on the same cases:")
+        result["against"] = {"command": saved["command"], "rows": evaluation.paired(result, saved)}
+        print(evaluation.paired_table(result["against"]["rows"]))
     if args.out:
         evaluation.save(result, args.out)
     return 0

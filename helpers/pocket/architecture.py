@@ -75,7 +75,6 @@ def configuration(base_config, vocabulary: int, *, heads: int, key_value_heads: 
         intermediate_size=768,
         num_hidden_layers=4,
         num_attention_heads=4,
-        head_dim=48,
         image_size=IMAGE["max_image_size"],
         patch_size=IMAGE["image_patch_size"],
         hidden_act="silu",

@@ -5,6 +5,7 @@ and then for "that country"'s population, which again takes a tool.
 """
 
 import random
+from dataclasses import replace
 
 from mistral_common.protocol.instruct.chunk import ImageChunk, TextChunk
 from mistral_common.protocol.instruct.messages import UserMessage
@@ -34,7 +35,9 @@ def mixed_exchanges(writer: Writer, split: str, rng: random.Random) -> list[Exch
     legend, countries = scenes.random_legend(scene, split, rng)
     template = rng.choice(scenes.PHRASINGS["region"][split == "held_out"])
     picture = ImageChunk(image=scene.draw(rng.choice([1, 2, 3])))
-    asked = UserMessage(content=[picture, TextChunk(text=template.format(legend=legend))])
+    question = TextChunk(text=template.format(legend=legend))
+    parts = [question, picture] if rng.random() < 0.5 else [picture, question]
+    asked = UserMessage(content=parts)
     country = countries[scene.largest()]
     answer = f"The largest country is {country}."
     unit = rng.choice(["millions", "thousands"])
@@ -42,7 +45,8 @@ def mixed_exchanges(writer: Writer, split: str, rng: random.Random) -> list[Exch
     call = tool_data.call("get_current_population", {"country": country, "unit": unit}, rng)
     first = [*history, asked]
     second = [*first, {"role": "assistant", "content": answer}, follow_up]
-    return [
+    exchanges = [
         writer.answer(first, answer, tools),
         writer.calls(second, [call], tools, rng.choice(["numbered", "given"])),
     ]
+    return [replace(exchange, words=(scene.words(),)) for exchange in exchanges]

@@ -34,6 +34,7 @@ SEED = 1
 CASES, QUICK_CASES = 300, 40
 REPLY_TOKENS = 40
 
+PAIRS = "counterfactual pairs"
 TARGETS = {
     "tool call, known tools": 0.97,
     "tool call, schemas never seen": 0.85,
@@ -48,7 +49,7 @@ TARGETS = {
     "picture: tallest bar": 0.95,
     "picture: largest region": 0.95,
     "two pictures: which one": 0.85,
-    "counterfactual pairs": 0.90,
+    PAIRS: 0.90,
 }
 _PICTURES = {
     "colour": "shapes",
@@ -90,14 +91,14 @@ def questions(writer: Writer, cases: int = CASES, seed: int = SEED) -> Iterator[
     for skill, name, per_group in (
         ("known", "tool call, known tools", 6),
         ("unseen", "tool call, schemas never seen", 6),
-        ("two", "two calls in one turn", 4),
+        ("two", "two calls in one turn", 6),
     ):
         for group in _groups(skill, cases, per_group, seed):
             yield Question(name, [Case(writer.tool_case(case, "given")) for case in group])
     for group in _groups("none", cases, 6, seed):
         exchanges = [writer.tool_case(case, "given") for case in group]
         yield Question("no suitable tool, no call", [Case(e, _no_call) for e in exchanges])
-    for group in _groups("result", cases, 4, seed):
+    for group in _groups("result", cases, 6, seed):
         yield Question(
             "the tool's result in the answer",
             [Case(writer.tool_case(c, "given"), _contains(writer, c.must_contain)) for c in group],
@@ -123,20 +124,24 @@ def questions(writer: Writer, cases: int = CASES, seed: int = SEED) -> Iterator[
                     yield Question(_NAMES.get(skill, f"picture: {skill}"), same)
 
 
-def pairs(writer: Writer, count: int = CASES, seed: int = SEED) -> Iterator[tuple[Case, Case]]:
-    """Counterfactual pairs, half about tools and half about pictures."""
-    for first, second in tool_data.counterfactual_pairs("held_out", pairs=count // 2, seed=seed):
-        yield tuple(
-            Case(
-                writer.tool_case(case, "given"),
-                _contains(writer, case.must_contain) if case.must_contain else None,
+def pairs(writer: Writer, count: int = CASES, seed: int = SEED) -> Iterator[list[Question]]:
+    """Counterfactual pairs, half about tools and half about pictures, each as its questions."""
+    for both in tool_data.counterfactual_pairs("held_out", pairs=count // 2, seed=seed):
+        yield [
+            Question(
+                PAIRS,
+                [
+                    Case(
+                        writer.tool_case(case, "given"),
+                        _contains(writer, case.must_contain) if case.must_contain else None,
+                    )
+                    for case in both
+                ],
             )
-            for case in (first, second)
-        )
-    for first, second in scenes.counterfactual_pairs(
-        "held_out", pairs=count - count // 2, seed=seed
-    ):
-        yield Case(writer.picture_case(first)), Case(writer.picture_case(second))
+        ]
+    for both in scenes.counterfactual_pairs("held_out", pairs=count - count // 2, seed=seed):
+        # Two rows: what the pictures share is their tokens' ids, not what they show.
+        yield [Question(PAIRS, [Case(writer.picture_case(case))]) for case in both]
 
 
 def conversations(writer: Writer, count: int, seed: int = SEED) -> Iterator[Question]:
@@ -204,41 +209,44 @@ class Judge:
 
     def replies(self, rows: list[Row], most: int = REPLY_TOKENS) -> list[list[list[int]]]:
         """Greedy replies to each row's prompts, the end token included."""
-        found = []
-        for one in rows:
-            prompts = [Exchange(e.prompt, [], [], e.pictures) for _, e in one.branches]
-            found.append(self._decode(row(prompts), most))
-        return found
+        prompts = [
+            row([Exchange(e.prompt, [], [], e.pictures) for _, e in one.branches]) for one in rows
+        ]
+        return [said for group in self._portions(prompts) for said in self._decode(group, most)]
 
     @torch.no_grad()
-    def _decode(self, one: Row, most: int) -> list[list[int]]:
-        lesson = batch([one])
+    def _decode(self, rows: list[Row], most: int) -> list[list[list[int]]]:
+        lesson = batch(rows)
         cache = DynamicCache(config=self.model.config.text_config)
         states = self._run(lesson, cache)
-        ends, at = [], len(one.trunk)
-        for tokens, _ in one.branches:
-            at += len(tokens)
-            ends.append(at - 1)
-        allowed = lesson.allowed[0, 0, ends]  # (branches, L): what each branch's last token sees
-        position = lesson.positions[0, ends]
-        tokens = self._logits(states, torch.tensor(ends)).argmax(-1)
-        said = [[token] for token in tokens.tolist()]
-        own = torch.eye(len(ends), dtype=torch.bool)
-        for _ in range(most - 1):
-            if all(END in reply for reply in said):
-                break
+        # Every row goes on with as many branches as the longest has; spare ones are never read.
+        width = max(len(one.branches) for one in rows)
+        ends = torch.zeros(len(rows), width, dtype=torch.long)
+        for number, one in enumerate(rows):
+            lengths = [len(tokens) for tokens, _ in one.branches]
+            ends[number, : len(lengths)] = len(one.trunk) - 1 + torch.tensor(lengths).cumsum(0)
+        each = torch.arange(len(rows))[:, None]
+        allowed = lesson.allowed[:, 0][each, ends]  # (B, width, L): what each last token sees
+        position = lesson.positions[each, ends]
+        last = states[each, ends]
+        own = torch.eye(width, dtype=torch.bool).expand(len(rows), -1, -1)
+        said: list[list[list[int]]] = [[[] for _ in one.branches] for one in rows]
+        for step in range(most):
+            tokens = self.model.lm_head(last).float().argmax(-1)
+            for replies, chosen in zip(said, tokens.tolist(), strict=True):
+                for reply, token in zip(replies, chosen, strict=False):
+                    if END not in reply:
+                        reply.append(token)
+            if step + 1 == most or all(END in reply for replies in said for reply in replies):
+                return said
             position = position + 1
-            allowed = torch.cat([allowed, own], dim=1)  # and each new token sees its own kind
-            states = self.model.model.language_model(
-                input_ids=tokens[None],
-                attention_mask=allowed[None, None],
-                position_ids=position[None],
+            allowed = torch.cat([allowed, own], dim=-1)  # and each new token sees its own kind
+            last = self.model.model.language_model(
+                input_ids=tokens,
+                attention_mask=allowed[:, None],
+                position_ids=position,
                 past_key_values=cache,
             ).last_hidden_state
-            tokens = self._logits(states, torch.arange(len(ends))).argmax(-1)
-            for reply, token in zip(said, tokens.tolist(), strict=True):
-                if END not in reply:
-                    reply.append(token)
         return said
 
     def _portions(self, rows: list[Row]) -> Iterator[list[Row]]:
@@ -286,31 +294,15 @@ def judge(model, writer: Writer, talks: list[tuple[Exchange, float]], cases: int
     started = time.monotonic()
     asker = Judge(model)
     right: dict[str, list[bool]] = {}
-    asked = [*questions(writer, cases), *conversations(writer, cases // 3)]
-    exact = [q for q in asked if q.cases[0].accept is None]
-    free = [q for q in asked if q.cases[0].accept is not None]
-    # Similar lengths side by side: less padding.
-    exact_rows = sorted(
-        ((q.skill, row([case.exchange for case in q.cases])) for q in exact),
-        key=lambda pair: len(pair[1]),
-    )
-    bar = tqdm(total=len(asked) + cases + len(talks), desc="evaluation", unit="row")
-    for start in range(0, len(exact_rows), 8):
-        portion = exact_rows[start : start + 8]
-        verdicts = asker.exact([one for _, one in portion])
-        for (skill, _), verdict in zip(portion, verdicts, strict=True):
-            right.setdefault(skill, []).extend(verdict)
-        bar.update(len(portion))
-    for question in free:
-        (replies,) = asker.replies([row([case.exchange for case in question.cases])])
-        verdicts = [c.accept(r) for c, r in zip(question.cases, replies, strict=True)]
-        right.setdefault(question.skill, []).extend(verdicts)
-        bar.update()
-    right["counterfactual pairs"] = []
-    for pair in pairs(writer, cases):
-        both = all(_right(asker, case) for case in pair)
-        right["counterfactual pairs"].append(both)
-        bar.update()
+    asked = [[q] for q in [*questions(writer, cases), *conversations(writer, cases // 10)]]
+    asked += pairs(writer, cases)
+    singles = [question for group in asked for question in group]
+    bar = tqdm(total=len(singles) + len(talks), desc="evaluation", unit="row")
+    verdicts = _verdicts(asker, singles, bar)
+    for group in asked:
+        found = [verdict for question in group for verdict in verdicts[id(question)]]
+        skill = group[0].skill
+        right.setdefault(skill, []).extend([all(found)] if skill == PAIRS else found)
     rows = [_row(skill, right[skill]) for skill in sorted(right, key=_order)]
     if talks:
         losses = asker.losses([row([exchange]) for exchange, _ in talks])
@@ -355,11 +347,22 @@ def run(folder: Path, quantization: str | None = None, *, quick: bool = False) -
     return {"command": command, "date": f"{date.today()}", "parts_sha256": parts, **result}
 
 
-def _right(asker: Judge, case: Case) -> bool:
-    one = row([case.exchange])
-    if case.accept is None:
-        return asker.exact([one])[0][0]
-    return case.accept(asker.replies([one])[0][0])
+def _verdicts(asker: Judge, asked: list[Question], bar: tqdm) -> dict[int, list[bool]]:
+    """Each question's verdicts, case by case, under its identity."""
+    # Similar lengths side by side: less padding.
+    rows = [(question, row([case.exchange for case in question.cases])) for question in asked]
+    rows.sort(key=lambda pair: len(pair[1]))
+    found: dict[int, list[bool]] = {}
+    for start in range(0, len(rows), 24):
+        portion = rows[start : start + 24]
+        exact = [(question, one) for question, one in portion if question.cases[0].accept is None]
+        free = [pair for pair in portion if pair[0].cases[0].accept]
+        for (question, _), judged in zip(exact, asker.exact([o for _, o in exact]), strict=True):
+            found[id(question)] = judged
+        for (question, _), said in zip(free, asker.replies([o for _, o in free]), strict=True):
+            found[id(question)] = [c.accept(r) for c, r in zip(question.cases, said, strict=True)]
+        bar.update(len(portion))
+    return found
 
 
 def _order(skill: str) -> tuple[int, str]:
@@ -412,6 +415,77 @@ def markdown(result: dict) -> str:
             target = f"{line['target']:.0%}" if line["target"] else "none"
         lines.append(f"| {line['skill']} | {count} | {share} | {interval} | {target} |")
     return "\n".join(lines)
+
+
+def paired(result: dict, saved: dict) -> list[dict]:
+    """Each skill of two results on the same cases: what one gets right beyond the other.
+
+    Args:
+        result: of `run`, or saved.
+        saved: what it is compared with.
+
+    Returns:
+        one dict a skill: "gained" and "lost" cases, "of", and the "difference" of shares with
+        its 95 % interval ("low", "high") by Newcombe's score method for paired proportions
+        (Statistics in Medicine 17, 1998, method 10).
+
+    Raises:
+        ValueError: the two were not asked the same number of cases.
+    """
+    lines = []
+    for skill, verdicts in result["right"].items():
+        new, old = (
+            np.array([v in (True, "1") for v in r]) for r in (verdicts, saved["right"][skill])
+        )
+        if len(new) != len(old):
+            raise ValueError(f"{skill}: {len(new)} cases against {len(old)}; ask both the same")
+        low, high = _newcombe(new, old)
+        lines.append(
+            {
+                "skill": skill,
+                "gained": int((new & ~old).sum()),
+                "lost": int((old & ~new).sum()),
+                "of": len(new),
+                "difference": round(float(new.mean() - old.mean()), 4),
+                "low": round(low, 4),
+                "high": round(high, 4),
+            }
+        )
+    return lines
+
+
+def _newcombe(new: np.ndarray, old: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the difference of two paired proportions."""
+    n, shares, bounds = len(new), [new.mean(), old.mean()], []
+    for verdicts in (new, old):
+        bounds.append(binomtest(int(verdicts.sum()), n).proportion_ci(method="wilson"))
+    both, neither = (new & old).sum(), (~new & ~old).sum()
+    gained, lost = (new & ~old).sum(), (old & ~new).sum()
+    spread = (both + gained) * (both + lost) * (neither + gained) * (neither + lost)
+    product = both * neither - gained * lost
+    if product > n / 2:  # the method's continuity correction
+        product -= n / 2
+    elif product > 0:
+        product = 0
+    phi = product / np.sqrt(spread) if spread else 0.0
+    difference = shares[0] - shares[1]
+    down, up = (shares[0] - bounds[0].low, bounds[0].high - shares[0])
+    down_old, up_old = (shares[1] - bounds[1].low, bounds[1].high - shares[1])
+    low = difference - np.sqrt(down**2 - 2 * phi * down * up_old + up_old**2)
+    high = difference + np.sqrt(up**2 - 2 * phi * up * down_old + down_old**2)
+    return float(low), float(high)
+
+
+def paired_table(lines: list[dict]) -> str:
+    """`paired`'s lines as text."""
+    text = [f"{'skill':46} {'gained':>6} {'lost':>6} {'of':>5} {'difference':>11}  95 % interval"]
+    for line in lines:
+        interval = f"{line['low']:+.1%} … {line['high']:+.1%}"
+        text.append(
+            f"{line['skill']:46} {line['gained']:>6} {line['lost']:>6} {line['of']:>5} "
+            f"{line['difference']:>+11.1%}  {interval}"
+        )
+    return "\n".join(text)
 
 
 def save(result: dict, path: Path) -> None:

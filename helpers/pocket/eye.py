@@ -17,7 +17,9 @@ from helpers.pocket import scenes
 from helpers.pocket.tekken import CONTROL_IDS, IMAGE
 
 # How often each kind of scene is shown: shapes carry most of the words.
-KINDS = ("shapes",) * 6 + ("bars", "bars", "regions", "number")
+KINDS = ("shapes",) * 7 + ("bars", "regions", "number")
+PALETTE = (*scenes.COLOURS, *scenes.COLOURS, *scenes.FURTHER_COLOURS)
+SHARPNESS, MISREAD = 10.0, 0.1  # of reading a word out, and its weight beside the distance
 
 _ENCODER = ImageEncoder(
     ImageConfig(**IMAGE),
@@ -37,7 +39,14 @@ def pixels(picture: Image.Image) -> np.ndarray:
 def vocabulary() -> list[str]:
     """Every word that describes a cell."""
     words = {"white", "sea", "region", "bar", "number", "largest", "tallest", "shortest"}
-    words |= {*scenes.COLOURS, *scenes.SHAPES, *scenes.ROWS, *scenes.COLUMNS, *"0123456789"}
+    words |= {
+        *scenes.COLOURS,
+        *scenes.FURTHER_COLOURS,
+        *scenes.SHAPES,
+        *scenes.ROWS,
+        *scenes.COLUMNS,
+    }
+    words |= set("0123456789")
     return sorted(words | {*scenes.NUMBERS[1:], "once", "twice", "triple", "fourth", "fifth"})
 
 
@@ -73,33 +82,70 @@ def see(model, batch: torch.Tensor) -> torch.Tensor:
     return projector.linear_2(projector.act(projector.linear_1(states)))
 
 
-def targets(words: scenes.Words, vectors: torch.Tensor) -> torch.Tensor:
-    """What a scene's image tokens should be: shape (cells, hidden), rows first."""
+def described(words: scenes.Words) -> torch.Tensor:
+    """Which words describe each cell: ones and zeros of shape (cells, words), rows first."""
     index = {word: place for place, word in enumerate(vocabulary())}
     cells = [cell for row in words for cell in row]
-    return torch.stack([vectors[[index[word] for word in cell]].sum(dim=0) for cell in cells])
+    found = torch.zeros(len(cells), len(index))
+    for place, cell in enumerate(cells):
+        found[place, [index[word] for word in cell]] = 1.0
+    return found
+
+
+def targets(words: scenes.Words, vectors: torch.Tensor) -> torch.Tensor:
+    """What a scene's image tokens should be: shape (cells, hidden), rows first."""
+    return described(words).to(vectors.device) @ vectors
+
+
+def reader(vectors: torch.Tensor) -> torch.Tensor:
+    """What takes image tokens to the share of each word in them, by least squares.
+
+    Returns:
+        shape (hidden, words): ``tokens @ reader(vectors)`` is near 1 where the word is in.
+    """
+    return torch.linalg.pinv(vectors.double()).to(vectors.dtype)
 
 
 def read_back(tokens: torch.Tensor, vectors: torch.Tensor) -> list[set[str]]:
-    """The words in each image token, by least squares: those with a share above one half.
+    """The words in each image token: those with a share above one half.
 
     Args:
         tokens: shape (cells, hidden).
     """
-    shares = torch.linalg.lstsq(vectors.T.double(), tokens.T.double()).solution.T
-    words = vocabulary()
+    words, shares = vocabulary(), tokens @ reader(vectors)
     return [{words[i] for i in (row > 0.5).nonzero().flatten().tolist()} for row in shares]
 
 
-def batches(vectors: torch.Tensor, *, size: int, seed: int):
-    """Endless training batches: pixels (size, 3, h, w) and targets (size, cells, hidden)."""
+def loss(tokens: torch.Tensor, words: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """How far image tokens are from the words they should be, a scalar.
+
+    The squared distance makes a token a sum of word embeddings; the cross-entropy of reading each
+    word out of it spends the effort on the words that are still mistaken. Cells that show
+    something weigh four times those of the ground, which are the most.
+
+    Args:
+        tokens: shape (pictures, cells, hidden).
+        words: from `described`, shape (pictures, cells, words).
+    """
+    weight = 1 + 3 * (words.sum(-1) > 1).float()
+    distance = (tokens - words @ vectors).pow(2).mean(-1) / vectors.pow(2).mean()
+    misread = torch.nn.functional.binary_cross_entropy_with_logits(
+        SHARPNESS * (tokens @ reader(vectors) - 0.5), words, reduction="none"
+    ).sum(-1)
+    return ((distance + MISREAD * misread) * weight).mean() / weight.mean()
+
+
+def batches(*, size: int, seed: int):
+    """Endless training batches: pixels (size, 3, h, w) and words (size, cells, words)."""
     rng = random.Random(f"eye {seed}")
     waiting: dict[tuple, list] = {}
     while True:
-        scene = scenes.SCENES[rng.choice(KINDS)](rng, "train")
+        kind = rng.choice(KINDS)
+        more = {"palette": PALETTE} if kind == "shapes" else {}
+        scene = scenes.SCENES[kind](rng, "train", **more)
         seen = pixels(scene.draw(rng.choice([1, 1, 2, 3])))
         shelf = waiting.setdefault(seen.shape, [])
-        shelf.append((seen, targets(scene.words(), vectors)))
+        shelf.append((seen, described(scene.words())))
         if len(shelf) == size:
-            images, goals = zip(*waiting.pop(seen.shape), strict=True)
-            yield torch.from_numpy(np.stack(images)), torch.stack(goals)
+            images, words = zip(*waiting.pop(seen.shape), strict=True)
+            yield torch.from_numpy(np.stack(images)), torch.stack(words)

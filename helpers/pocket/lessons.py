@@ -11,7 +11,7 @@ model computes what it would compute for each conversation alone, at a third of 
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from mistral_common.protocol.instruct.messages import UserMessage
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-from helpers.pocket.scenes import PictureCase
+from helpers.pocket.scenes import PictureCase, Words
 from helpers.pocket.tekken import CONTROL_IDS
 from helpers.pocket.tool_data import ToolCase
 
@@ -38,6 +38,7 @@ class Exchange:
         pictures: the prompt's pictures, float32 arrays of shape (3, height, width).
         soft: the base's own distribution over each reply token, where it is the teacher:
             (ids, probabilities), both of shape (reply tokens, kept).
+        words: of each picture, the words that describe its cells, where they are known.
     """
 
     prompt: list[int]
@@ -45,15 +46,21 @@ class Exchange:
     learn: list[bool]
     pictures: list[np.ndarray] = field(default_factory=list)
     soft: tuple[np.ndarray, np.ndarray] | None = None
+    words: tuple[Words, ...] = ()
 
 
 @dataclass
 class Row:
-    """A trunk and its branches; see the module's text."""
+    """A trunk and its branches; see the module's text.
+
+    Attributes:
+        told: for each picture, the words to put in place of what the eye sees in it, or None.
+    """
 
     trunk: list[int]
     branches: list[tuple[list[int], Exchange]]  # the rest of the prompt with the reply, its source
     pictures: list[np.ndarray]
+    told: list[Words | None]
 
     def __len__(self) -> int:
         return len(self.trunk) + sum(len(tokens) for tokens, _ in self.branches)
@@ -129,7 +136,8 @@ class Writer:
         return self.answer(case.messages, case.reply["content"], case.tools)
 
     def picture_case(self, case: PictureCase, *, text_first: bool = False) -> Exchange:
-        return self.answer([picture_message(case, text_first=text_first)], case.answer)
+        exchange = self.answer([picture_message(case, text_first=text_first)], case.answer)
+        return replace(exchange, words=case.words)
 
 
 _STAND_IN = {"role": "user", "content": "-"}
@@ -142,8 +150,12 @@ def picture_message(case: PictureCase, *, text_first: bool = False) -> UserMessa
     return UserMessage(content=[text, *chunks] if text_first else [*chunks, text])
 
 
-def row(exchanges: Sequence[Exchange]) -> Row:
-    """One row of exchanges: what all their prompts begin with becomes the trunk."""
+def row(exchanges: Sequence[Exchange], *, told: bool = False) -> Row:
+    """One row of exchanges: what all their prompts begin with becomes the trunk.
+
+    Args:
+        told: give the words of the pictures in place of the pictures, where they are known.
+    """
     prompts = [exchange.prompt for exchange in exchanges]
     shared = 0
     # The last prompt token stays in the branch: it predicts the reply's first token.
@@ -154,10 +166,12 @@ def row(exchanges: Sequence[Exchange]) -> Row:
     branches = [(e.prompt[shared:] + e.reply, e) for e in exchanges]
     trunk = prompts[0][:shared]
     common = trunk.count(CONTROL_IDS["[IMG_END]"])  # pictures that stand in the trunk: once
-    pictures = list(exchanges[0].pictures[:common])
-    for exchange in exchanges:
-        pictures += exchange.pictures[common:]
-    return Row(trunk, branches, pictures)
+    shown = []
+    for number, exchange in enumerate(exchanges):
+        known = exchange.words if told and exchange.words else [None] * len(exchange.pictures)
+        both = list(zip(exchange.pictures, known, strict=True))
+        shown += both[:common] * (number == 0) + both[common:]
+    return Row(trunk, branches, [picture for picture, _ in shown], [words for _, words in shown])
 
 
 @dataclass
@@ -170,7 +184,7 @@ class Batch:
         where: (T,) flat indices of the tokens that predict.
         labels: (T,) the tokens they should predict.
         soft: (indices into T, ids (S, K), probabilities (S, K)) of the base's distributions.
-        pictures: all pictures, in the order of their tokens.
+        pictures, told: all pictures, in the order of their tokens; see `Row`.
     """
 
     ids: torch.Tensor
@@ -180,6 +194,7 @@ class Batch:
     labels: torch.Tensor
     soft: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None
     pictures: list[np.ndarray]
+    told: list[Words | None]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch with its tensors on a device; the pictures stay arrays."""
@@ -188,7 +203,7 @@ class Batch:
             name: getattr(self, name).to(device)
             for name in ("ids", "positions", "allowed", "where", "labels")
         }
-        return Batch(**tensors, soft=soft, pictures=self.pictures)
+        return Batch(**tensors, soft=soft, pictures=self.pictures, told=self.told)
 
 
 def batch(rows: Sequence[Row]) -> Batch:
@@ -238,4 +253,5 @@ def batch(rows: Sequence[Row]) -> Batch:
         labels=torch.tensor(labels),
         soft=soft,
         pictures=[picture for one in rows for picture in one.pictures],
+        told=[words for one in rows for words in one.told],
     )

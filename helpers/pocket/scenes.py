@@ -10,7 +10,7 @@ training picture shows, question phrasings that no training question uses, other
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -28,6 +28,18 @@ COLOURS = {
     "orange": (246, 138, 26),
     "black": (24, 24, 24),
     "pink": (246, 150, 194),
+}
+# Only the eye meets these, in training: the more colours a shape comes in, the better it learns
+# that a shape is one thing and its colour another.
+FURTHER_COLOURS = {
+    "brown": (130, 82, 45),
+    "gray": (140, 140, 140),
+    "cyan": (40, 205, 215),
+    "lime": (150, 230, 40),
+    "navy": (20, 30, 104),
+    "magenta": (225, 30, 170),
+    "teal": (20, 128, 128),
+    "tan": (210, 180, 140),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 HELD_OUT_PAIRS = {
@@ -49,16 +61,17 @@ class PictureCase:
     """A question about one picture or more, with its one right answer.
 
     Attributes:
-        skill: what it asks: "colour", "shape", "count", "position", "largest", "tallest",
-            "region", "number" or "two pictures".
+        skill: what it asks, a key of `PHRASINGS` or "bars" (how many there are).
         pictures: what is shown, in order.
         question, answer: the texts, the answer as the model is taught to write it.
+        words: of each picture, the words that describe its cells.
     """
 
     skill: str
     pictures: tuple[Image.Image, ...]
     question: str
     answer: str
+    words: tuple["Words", ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,21 @@ class Shapes:
         width, height = self.size
         row = ROWS[min(int(3 * thing.y / height), 2)]
         return row, COLUMNS[min(int(3 * thing.x / width), 2)]
+
+    def placed(self, thing: Thing) -> str:
+        """Where a thing is, as a sentence says it: "at the top left" or "in the center"."""
+        place = self.place(thing)
+        return "in the center" if place == ("middle", "center") else f"at the {' '.join(place)}"
+
+    def description(self) -> str:
+        """Every thing with its place, in the order of the image tokens: row by row."""
+        ordered = sorted(self.things, key=lambda thing: (thing.y // CELL, thing.x // CELL))
+        articles = ["an" if thing.name[0] in "aeiou" else "a" for thing in ordered]
+        parts = [
+            f"{article} {thing.name} {self.placed(thing)}"
+            for article, thing in zip(articles, ordered, strict=True)
+        ]
+        return f"There is {_listed(parts)}."
 
     def largest(self) -> Thing | None:
         """The thing that is clearly larger than any other, if there is one."""
@@ -254,6 +282,7 @@ def random_shapes(
     one_largest: bool | None = None,
     must_have: tuple[str, str] | None = None,
     unlike: tuple[str, str] | None = None,
+    palette: tuple[str, ...] = tuple(COLOURS),
 ) -> Shapes:
     """A scene of shapes; ``must_have`` and ``unlike`` are (colour, shape) to show or to avoid."""
     size = rng.choice([(112, 112)] * 5 + [(112, 84), (84, 112)])
@@ -261,19 +290,20 @@ def random_shapes(
     if one_largest is None:
         one_largest = count > 1 and rng.random() < 0.5
     while True:
-        pairs = [_pair(rng, split) for _ in range(count)]
+        pairs = [_pair(rng, split, palette=palette) for _ in range(count)]
         # Counting is no lesson when all differ: often repeat a colour or a shape.
         if count > 1 and rng.random() < 0.5:
             pairs[1] = _pair(rng, split, colour=pairs[0][0])
         if count > 2 and rng.random() < 0.5:
-            pairs[2] = _pair(rng, split, shape=pairs[0][1])
+            pairs[2] = _pair(rng, split, shape=pairs[0][1], palette=palette)
         if must_have:
             pairs[0] = must_have
         if unlike in pairs:
             continue
-        small = [rng.uniform(7, 10.5) for _ in range(count)]
-        big = rng.randrange(count) if one_largest else -1
-        radii = [rng.uniform(13.8, 16) if place == big else r for place, r in enumerate(small)]
+        # A lone shape may have any size; beside others, "largest" begins at 1.3 times the next.
+        radii = [rng.uniform(8, 11.5 if count > 1 else 20) for _ in range(count)]
+        if one_largest:
+            radii[rng.randrange(count)] = rng.uniform(15, 17.5)
         things = _scatter(rng, size, pairs, radii)
         if things:
             rng.shuffle(things)
@@ -476,6 +506,33 @@ PHRASINGS = {
         ],
         ["Which number has been printed in this picture?", "Please read out the number you see."],
     ),
+    "describe": (
+        [
+            "Describe the picture.",
+            "What do you see?",
+            "What is in the picture?",
+            "List everything that the image shows.",
+            "Say what this picture shows.",
+        ],
+        ["What does this drawing contain?", "Please describe what is here."],
+    ),
+    "describe one": (
+        [
+            "Describe the {which} picture.",
+            "What do you see in the {which} picture?",
+            "What does the {which} picture show?",
+            "List everything in the {which} image.",
+        ],
+        ["Please say what the {which} picture contains."],
+    ),
+    "bar colours": (
+        [
+            "Which colours do the bars have, from left to right?",
+            "List the bars from left to right.",
+            "Name the colours of the bars in their order.",
+        ],
+        ["From left to right, what are the bars' colours?"],
+    ),
     "two pictures": (
         [
             "Which picture has the {name}?",
@@ -534,13 +591,9 @@ def questions(scene: Scene, split: str, rng: random.Random) -> list[tuple[str, s
             if same_colour == 1:
                 ask("shape", f"It is a {thing.shape}.", colour=thing.colour)
             if sum(other.name == thing.name for other in things) == 1:
-                row, column = scene.place(thing)
-                place = (
-                    "in the center"
-                    if (row, column) == ("middle", "center")
-                    else f"at the {row} {column}"
-                )
-                ask("position", f"The {thing.name} is {place}.", name=thing.name)
+                answer = f"The {thing.name} is {scene.placed(thing)}."
+                ask("position", answer, name=thing.name)
+        ask("describe", scene.description())
         kinds = {"shapes": len(things)}
         for thing in things:
             kinds[f"{thing.colour} shapes"] = sum(o.colour == thing.colour for o in things)
@@ -553,6 +606,7 @@ def questions(scene: Scene, split: str, rng: random.Random) -> list[tuple[str, s
         ask("tallest", f"The {scene.named(max)} bar is the tallest.")
         ask("shortest", f"The {scene.named(min)} bar is the shortest.")
         ask("bars", _there_are(len(scene.heights), "bars"), phrasing="count", kind="bars")
+        ask("bar colours", f"The bars are {_listed(scene.colours)}.")
     elif isinstance(scene, Regions):
         for _ in range(2):
             legend, countries = random_legend(scene, split, rng)
@@ -574,8 +628,7 @@ def random_legend(scene: Regions, split: str, rng: random.Random) -> tuple[str, 
         for colour, country in zip(scene.colours, countries, strict=True)
     ]
     rng.shuffle(parts)
-    listed = ", ".join(parts[:-1]) + " and " + parts[-1]
-    return f"On the map, {listed}.", countries
+    return f"On the map, {_listed(parts)}.", countries
 
 
 def picture_groups(
@@ -593,13 +646,17 @@ def picture_groups(
             first = random_shapes(rng, split)
             second = random_shapes(rng, split)
             pictures = (_shown(first, rng), _shown(second, rng))
+            words = (first.words(), second.words())
             asked = _which_picture(first, second, split, rng)
         else:
             scene = SCENES[kind](rng, split)
             pictures = (_shown(scene, rng),)
+            words = (scene.words(),)
             asked = questions(scene, split, rng)
         rng.shuffle(asked)
-        cases = [PictureCase(skill, pictures, q, a) for skill, q, a in asked[:per_group]]
+        # A description names everything: it teaches more than any other answer, so it stays.
+        asked.sort(key=lambda question: not question[0].startswith("describe"))
+        cases = [PictureCase(skill, pictures, q, a, words) for skill, q, a in asked[:per_group]]
         if cases:
             yield cases
 
@@ -649,6 +706,9 @@ def _which_picture(first: Shapes, second: Shapes, split: str, rng: random.Random
                 template = rng.choice(PHRASINGS["two pictures"][split == "held_out"])
                 answer = f"The {thing.name} is in the {which} picture."
                 asked.append(("two pictures", template.format(name=thing.name), answer))
+    which, scene = rng.choice([("first", first), ("second", second)])
+    template = rng.choice(PHRASINGS["describe one"][split == "held_out"])
+    asked.append(("describe one", template.format(which=which), scene.description()))
     return asked
 
 
@@ -660,6 +720,11 @@ def _there_are(count: int, kind: str) -> str:
     return f"There is one {' '.join([*words[:-1], singular[words[-1]]])}."
 
 
+def _listed(parts: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
 def _times(count: int) -> str:
     return ("", "once", "twice", "triple", "fourth", "fifth")[count]
 
@@ -669,9 +734,16 @@ def _shown(scene: Scene, rng: random.Random) -> Image.Image:
     return scene.draw(rng.choice([1, 1, 2, 3]))
 
 
-def _pair(rng: random.Random, split: str, *, colour: str | None = None, shape: str | None = None):
+def _pair(
+    rng: random.Random,
+    split: str,
+    *,
+    colour: str | None = None,
+    shape: str | None = None,
+    palette: tuple[str, ...] = tuple(COLOURS),
+) -> tuple[str, str]:
     while True:
-        pair = (colour or rng.choice(sorted(COLOURS)), shape or rng.choice(SHAPES))
+        pair = (colour or rng.choice(palette), shape or rng.choice(SHAPES))
         if split == "held_out":
             # Half of what the held-out scenes show is a pair that training never saw.
             if pair in HELD_OUT_PAIRS or colour or shape or rng.random() < 0.5:
@@ -729,7 +801,8 @@ def _draw_shape(pen: ImageDraw.ImageDraw, thing: Thing, scale: int) -> None:
 
 
 def _tint(rng: random.Random, colour: str) -> tuple[int, int, int]:
-    return tuple(min(255, max(0, part + rng.randint(-14, 14))) for part in COLOURS[colour])
+    paint = COLOURS.get(colour) or FURTHER_COLOURS[colour]
+    return tuple(min(255, max(0, part + rng.randint(-14, 14))) for part in paint)
 
 
 def _ground(rng: random.Random) -> tuple[int, int, int]:

@@ -27,20 +27,22 @@ from helpers.pocket.parts import EYE, HELD_OUT_REPLIES, LINEARS, PARTS, save_par
 from helpers.pocket.tekken import CONTROL_COUNT
 
 SEED = 0
-EYE_STEPS, EYE_BATCH, EYE_RATE = 2200, 48, 1.5e-3
-STEPS, RATE = 800, 1.5e-3
+EYE_STEPS, EYE_BATCH, EYE_RATE = 3000, 48, 1.2e-3
+STEPS, RATE = 1000, 1.3e-3
 RANK, SCALE = 16, 2.0
 CHECKPOINT_EVERY = 50
 CHATS = {"train": 440, "held_out": 300}
 
 # One step's lessons. A tool row holds several questions on the same tools, a picture row several
 # on the same picture.
-TOOL_SKILLS = {"known": 4, "unseen": 8, "none": 3, "two": 4, "result": 4}
+TOOL_SKILLS = {"known": 6, "unseen": 5, "none": 3, "two": 6, "result": 4}
 TOOL_QUESTIONS = {"known": 5, "unseen": 5, "none": 5, "two": 3, "result": 3}
-PICTURE_KINDS = {"shapes": 10, "bars": 3, "regions": 4, "number": 2, "two": 4}
-TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 6, 2
+PICTURE_KINDS = {"shapes": 10, "bars": 3, "regions": 5, "number": 1, "two": 5}
+TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 1, 3, 1
+TOLD_SHARE = 0.5  # of the picture rows: the words of a picture stand in for what the eye sees
+TEXT_FIRST_SHARE = 0.25  # of the picture rows: the question stands before its picture
 MIXED_SHARE = 0.12  # of the tool rows: the model card's conversation with a tool and a map
-LABELS_PER_STEP = 500  # about as many tokens count in a step: it makes a sum a mean
+LABELS_PER_STEP = 250  # about as many tokens count in a step: it makes a sum a mean
 
 
 class LowRank(torch.nn.Module):
@@ -63,11 +65,13 @@ class Student(torch.nn.Module):
 
     Args:
         model: from `architecture.assemble`, float32, its eye already taught.
+        vectors: from `eye.word_vectors`.
     """
 
-    def __init__(self, model, rank: int = RANK, seed: int = SEED):
+    def __init__(self, model, vectors: torch.Tensor, rank: int = RANK, seed: int = SEED):
         super().__init__()
         self.model = model.requires_grad_(False)
+        self.register_buffer("vectors", vectors)
         rows = model.get_input_embeddings().weight
         self.control_rows = torch.nn.Parameter(rows[:CONTROL_COUNT].clone())
         self.pairs: dict[str, LowRank] = {}
@@ -105,7 +109,9 @@ class Student(torch.nn.Module):
             with torch.no_grad():
                 seen = [
                     eye.see(self.model, torch.from_numpy(picture)[None].to(table.device))[0]
-                    for picture in lesson.pictures
+                    if words is None
+                    else eye.targets(words, self.vectors)
+                    for picture, words in zip(lesson.pictures, lesson.told, strict=True)
                 ]
             here = (lesson.ids == self.model.config.image_token_id)[..., None]
             states = states.masked_scatter(here, torch.cat(seen))
@@ -121,10 +127,10 @@ class Student(torch.nn.Module):
             use_cache=False,
         ).last_hidden_state
         asked = states.flatten(0, 1)[lesson.where]
-        rows = torch.cat(
-            [self.control_rows, self.model.get_input_embeddings().weight[CONTROL_COUNT:]]
-        )
-        logs = (asked @ rows.T).log_softmax(dim=-1)
+        # Two products, since only the control tokens' rows are trained.
+        others = self.model.get_input_embeddings().weight[CONTROL_COUNT:]
+        logits = torch.cat([asked @ self.control_rows.T, asked @ others.T], dim=-1)
+        logs = logits.log_softmax(dim=-1)
         found = -logs.gather(1, lesson.labels[:, None])[:, 0]
         if lesson.soft is not None:
             at, ids, shares = lesson.soft
@@ -139,7 +145,8 @@ def lessons(step: int, writer: Writer, talks: list[Exchange], seed: int = SEED):
     drawn = []
     for _ in range(TOOL_ROWS):
         if rng.random() < MIXED_SHARE:
-            drawn.append(("mixed", row(mixed_exchanges(writer, "train", rng))))
+            told = rng.random() < TOLD_SHARE
+            drawn.append(("mixed", row(mixed_exchanges(writer, "train", rng), told=told)))
             continue
         skill = _pick(rng, TOOL_SKILLS)
         (group,) = tool_data.tool_groups(
@@ -151,9 +158,10 @@ def lessons(step: int, writer: Writer, talks: list[Exchange], seed: int = SEED):
         kind = _pick(rng, PICTURE_KINDS)
         groups = scenes.picture_groups("train", kind, groups=1, seed=rng.randrange(2**31))
         for group in groups:
-            text_first = kind == "two" and rng.random() < 0.3
+            text_first = rng.random() < TEXT_FIRST_SHARE
             exchanges = [writer.picture_case(c, text_first=text_first) for c in group]
-            drawn.append((f"picture {kind}", row(exchanges)))
+            told = rng.random() < TOLD_SHARE
+            drawn.append((f"picture {kind}", row(exchanges, told=told)))
     drawn += [("chat", row([talk])) for talk in rng.sample(talks, CHAT_ROWS)]
     return drawn
 
@@ -211,8 +219,9 @@ def train(work: Path, target: Path, *, device: str = "cpu") -> None:
 
     model = assemble(base.cpu(), tokenizer, places).to(device)
     del base
-    teach_eye(model, eye.word_vectors(model, writer.text), work)
-    student = Student(model).to(device)
+    vectors = eye.word_vectors(model, writer.text)
+    teach_eye(model, vectors, work)
+    student = Student(model, vectors).to(device)
     teach_text(student, writer, chats.exchanges(writer, said["train"]), work)
     save_parts(student.parts(), target / PARTS.name)
 
@@ -226,18 +235,14 @@ def teach_eye(model, vectors: torch.Tensor, folder: Path, *, steps: int = EYE_ST
     optimiser = torch.optim.AdamW(
         learned.values(), lr=EYE_RATE, betas=(0.9, 0.98), weight_decay=0.01
     )
-    word = vectors.pow(2).mean()
     done = _resume(folder / "eye.pt", learned, optimiser)
-    source = eye.batches(vectors, size=EYE_BATCH, seed=SEED + done)
+    source = eye.batches(size=EYE_BATCH, seed=SEED + done)
     bar = tqdm(range(done, steps), initial=done, total=steps, desc="the eye", unit="step")
     for step in bar:
         for group in optimiser.param_groups:
             group["lr"] = rate(step, steps, EYE_RATE, warm=100)
-        seen, goal = (tensor.to(vectors.device) for tensor in next(source))
-        # Cells that show something weigh four times those of the ground, which are the most.
-        weight = 1 + 3 * (goal.pow(2).mean(-1) > 2 * word).float()
-        off = (eye.see(model, seen) - goal).pow(2).mean(-1)
-        loss = (off * weight).mean() / weight.mean() / word
+        pictures, words = (tensor.to(vectors.device) for tensor in next(source))
+        loss = eye.loss(eye.see(model, pictures), words, vectors)
         _step(loss, optimiser, learned.values())
         bar.set_postfix(loss=f"{loss.item():.4f}")
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
