@@ -38,7 +38,7 @@ def test_the_pocket_lab_is_a_plain_openai_client(lab):
     assert type(lab.client).__module__.startswith("openai")
     assert lab.model == "pocket-small"
     assert lab.supports >= {"stream", "stop", "seed", "usage", "errors", "parallel"}
-    assert lab.supports >= {"tools", "tool_choice", "structured_output"}
+    assert lab.supports >= {"tools", "tool_choice", "vision", "structured_output"}
     assert "proven" in lab.evidence
     before = lab.usage()
     lab.client.chat.completions.create(

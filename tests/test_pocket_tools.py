@@ -230,6 +230,14 @@ def test_a_named_tool_is_called(lab, name):
     assert [call.function.name for call in reply.choices[0].message.tool_calls] == [name]
 
 
+def test_tools_that_may_not_be_called_are_not_in_the_prompt(lab):
+    silent, untold = (
+        ask(lab, max_tokens=1, **settings).usage.prompt_tokens
+        for settings in ({"tool_choice": "none"}, {"tools": openai.omit})
+    )
+    assert silent == untold
+
+
 def test_none_calls_nothing(lab):
     message = ask(lab, tool_choice="none", max_tokens=8).choices[0].message
     assert not message.tool_calls

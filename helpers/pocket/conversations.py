@@ -35,9 +35,7 @@ def mixed_exchanges(writer: Writer, split: str, rng: random.Random) -> list[Exch
     legend, countries = scenes.random_legend(scene, split, rng)
     template = rng.choice(scenes.PHRASINGS["region"][split == "held_out"])
     picture = ImageChunk(image=scene.draw(rng.choice([1, 2, 3])))
-    question = TextChunk(text=template.format(legend=legend))
-    parts = [question, picture] if rng.random() < 0.5 else [picture, question]
-    asked = UserMessage(content=parts)
+    asked = UserMessage(content=[picture, TextChunk(text=template.format(legend=legend))])
     country = countries[scene.largest()]
     answer = f"The largest country is {country}."
     unit = rng.choice(["millions", "thousands"])

@@ -82,7 +82,9 @@ class Pocket:
             except ValueError as error:
                 raise ApiError(400, f"messages.{place}: {error}", "messages", "image") from error
         try:
-            tools = [tool.model_dump() for tool in body.tools or []]
+            # Told of tools that it may not call, the model would write a call in plain words.
+            offered = [] if body.tool_choice == "none" else body.tools or []
+            tools = [tool.model_dump() for tool in offered]
             prompt = self.format.encode(messages, tools)
             guide = self.grammars.guide(
                 body.callable_functions,

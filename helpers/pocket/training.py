@@ -40,7 +40,6 @@ TOOL_QUESTIONS = {"known": 5, "unseen": 5, "none": 5, "two": 3, "result": 3}
 PICTURE_KINDS = {"shapes": 10, "bars": 3, "regions": 5, "number": 1, "two": 5}
 TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 1, 3, 1
 TOLD_SHARE = 0.5  # of the picture rows: the words of a picture stand in for what the eye sees
-TEXT_FIRST_SHARE = 0.25  # of the picture rows: the question stands before its picture
 MIXED_SHARE = 0.12  # of the tool rows: the model card's conversation with a tool and a map
 LABELS_PER_STEP = 250  # about as many tokens count in a step: it makes a sum a mean
 
@@ -158,7 +157,7 @@ def lessons(step: int, writer: Writer, talks: list[Exchange], seed: int = SEED):
         kind = _pick(rng, PICTURE_KINDS)
         groups = scenes.picture_groups("train", kind, groups=1, seed=rng.randrange(2**31))
         for group in groups:
-            text_first = rng.random() < TEXT_FIRST_SHARE
+            text_first = kind == "two" and rng.random() < 0.3
             exchanges = [writer.picture_case(c, text_first=text_first) for c in group]
             told = rng.random() < TOLD_SHARE
             drawn.append((f"picture {kind}", row(exchanges, told=told)))
