@@ -6,6 +6,7 @@ Nothing wraps the client: what a notebook does with `lab.client` is what any pro
 import os
 import sys
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import httpx2
 import openai
@@ -14,6 +15,9 @@ from helpers import budget, conformance_store
 from helpers.paths import CacheError
 from helpers.pocket import lease
 from helpers.pocket.build import MODEL_ID, BuildError
+
+if TYPE_CHECKING:
+    from helpers.simulator import Simulator
 
 SMALL = "mistralai/Mistral-Small-3.2-24B-Instruct-2506"
 
@@ -55,13 +59,20 @@ BACKENDS: dict[str, Backend] = {
         documented=_ALL,
         how="make a key at https://openrouter.ai/settings/keys",
     ),
+    "openrouter-sim": Backend(
+        "a simulator of OpenRouter on this machine; the pocket model answers, no money moves",
+        key_variable="OPENROUTER_API_KEY",
+        model="mistralai/mistral-small-3.2-24b-instruct",
+        documented=_ALL,
+        how="nothing: it starts in this process; it takes any well-formed key, or its own",
+    ),
     "mistral": Backend(
         "Mistral AI's own API (its `latest` is a newer Small by now)",
         "https://api.mistral.ai/v1",
         "MISTRAL_API_KEY",
         "mistral-small-latest",
         paid=True,
-        documented=_ALL,
+        documented=_ALL - {"seed"},  # it is called random_seed there
         how="make a key at https://console.mistral.ai/api-keys",
     ),
     "together": Backend(
@@ -119,20 +130,25 @@ class Lab:
     supports: frozenset[str]
     evidence: str
     _lease: lease.Lease | None = field(default=None, repr=False)
+    _simulator: "Simulator | None" = field(default=None, repr=False)
 
     def usage(self) -> dict[str, int] | None:
         """Tokens the pocket server has counted since its start; None when nobody counts."""
         if self._lease is None:
             return None
         try:
-            return httpx2.get(str(self.client.base_url.join("/usage")), timeout=10).json()
+            return httpx2.get(
+                f"{self._lease.base_url.removesuffix('/v1')}/usage", timeout=10
+            ).json()
         except httpx2.HTTPError:  # the server died: that is for the next request to say
             return None
 
     def close(self) -> None:
         """Close the client; the last one to leave a pocket server ends it."""
         self.client.close()
-        if self._lease:
+        if self._simulator:
+            self._simulator.close()
+        elif self._lease:
             self._lease.close()
 
 
@@ -166,6 +182,8 @@ def connect(
         raise BackendError(
             f"quantization and batching set up the pocket server; {backend!r} decides that itself."
         )
+    if backend == "openrouter-sim" and not base_url:
+        return _simulated(row, model or row.model)
     base_url = base_url or row.base_url
     model = model or row.model
     if not base_url or not model:
@@ -198,15 +216,37 @@ def _pocket(
         held = lease.acquire(quantization, batching)
     except (BuildError, CacheError, lease.ServerError) as error:
         raise BackendError(str(error)) from error
-    client = openai.OpenAI(base_url=held.base_url, api_key="not-needed", timeout=600)
+    client = openai.OpenAI(base_url=held.base_url, api_key="not-needed", http_client=_direct())
     supports, evidence = conformance_store.supports("pocket", MODEL_ID, frozenset())
     return Lab("pocket", client, MODEL_ID, supports, evidence, held)
+
+
+def _direct() -> httpx2.Client:
+    """An HTTP client for a server on this machine: by no proxy, and with time for long answers."""
+    return openai.DefaultHttpxClient(trust_env=False, timeout=600)
+
+
+def _simulated(row: Backend, model: str) -> Lab:
+    from helpers import simulator  # a web server: only for who wants one
+
+    key = _key("openrouter-sim", row)
+    try:
+        running = simulator.Simulator()
+    except (BuildError, CacheError, lease.ServerError) as error:
+        raise BackendError(str(error)) from error
+    client = openai.OpenAI(base_url=running.base_url, api_key=key, http_client=_direct())
+    supports, evidence = conformance_store.supports("openrouter-sim", model, row.documented)
+    return Lab("openrouter-sim", client, model, supports, evidence, running.lease, running)
 
 
 def _key(backend: str, row: Backend) -> str:
     if row.key_variable is None:
         return "not-needed"
     key = (os.environ.get(row.key_variable) or _colab_secret(row.key_variable) or "").strip()
+    if not key and backend == "openrouter-sim":
+        from helpers import simulator
+
+        return simulator.KEY
     if not key and not row.paid:
         return "not-needed"
     if not key:
@@ -293,7 +333,7 @@ def readiness(backend: str) -> str | None:
             return row.how
         if row.paid:
             _key(backend, row)
-        elif backend != "pocket":
+        elif backend not in ("pocket", "openrouter-sim"):
             client = openai.OpenAI(base_url=row.base_url, api_key=_key(backend, row))
             with client:
                 _check_server(client, backend, row, row.model)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,12 +32,19 @@ class BudgetError(RuntimeError):
     """A cost cannot be estimated; the message says what is missing."""
 
 
+def priced_models() -> dict[str, dict]:
+    """The models of the dated snapshot `data/prices.json`, by id: prices and context."""
+    return json.loads(PRICES.read_text(encoding="utf-8"))["models"]
+
+
 def price(model: str) -> tuple[float, float]:
     """USD per input token and per output token, from the dated snapshot `data/prices.json`.
 
+    A wish behind the id, ``:nitro`` or ``:floor``, may change the provider and so the true price.
     Raises `BudgetError` for a model that is not in it.
     """
-    models = json.loads(PRICES.read_text(encoding="utf-8"))["models"]
+    models = priced_models()
+    model = re.sub(r":(nitro|floor)$", "", model)
     if model not in models:
         raise BudgetError(
             f"data/prices.json has no price for {model!r}, so nobody can say what it would cost. "

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from helpers.loopback import bind
 from helpers.paths import CacheError
 from helpers.pocket import build
 
@@ -56,7 +57,7 @@ def _serve(args: argparse.Namespace) -> int:
 
     folder = build.ensure_built()
     try:
-        listener = server.bind(args.port)
+        listener = bind(args.port)
     except OSError as error:
         print(f"Port {args.port} cannot be used ({error.strerror}). Leave --port out to get a")
         print("free one, or choose another.")

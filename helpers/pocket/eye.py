@@ -18,7 +18,6 @@ from helpers.pocket.tekken import CONTROL_IDS, IMAGE
 
 # How often each kind of scene is shown: shapes carry most of the words.
 KINDS = ("shapes",) * 7 + ("bars", "regions", "number")
-PALETTE = (*scenes.COLOURS, *scenes.COLOURS, *scenes.FURTHER_COLOURS)
 SHARPNESS, MISREAD = 10.0, 0.1  # of reading a word out, and its weight beside the distance
 
 _ENCODER = ImageEncoder(
@@ -141,8 +140,7 @@ def batches(*, size: int, seed: int):
     waiting: dict[tuple, list] = {}
     while True:
         kind = rng.choice(KINDS)
-        more = {"palette": PALETTE} if kind == "shapes" else {}
-        scene = scenes.SCENES[kind](rng, "train", **more)
+        scene = scenes.SCENES[kind](rng, "train")
         seen = pixels(scene.draw(rng.choice([1, 1, 2, 3])))
         shelf = waiting.setdefault(seen.shape, [])
         shelf.append((seen, described(scene.words())))

@@ -10,9 +10,10 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from helpers.images import as_rgb
 
 DEFAULT_MAX_TOKENS = 512
 MAX_TOOLS = 64
@@ -150,7 +151,7 @@ class PictureReader:
             picture.load()
         except Exception as error:
             raise ValueError(f"the picture is damaged ({_first_line(error)})") from error
-        return _as_rgb(picture)
+        return as_rgb(picture)
 
     def _decode(self, url: str) -> bytes:
         if not url.startswith("data:"):
@@ -174,24 +175,6 @@ class PictureReader:
             return base64.b64decode(data, validate=True)
         except (binascii.Error, ValueError) as error:
             raise ValueError(f"the picture's base64 is not valid: {error}") from error
-
-
-def _as_rgb(picture: Image.Image) -> Image.Image:
-    """The decoded picture in 8 bits a channel; what is transparent stays so.
-
-    mistral_common lays transparency over white. It would clip 16-bit grey at 255, which makes
-    nearly everything white, so that is scaled here.
-    """
-    if picture.mode in ("RGB", "RGBA"):
-        return picture
-    if picture.mode.startswith("I"):
-        grey = np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if picture.mode in ("1", "L", "CMYK", "YCbCr") and "transparency" not in picture.info:
-        return picture.convert("RGB")
-    if picture.mode in ("1", "L", "LA", "P", "PA"):
-        return picture.convert("RGBA")
-    raise ValueError(f"pictures of mode {picture.mode} cannot be read; save it as RGB")
 
 
 def _first_line(error: Exception) -> str:

@@ -29,8 +29,8 @@ COLOURS = {
     "black": (24, 24, 24),
     "pink": (246, 150, 194),
 }
-# Only the eye meets these, in training: the more colours a shape comes in, the better it learns
-# that a shape is one thing and its colour another.
+# Only lessons show these: the more colours a shape comes in, the better both the eye and the text
+# model learn that a shape is one thing and its colour another.
 FURTHER_COLOURS = {
     "brown": (130, 82, 45),
     "gray": (140, 140, 140),
@@ -40,6 +40,10 @@ FURTHER_COLOURS = {
     "magenta": (225, 30, 170),
     "teal": (20, 128, 128),
     "tan": (210, 180, 140),
+}
+PALETTES = {  # by split
+    "train": (*COLOURS, *COLOURS, *FURTHER_COLOURS),
+    "held_out": tuple(COLOURS),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 HELD_OUT_PAIRS = {
@@ -282,7 +286,6 @@ def random_shapes(
     one_largest: bool | None = None,
     must_have: tuple[str, str] | None = None,
     unlike: tuple[str, str] | None = None,
-    palette: tuple[str, ...] = tuple(COLOURS),
 ) -> Shapes:
     """A scene of shapes; ``must_have`` and ``unlike`` are (colour, shape) to show or to avoid."""
     size = rng.choice([(112, 112)] * 5 + [(112, 84), (84, 112)])
@@ -290,12 +293,12 @@ def random_shapes(
     if one_largest is None:
         one_largest = count > 1 and rng.random() < 0.5
     while True:
-        pairs = [_pair(rng, split, palette=palette) for _ in range(count)]
+        pairs = [_pair(rng, split) for _ in range(count)]
         # Counting is no lesson when all differ: often repeat a colour or a shape.
         if count > 1 and rng.random() < 0.5:
             pairs[1] = _pair(rng, split, colour=pairs[0][0])
         if count > 2 and rng.random() < 0.5:
-            pairs[2] = _pair(rng, split, shape=pairs[0][1], palette=palette)
+            pairs[2] = _pair(rng, split, shape=pairs[0][1])
         if must_have:
             pairs[0] = must_have
         if unlike in pairs:
@@ -379,10 +382,13 @@ PHRASINGS = {
             "Look at the {shape}. What is its colour?",
             "What is the color of the {shape} in the image?",
             "I cannot see the picture well. What colour is the {shape}?",
+            "What colour was used for the {shape}?",
+            "Say the colour of the {shape}.",
+            "Which colour is the {shape} painted in?",
         ],
         [
             "Please name the colour of the {shape} you see here.",
-            "In what color was the {shape} drawn?",
+            "Someone asks which colour the {shape} got. What do you say?",
             "What colour has the {shape} got?",
         ],
     ),
@@ -395,11 +401,20 @@ PHRASINGS = {
             "Something here is {colour}. What shape is it?",
             "Tell me which shape is drawn in {colour}.",
             "What shape does the {colour} object have?",
+            "What is the shape of the {colour} thing?",
+            "What kind of shape is {colour}?",
+            "There is something {colour} in the picture. What is it?",
+            "Look at what is {colour}. Which shape is it?",
+            "Which shape has the colour {colour}?",
+            "Is the {colour} figure a circle, a square, a triangle, a star or a cross?",
+            "Say what the {colour} figure is.",
+            "The {colour} item: what shape is it?",
+            "What has been drawn in {colour}?",
         ],
         [
             "Which kind of shape has been painted {colour}?",
-            "There is a {colour} figure in the image; what is it?",
-            "What is the shape of the {colour} item?",
+            "Give the name of the shape that was filled with {colour}.",
+            "By its outline, what would you call the {colour} one?",
         ],
     ),
     "count": (
@@ -410,10 +425,13 @@ PHRASINGS = {
             "How many {kind} are in the picture?",
             "Tell me how many {kind} this image shows.",
             "What is the number of {kind} here?",
+            "Please count all {kind} in this picture.",
+            "How many {kind} does the drawing have?",
+            "Say how many {kind} you can find.",
         ],
         [
             "Could you count the {kind} in this image for me?",
-            "How many {kind} can be found in the drawing?",
+            "I need a count of the {kind}, please.",
             "Give me the number of {kind} that you can see.",
         ],
     ),
@@ -425,10 +443,13 @@ PHRASINGS = {
             "In which part of the image is the {name}?",
             "Tell me where the {name} is.",
             "Find the {name}. Where is it?",
+            "Say where the {name} is.",
+            "Where can one see the {name}?",
+            "Which part of the drawing has the {name}?",
         ],
         [
-            "Whereabouts can I see the {name}?",
-            "In what part of this drawing does the {name} lie?",
+            "Whereabouts should I look for the {name}?",
+            "The {name}: at the top or the bottom, left or right, or in between?",
             "Please locate the {name}.",
         ],
     ),
@@ -440,10 +461,19 @@ PHRASINGS = {
             "Name the biggest shape in the picture.",
             "Which of the shapes is larger than the others?",
             "What is the biggest thing here?",
+            "Which figure is the largest?",
+            "Tell me the largest shape.",
+            "Tell me which shape is the biggest.",
+            "Which of these figures is the biggest one?",
+            "What is the largest item in the image?",
+            "One shape is larger than all others. Which one?",
+            "Of all the shapes, which is the biggest?",
+            "Say which of the things is the largest.",
+            "Find the largest figure.",
         ],
         [
-            "Of everything in this image, what is largest?",
-            "Tell me which one of the figures is the biggest.",
+            "Compare the sizes: what is largest?",
+            "If I wanted the biggest of them, which one would I take?",
             "Which is the largest item drawn here?",
         ],
     ),
@@ -541,11 +571,15 @@ PHRASINGS = {
             "Is the {name} in the first or in the second picture?",
             "One of these images has a {name}. Which one?",
             "Look for the {name}: which picture is it in?",
+            "Which one of the pictures contains the {name}?",
+            "Say which picture has the {name}, the first or the second.",
+            "Find the {name}. Is it in the first or the second image?",
+            "Which image is the {name} in?",
         ],
         [
             "The {name} appears in which one of the pictures?",
-            "Which image, first or second, contains the {name}?",
-            "Tell me which of the images shows the {name}.",
+            "Does the {name} belong to the first or to the second image?",
+            "Where do I find a {name}: in picture one or in picture two?",
         ],
     ),
 }
@@ -654,8 +688,6 @@ def picture_groups(
             words = (scene.words(),)
             asked = questions(scene, split, rng)
         rng.shuffle(asked)
-        # A description names everything: it teaches more than any other answer, so it stays.
-        asked.sort(key=lambda question: not question[0].startswith("describe"))
         cases = [PictureCase(skill, pictures, q, a, words) for skill, q, a in asked[:per_group]]
         if cases:
             yield cases
@@ -740,10 +772,9 @@ def _pair(
     *,
     colour: str | None = None,
     shape: str | None = None,
-    palette: tuple[str, ...] = tuple(COLOURS),
 ) -> tuple[str, str]:
     while True:
-        pair = (colour or rng.choice(palette), shape or rng.choice(SHAPES))
+        pair = (colour or rng.choice(PALETTES[split]), shape or rng.choice(SHAPES))
         if split == "held_out":
             # Half of what the held-out scenes show is a pair that training never saw.
             if pair in HELD_OUT_PAIRS or colour or shape or rng.random() < 0.5:

@@ -27,17 +27,18 @@ from helpers.pocket.parts import EYE, HELD_OUT_REPLIES, LINEARS, PARTS, save_par
 from helpers.pocket.tekken import CONTROL_COUNT
 
 SEED = 0
-EYE_STEPS, EYE_BATCH, EYE_RATE = 3000, 48, 1.2e-3
-STEPS, RATE = 1000, 1.3e-3
+EYE_STEPS, EYE_BATCH, EYE_RATE = 4600, 48, 1.2e-3
+STEPS, RATE = 1400, 1.2e-3
 RANK, SCALE = 16, 2.0
 CHECKPOINT_EVERY = 50
 CHATS = {"train": 440, "held_out": 300}
 
 # One step's lessons. A tool row holds several questions on the same tools, a picture row several
 # on the same picture.
-TOOL_SKILLS = {"known": 6, "unseen": 5, "none": 3, "two": 6, "result": 4}
-TOOL_QUESTIONS = {"known": 5, "unseen": 5, "none": 5, "two": 3, "result": 3}
-PICTURE_KINDS = {"shapes": 10, "bars": 3, "regions": 5, "number": 1, "two": 5}
+TOOL_SKILLS = {"known": 6, "unseen": 4, "none": 4, "two": 7, "result": 6}
+TOOL_QUESTIONS = {"known": 7, "unseen": 5, "none": 5, "two": 4, "result": 3}
+PICTURE_KINDS = {"shapes": 12, "bars": 2, "regions": 3, "number": 1, "two": 6}
+PICTURE_QUESTIONS = {"shapes": 10, "bars": 4, "regions": 3, "number": 1, "two": 7}
 TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 1, 3, 1
 TOLD_SHARE = 0.5  # of the picture rows: the words of a picture stand in for what the eye sees
 MIXED_SHARE = 0.12  # of the tool rows: the model card's conversation with a tool and a map
@@ -155,7 +156,13 @@ def lessons(step: int, writer: Writer, talks: list[Exchange], seed: int = SEED):
         drawn.append((skill, row([writer.tool_case(case, ids) for case in group])))
     for _ in range(PICTURE_ROWS):
         kind = _pick(rng, PICTURE_KINDS)
-        groups = scenes.picture_groups("train", kind, groups=1, seed=rng.randrange(2**31))
+        groups = scenes.picture_groups(
+            "train",
+            kind,
+            groups=1,
+            per_group=PICTURE_QUESTIONS[kind],
+            seed=rng.randrange(2**31),
+        )
         for group in groups:
             text_first = kind == "two" and rng.random() < 0.3
             exchanges = [writer.picture_case(c, text_first=text_first) for c in group]
