@@ -128,7 +128,7 @@ def test_an_empty_account_ends_the_batch_and_lists_the_rest(sim, tmp_path):
     poor = dataclasses.replace(
         sim, client=sim.client.with_options(api_key=simulator.NEARLY_EMPTY, max_retries=0)
     )
-    many = [f"What is {n} minus {n}?" for n in range(30)]
+    many = [f"What is {n} minus {n}?" for n in range(60)]
     table = batches.run_batch(poor, many, tmp_path / "a.jsonl", concurrency=2, **SETTINGS)
     counts = table["status"].value_counts()
     assert counts["done"] >= 2
