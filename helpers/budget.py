@@ -37,6 +37,11 @@ def priced_models() -> dict[str, dict]:
     return json.loads(PRICES.read_text(encoding="utf-8"))["models"]
 
 
+def without_wish(model: str) -> str:
+    """A model's id without what may stand behind it: ":nitro" for speed, ":floor" for price."""
+    return re.sub(r":(nitro|floor)$", "", model)
+
+
 def price(model: str) -> tuple[float, float]:
     """USD per input token and per output token, from the dated snapshot `data/prices.json`.
 
@@ -44,7 +49,7 @@ def price(model: str) -> tuple[float, float]:
     Raises `BudgetError` for a model that is not in it.
     """
     models = priced_models()
-    model = re.sub(r":(nitro|floor)$", "", model)
+    model = without_wish(model)
     if model not in models:
         raise BudgetError(
             f"data/prices.json has no price for {model!r}, so nobody can say what it would cost. "

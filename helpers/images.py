@@ -41,8 +41,8 @@ def image_part(
         source: a file's path, its bytes, an array of shape (height, width) or (height, width, 3 or
             4) with 8 bits a channel, a PIL image, or an http(s) address.
         longest_side: scale down to this many pixels, never up.
-        fetch: addresses are fetched only when this is true, and never from this machine or its
-            own network.
+        fetch: addresses are fetched only when this is true, and not from hosts whose name leads
+            to this machine or its own network at the time of asking.
         timeout_s: for fetching.
 
     Returns:

@@ -46,8 +46,8 @@ STATUSES: dict[int, tuple[str, bool, str]] = {
         False,
         "Choose a model that supports what you ask for, or ask for less; check the base URL.",
     ),
-    409: ("The request met another one.", True, "Send it again."),
     408: ("The request took too long to arrive or to be answered.", True, "Send it again."),
+    409: ("The request met another one.", True, "Send it again."),
     413: ("The request has too many bytes.", False, "Scale pictures down or shorten the text."),
     422: (
         "The request is well-formed, but a value in it cannot be used.",

@@ -34,7 +34,6 @@ from helpers.paths import CacheError
 from helpers.pocket import lease
 from helpers.pocket.build import MODEL_ID, BuildError
 
-MODEL = "mistralai/mistral-small-3.2-24b-instruct"
 # A file that every request and reply is appended to, as JSON lines; none unless it is set.
 LOG_VARIABLE = "MISTRAL_LAB_SIMULATOR_LOG"
 PROVIDERS = ("Simulated A", "Simulated B")
@@ -226,7 +225,7 @@ class Gateway:
         """The model that will answer, and the providers to ask in turn. Raises `Refusal`."""
         asked = [body.get("model"), *(body.get("models") or [])]
         for name in asked:
-            if not isinstance(name, str) or _plain(name) not in self.models:
+            if not isinstance(name, str) or budget.without_wish(name) not in self.models:
                 told = {"error_type": "invalid_request"}
                 raise Refusal(400, f"{name} is not a valid model ID", told)
         wishes = body.get("provider") or {}
@@ -240,14 +239,14 @@ class Gateway:
         if not providers:
             raise Refusal(404, "No allowed providers are available for the selected model.", told)
         if body.get("tools"):
-            asked = [name for name in asked if _plain(name) not in WITHOUT_TOOLS]
+            asked = [name for name in asked if budget.without_wish(name) not in WITHOUT_TOOLS]
         if not asked:
             raise Refusal(404, "No endpoints found that support tool use.", told)
         unsupported = set(body) - PASSED_ON - GATEWAYS
         if wishes.get("require_parameters") and unsupported:
             words = "No endpoints found that can handle the requested parameters."
             raise Refusal(404, words, told)
-        price = self.models[_plain(asked[0])]
+        price = self.models[budget.without_wish(asked[0])]
         most = wishes.get("max_price") or {}
         for side, name in (("prompt", "input"), ("completion", "output")):
             if side in most and float(most[side]) < price[name]:
@@ -256,7 +255,7 @@ class Gateway:
 
     def charge(self, account: Account, model: str, usage: dict) -> dict:
         """OpenRouter's usage object for the pocket's; the account pays for it."""
-        price = self.models[_plain(model)]
+        price = self.models[budget.without_wish(model)]
         read = usage["prompt_tokens"] * price["input"] / 1e6
         written = usage["completion_tokens"] * price["output"] / 1e6
         account.usage += read + written
@@ -266,11 +265,6 @@ class Gateway:
             "upstream_inference_completions_cost": written,
         }
         return {**usage, "cost": read + written, "is_byok": False, "cost_details": details}
-
-
-def _plain(model: str) -> str:
-    """A model's id without the wish behind the colon: ":nitro" for speed, ":floor" for price."""
-    return re.sub(r":(nitro|floor)$", "", model)
 
 
 def _fault(request: Request) -> Fault | None:

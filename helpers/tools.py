@@ -9,10 +9,9 @@ import json
 import random
 import re
 import string
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TookTooLong
 from dataclasses import dataclass, field
 
 import jsonschema
@@ -142,8 +141,8 @@ def run_tools(
         messages: the conversation so far; left as it is.
         functions: the tools, each with type hints and a docstring.
         max_rounds: most messages that the model may write.
-        time_limit_s: most seconds for one tool. A tool that takes longer is not waited for; Python
-            cannot stop its thread, so it may run on.
+        time_limit_s: most seconds for the tools of one message. One that takes longer is not waited
+            for; Python cannot stop its thread, which runs on, and ends with the process at last.
         settings: for every request, such as ``temperature`` and ``max_tokens``.
 
     Raises:
@@ -192,33 +191,46 @@ def _plain(call) -> dict:
     return {"id": call_id, "type": "function", "function": function}
 
 
+class _Work(threading.Thread):
+    """One call under way. A daemon: a tool that hangs must not keep the process from ending."""
+
+    def __init__(self, function: Callable, arguments: dict):
+        super().__init__(daemon=True)
+        self.function, self.arguments = function, arguments
+        self.said, self.mistake, self.seconds = "", None, 0.0
+        self.start()
+
+    def run(self) -> None:
+        begun = time.monotonic()
+        try:
+            self.said = _as_text(self.function(**self.arguments))
+        except BaseException as error:  # a tool is any code of the reader's, sys.exit included
+            self.mistake = f"{type(error).__name__}: {error}"
+        self.seconds = time.monotonic() - begun
+
+
 def _carry_out(calls, tools, callables, number: int, time_limit_s: float):
     """Every call of one message at the same time: pairs of (step, call), in their order."""
-    pool = ThreadPoolExecutor(len(calls))
-    begun = time.monotonic()
+    deadline = time.monotonic() + time_limit_s
     running = []
     for call in calls:
         name, words = call["function"]["name"], call["function"]["arguments"]
         mistake = _mistake(name, words, tools)
-        work = None if mistake else pool.submit(_timed, callables[name], json.loads(words))
+        work = None if mistake else _Work(callables[name], json.loads(words))
         running.append((call, name, words, mistake, work))
     for call, name, words, mistake, work in running:
-        seconds = 0.0
+        said, seconds = "", 0.0
         if work:
-            try:
-                left = max(0.0, begun + time_limit_s - time.monotonic())
-                result, seconds = work.result(timeout=left)
-                said = _as_text(result)
-            except TookTooLong:
+            work.join(max(0.0, deadline - time.monotonic()))
+            if work.is_alive():
                 mistake = f"{name} took longer than {time_limit_s:g} s and was not waited for"
                 seconds = time_limit_s
-            except Exception as error:  # a tool is any code of the reader's
-                mistake = f"{type(error).__name__}: {error}"
+            else:
+                said, mistake, seconds = work.said, work.mistake, work.seconds
         if mistake:
             said = json.dumps({"error": mistake}, ensure_ascii=False)
         kind = "mistake" if mistake else "call"
         yield Step(number, kind, name, words, said, round(seconds, 3)), call
-    pool.shutdown(wait=False)
 
 
 def _mistake(name: str, words: str, tools: dict) -> str | None:
@@ -234,12 +246,6 @@ def _mistake(name: str, words: str, tools: dict) -> str | None:
         return f"{name} has no argument {', '.join(sorted(unknown))}"
     wrong = sorted(jsonschema.Draft202012Validator(schema).iter_errors(arguments), key=str)
     return "; ".join(f"{error.json_path}: {error.message}" for error in wrong) or None
-
-
-def _timed(function: Callable, arguments: dict):
-    begun = time.monotonic()
-    result = function(**arguments)
-    return result, time.monotonic() - begun
 
 
 def _as_text(result) -> str:

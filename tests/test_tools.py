@@ -2,8 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
 
@@ -192,6 +195,33 @@ def test_a_tool_that_hangs_is_not_waited_for():
     assert time.monotonic() - begun < 2
     assert "longer than 0.2 s" in trace.steps[0].said
     assert trace.answer == "It hangs."
+
+
+@pytest.mark.parametrize("error", [TimeoutError("by itself"), SystemExit(3), KeyboardInterrupt()])
+def test_whatever_a_tool_raises_is_told_by_its_own_name(error):
+    def fail() -> str:
+        """Fail."""
+        raise error
+
+    trace = tools.run_tools(scripted([("abcdefgh1", "fail", "{}")]), QUESTION, [fail])
+    assert type(error).__name__ in trace.steps[0].said
+    assert "waited for" not in trace.steps[0].said
+
+
+def test_a_tool_that_hangs_does_not_keep_the_process_from_ending():
+    code = (
+        "import sys, threading; sys.path.insert(0, 'tests'); import test_tools as t\n"
+        "def hang() -> str:\n"
+        "    'Hang.'\n"
+        "    threading.Event().wait()\n"
+        "lab = t.scripted([('abcdefgh1', 'hang', '{}')], 'It hangs.')\n"
+        "print(t.tools.run_tools(lab, t.QUESTION, [hang], time_limit_s=0.1).answer)\n"
+    )
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "It hangs.", done.stderr
 
 
 def test_a_result_that_is_no_json():
