@@ -13,6 +13,7 @@ OWN_OPTIONS = {
     "conformance": ("conformance", "what a backend really supports"),
     "fit": ("fit", "will a model fit, where, and how fast can it be"),
     "claims": ("claims", "what public articles claim, judged"),
+    "latency": ("latency_report", "how fast a backend answers, for one user and for many"),
     "simulate": ("simulator", "a simulator of OpenRouter on this machine, failures included"),
     "verify": ("evidence", "measure one of the kit's figures again"),
 }

@@ -86,15 +86,19 @@ def estimate_run(notebooks: list[Path], model: str) -> float:
 
 
 def record_tokens(results: Path) -> None:
-    """Keep the token counts of a finished pocket run (its results.json) as `RUN_TOKENS`."""
+    """Keep the token counts of a finished run on the pocket model (its results.json).
+
+    Raises `BudgetError` for a run on another model, or without its counts.
+    """
     run = json.loads(results.read_text(encoding="utf-8"))
-    if run["backend"] != "pocket" or any(row["prompt_tokens"] is None for row in run["results"]):
-        raise BudgetError("token counts are kept from a whole run on the pocket backend only.")
+    pocket = run["backend"] in ("pocket", "openrouter-sim")
+    if not pocket or any(row["prompt_tokens"] is None for row in run["results"]):
+        raise BudgetError("token counts are kept from whole runs on pocket or openrouter-sim only.")
     names = ("prompt_tokens", "completion_tokens")
     counted = {row["name"]: {name: row[name] for name in names} for row in run["results"]}
     body = {
         "about": "Tokens each notebook sent and received on the pocket model.",
-        "command": "python -m helpers run --record-tokens",
+        "command": f"python -m helpers run --backend {run['backend']} --record-tokens",
         "date": run["started"][:10],
         "notebooks": counted,
     }

@@ -60,7 +60,9 @@ def is_local(model_id_or_path: str | Path) -> bool:
 def fetch(model_id: str, *, revision: str | None = None, workers: int = 4) -> Path:
     """Fetch what transformers needs of a model into the Hub's cache, and return its folder.
 
-    Progress is shown, what an interrupted download left is used, and the disk is asked first.
+    Progress is shown, and the disk is asked first. A cut connection is taken up where it broke off;
+    after an end of the process whole files are kept, and the one under way begins anew (that is
+    huggingface_hub's rule since 2.0: half a file may be another process's).
 
     Raises:
         LoadError: no such model, no permission, no network, or a disk too small.

@@ -371,6 +371,28 @@ def _image_message(answer: Any) -> str | None:
     return None
 
 
+@exercise(
+    "04-pairs",
+    hint="a guess is right for one picture of a pair half of the time; for both it is rarer.",
+    solution="""def answer(pairs):
+    return sum(first and second for first, second in pairs) / len(pairs)""",
+)
+def _pairs(answer: Any) -> str | None:
+    if not callable(answer):
+        return "A function of a list of pairs is wanted."
+    pairs = [(True, True), (True, False), (False, True), (True, True), (False, False)]
+    got = answer(pairs)
+    if got == 0.8:
+        return "One right answer of two may be a guess: both must be right."
+    if got == 0.6:
+        return "That counts single answers; a pair counts once, if both are right."
+    if not isinstance(got, float | int) or not math.isclose(got, 0.4):
+        return f"For {pairs} it should return 0.4, and it returned {got!r}."
+    if not math.isclose(answer([(True, True)]), 1):
+        return "One pair, both right: it should return 1."
+    return None
+
+
 # --- 05 Tool calling --------------------------------------------------------------------------
 
 
@@ -428,6 +450,35 @@ def _schema(answer: Any) -> str | None:
         return 'Only EUR and USD should pass: see "enum".'
     if takes({"amount": "much", "currency": "EUR"}):
         return "An amount should be a number."
+    return None
+
+
+@exercise(
+    "05-check",
+    hint="three things may be wrong: it is no JSON object, a name is unknown, a name is missing.",
+    solution="""import json
+
+def answer(arguments, allowed, required):
+    try:
+        given = json.loads(arguments)
+    except ValueError:
+        return False
+    return isinstance(given, dict) and set(required) <= set(given) <= set(allowed)""",
+)
+def _check_arguments(answer: Any) -> str | None:
+    if not callable(answer):
+        return "A function of three arguments is wanted."
+    allowed, required = ["city", "unit"], ["city"]
+    for arguments, right, why in (
+        ('{"city": "Oslo"}', True, "all that is required is there"),
+        ('{"city": "Oslo", "unit": "celsius"}', True, "an optional one may be given"),
+        ('{"city": ', False, "that is no JSON"),
+        ('["city"]', False, "that is JSON, but no object"),
+        ('{"unit": "celsius"}', False, "a required one is missing"),
+        ('{"city": "Oslo", "town": "Oslo"}', False, "there is no such argument"),
+    ):
+        if answer(arguments, allowed, required) is not right:
+            return f"{arguments} should give {right}: {why}."
     return None
 
 

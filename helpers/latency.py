@@ -1,28 +1,50 @@
-"""Time a streamed reply, one request or many at once.
+"""Time streamed replies: one request, a load of many, a sweep, two servers in pairs.
 
 Tools that measure latency give the same name to different things, so here are this kit's terms.
 
-- **TTFT**, time to first token: from sending the request to the first delta that carries content,
-  reasoning or a tool call. Servers often send a delta with nothing but a role first; its time is
-  kept apart, for it is not a token.
+- **TTFT**, time to first token: until the first delta that carries content, reasoning or a tool
+  call. Servers often send a delta with nothing but a role first; its time is kept apart, for it is
+  not a token.
 - **TPOT**, time per output token: (last - first) / (n - 1), where first and last are the arrivals
   of the first and last such delta, and n is the count of output tokens that the server reports.
-- **End to end**: from sending the request to the end of the stream.
+- **End to end**: until the end of the stream.
+
+All three begin when the request was sent; in an open loop when it was *scheduled*, so that a server
+that makes requests wait cannot hide it ("coordinated omission").
+
+The same stream by other tools' definitions (their sources, late 2026), in milliseconds: 0 send, 100
+role-only delta, 300 one token, 340 three tokens, 345 finish, 346 usage of 4, 350 [DONE]:
+
+    tool                      TTFT   per token                                    end to end
+    this kit                  300    TPOT 13.3                                    350
+    vLLM bench, openai-chat   100    TPOT 81.7 (the empty delta counts as first)  345
+    SGLang bench              300    TPOT 16.7                                    350
+    GuideLLM                  300    ITL 13.3; its TPOT 85 has the first token    350
+    AIPerf                    300    ITL 13.3                                     340
 """
 
+import json
 import math
+import random
+import threading
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import httpx2
+import numpy as np
 import openai
 import pandas as pd
 
+TIME_LIMIT_S = 120.0
+MOST_AT_ONCE = 512  # threads of an open loop
+NOT_FINISHED = "not finished: the run was interrupted"
 
-@dataclass(frozen=True)
-class Delta:
+
+class Delta(NamedTuple):
     """One piece of a streamed reply: when it came (monotonic seconds), what it carried."""
 
     at: float
@@ -32,25 +54,47 @@ class Delta:
 
 @dataclass
 class Record:
-    """One request's history. Times are ``time.perf_counter()`` seconds; compare within a process.
+    """One request's history. Times are ``time.perf_counter()`` seconds; compare within a machine.
 
     A figure that the stream did not yield is ``nan``, never zero.
+
+    Attributes:
+        sent: when the request was sent; nan if it never was.
+        scheduled: in an open loop, when it should have been sent.
+        role_only, usage, end: when the role-only delta, the usage and the stream's end came.
+        deltas: every delta that carries something.
+        prompt_tokens, output_tokens, cost_usd, provider: as the server says, None where it is mute.
+        error: what went wrong; what had arrived before it is kept.
+        key: names the request within its file.
+        at_once: of a closed loop, how many requests were under way together.
+        started: the wall clock at sending, for the reader.
     """
 
     sent: float
+    scheduled: float | None = None
     role_only: float | None = None
     deltas: list[Delta] = field(default_factory=list)
     usage: float | None = None
     end: float = math.nan
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    cost_usd: float | None = None
     finish_reason: str | None = None
+    provider: str | None = None
     error: str | None = None
+    key: str = ""
+    at_once: int | None = None
+    started: str = ""
+
+    @property
+    def begin(self) -> float:
+        """Where the clock starts: the schedule if there is one, else the sending."""
+        return self.sent if self.scheduled is None else self.scheduled
 
     @property
     def ttft_s(self) -> float:
-        """Seconds from sending to the first delta that carries something."""
-        return self.deltas[0].at - self.sent if self.deltas else math.nan
+        """Seconds to the first delta that carries something."""
+        return self.deltas[0].at - self.begin if self.deltas else math.nan
 
     @property
     def tpot_s(self) -> float:
@@ -61,110 +105,505 @@ class Record:
 
     @property
     def e2e_s(self) -> float:
-        """Seconds from sending to the end of the stream."""
-        return self.end - self.sent
+        """Seconds to the end of the stream."""
+        return self.end - self.begin
 
     @property
     def text(self) -> str:
         """The content, put together."""
         return "".join(delta.text for delta in self.deltas if delta.kind == "content")
 
+    def line(self) -> str:
+        """The record as a line of JSON, from which `read` makes it again."""
+        facts = {name: value for name, value in asdict(self).items() if value not in (None, "")}
+        for name in ("sent", "end"):
+            if math.isnan(facts[name]):
+                del facts[name]  # JSON has no nan
+        return json.dumps(facts, ensure_ascii=False)
+
+
+def read(path: str | Path) -> list[Record]:
+    """The records of a file in its order, of several with one key the last; half lines are skipped.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    found: dict[str, Record] = {}
+    with Path(path).open(encoding="utf-8", errors="replace", newline="\n") as file:
+        for number, line in enumerate(file):
+            try:
+                facts = json.loads(line)
+                deltas = [Delta(*delta) for delta in facts.pop("deltas", [])]
+                record = Record(**{"sent": math.nan, **facts}, deltas=deltas)
+            except (ValueError, TypeError, AttributeError):
+                continue
+            found[record.key or f"line {number}"] = record
+    return list(found.values())
+
 
 def stream_once(
-    client: openai.OpenAI, model: str, messages: str | list[dict], **params: Any
+    client: openai.OpenAI,
+    model: str,
+    messages: str | list[dict],
+    *,
+    scheduled: float | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+    stop: threading.Event | None = None,
+    **params: Any,
 ) -> Record:
     """Send one chat request, streamed, and note when everything arrives.
 
-    ``messages`` may be a plain string: one user message. ``params`` go to
-    ``client.chat.completions.create`` as they are. An error of the server or the connection does
-    not raise: it is in ``Record.error``, beside whatever came before it.
+    An error of the server or the connection does not raise: it is in ``Record.error``, beside
+    whatever came before it. Nothing is sent twice, for a retry would hide a failure in a time.
+
+    Args:
+        messages: a plain string is one user message.
+        scheduled: when it should have been sent (``time.perf_counter()``).
+        time_limit_s: most seconds for the whole reply, and for each silence in it.
+        stop: the reply is given up when this is set.
+        params: for ``client.chat.completions.create``, as they are.
     """
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     params.setdefault("stream_options", {"include_usage": True})
-    record = Record(sent=time.perf_counter())
+    once = client.with_options(max_retries=0, timeout=time_limit_s)
+    started = datetime.now().astimezone().isoformat("T", "milliseconds")
+    record = Record(time.perf_counter(), scheduled, started=started)
+    begun = record.sent
+    response = None
     try:
-        stream = client.chat.completions.create(
+        # The lines as they come: to make an object of every chunk, as the client does, takes half a
+        # millisecond and more, which a hundred streams at once do not have.
+        with once.chat.completions.with_streaming_response.create(
             model=model, messages=messages, stream=True, **params
-        )
-        for chunk in stream:
-            _note(record, chunk, time.perf_counter())
-    except openai.APIError as error:
-        record.error = f"{type(error).__name__}: {error}"
-    record.end = time.perf_counter()
+        ) as response:
+            for line in response.iter_lines():
+                now = time.perf_counter()
+                if line.startswith("data:"):
+                    data = line.removeprefix("data:").strip()
+                    if data == "[DONE]":
+                        record.end = now  # but read on: only a finished reply frees its connection
+                    elif math.isnan(record.end):
+                        _note(record, json.loads(data), now)
+                if now - begun > time_limit_s and math.isnan(record.end):
+                    record.error = f"took longer than {time_limit_s:g} s"
+                    break
+                if stop is not None and stop.is_set():
+                    record.error = "given up: the run was interrupted"
+                    break
+    except (openai.OpenAIError, httpx2.HTTPError, ValueError) as error:
+        if math.isnan(record.end):
+            cause = f" ({error.__cause__})" if error.__cause__ else ""
+            record.error = f"{type(error).__name__}: {error}{cause}"
+    now = time.perf_counter()
+    if math.isnan(record.end):
+        record.end = now
+    if response is not None:
+        # What the client took to prepare the request is not the server's: its transport knows when
+        # the request went out.
+        record.sent = max(begun, now - response.elapsed.total_seconds())
     if record.error is None and record.finish_reason is None:
         record.error = "the stream ended without a finish_reason: was the connection cut?"
     return record
 
 
-def _note(record: Record, chunk: Any, now: float) -> None:
-    if chunk.usage is not None:
+def _note(record: Record, chunk: object, now: float) -> None:
+    """What one event says. Raises ValueError for one that is no chunk, or that is an error."""
+    try:
+        _read_chunk(record, chunk, now)
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"not a chunk: {str(chunk)[:60]}") from error
+
+
+def _read_chunk(record: Record, chunk: Any, now: float) -> None:
+    if chunk.get("error"):
+        error = chunk["error"]
+        raise ValueError(error.get("message", error) if isinstance(error, dict) else error)
+    record.provider = chunk.get("provider") or record.provider
+    if usage := chunk.get("usage"):
         record.usage = now
-        record.prompt_tokens = chunk.usage.prompt_tokens
-        record.output_tokens = chunk.usage.completion_tokens
-    for choice in chunk.choices or []:
-        record.finish_reason = choice.finish_reason or record.finish_reason
-        pieces = _pieces(choice.delta)
+        record.prompt_tokens = usage.get("prompt_tokens")
+        record.output_tokens = usage.get("completion_tokens")
+        record.cost_usd = usage.get("cost")
+    for choice in chunk.get("choices") or []:
+        record.finish_reason = choice.get("finish_reason") or record.finish_reason
+        delta = choice.get("delta") or {}
+        pieces = _pieces(delta)
         record.deltas += [Delta(now, kind, text) for kind, text in pieces]
-        if not pieces and choice.delta.role and record.role_only is None:
+        if not pieces and delta.get("role") and record.role_only is None:
             record.role_only = now
 
 
-def _pieces(delta: Any) -> list[tuple[str, str]]:
+def _pieces(delta: dict) -> list[tuple[str, str]]:
     # "reasoning" is OpenRouter's and vLLM's field, "reasoning_content" older servers'.
-    reasoning = getattr(delta, "reasoning", None) or getattr(delta, "reasoning_content", None)
-    pieces = [("reasoning", reasoning), ("content", delta.content)]
-    for call in delta.tool_calls or []:
-        function = call.function
-        pieces.append(("tool_call", f"{function.name or ''}{function.arguments or ''}"))
+    reasoning = delta.get("reasoning") or delta.get("reasoning_content")
+    pieces = [("reasoning", reasoning), ("content", delta.get("content"))]
+    for call in delta.get("tool_calls") or []:
+        function = call.get("function") or {}
+        pieces.append(
+            ("tool_call", f"{function.get('name') or ''}{function.get('arguments') or ''}")
+        )
     return [(kind, text) for kind, text in pieces if text]
+
+
+# --- loads ------------------------------------------------------------------------------------
 
 
 def run_load(
     client: openai.OpenAI,
     model: str,
     prompts: Iterable[str | list[dict]],
-    concurrency: int,
+    concurrency: int | None = None,
+    *,
+    rate: float | None = None,
+    arrivals: str = "poisson",
+    seed: int = 0,
+    path: str | Path | None = None,
+    label: str = "load",
+    time_limit_s: float = TIME_LIMIT_S,
+    done: Callable[[Record], None] | None = None,
     **params: Any,
 ) -> list[Record]:
-    """Send all prompts, ``concurrency`` at a time: the next starts when one is done.
+    """Send all prompts and return their records, in the order of the prompts.
 
-    That is a closed loop: it asks how a fixed number of users fare. Give prompts that differ, or a
-    server's prefix cache makes them look fast. Records come back in the order of the prompts.
+    A **closed loop** (``concurrency``) has so many users, each of whom waits for an answer before
+    asking again: it asks how a fixed number of users fare. An **open loop** (``rate``) sends on a
+    schedule, whatever the server does: it asks how a stream of strangers fares. Give prompts that
+    differ, or a server's prefix cache makes them look fast.
+
+    Ctrl-C ends the run, not the program: replies under way are given up, and every request that
+    was not finished is in the list with that as its error.
+
+    Args:
+        concurrency: requests under way at once.
+        rate: requests per second; instead of ``concurrency``.
+        arrivals: of an open loop, "poisson" (strangers) or "constant".
+        seed: of the poisson arrivals.
+        path: every record is appended to this JSONL file as it ends; a run that finds answers of
+            an earlier one there, under the same label, does not ask for them again.
+        label: names this load in the file.
+        time_limit_s: for each request.
+        done: called with each record as it ends.
+        params: for every request.
+
+    Raises:
+        ValueError: both or neither of concurrency and rate, or one that is not above 0; unknown
+            arrivals.
     """
-    with ThreadPoolExecutor(max_workers=concurrency) as pool:
-        return list(pool.map(lambda p: stream_once(client, model, p, **params), prompts))
+    prompts = list(prompts)
+    if (concurrency is None) == (rate is None):
+        raise ValueError("give concurrency (a closed loop) or rate (an open loop)")
+    if not (concurrency or rate or 0) > 0 or (rate is not None and not math.isfinite(rate)):
+        raise ValueError("concurrency and rate must be above 0")
+    kept = _kept(path, label)
+    keys = [f"{label}/{number}" for number in range(len(prompts))]
+    records = [kept.get(key) or Record(math.nan, error=NOT_FINISHED, key=key) for key in keys]
+    asked = [number for number, key in enumerate(keys) if key not in kept]
+    offsets = _offsets(len(prompts), rate, arrivals, seed)
+    zero = time.perf_counter() + 0.05  # the threads start meanwhile
+    stop, lock, waiting = threading.Event(), threading.Lock(), iter(asked)
+    mistakes: list[BaseException] = []
+
+    def one(number: int) -> None:
+        scheduled = None
+        if rate is not None:
+            scheduled = zero + offsets[number]
+            if stop.wait(max(0.0, scheduled - time.perf_counter())):
+                return
+        record = stream_once(
+            client, model, prompts[number],
+            scheduled=scheduled, time_limit_s=time_limit_s, stop=stop, **params,
+        )  # fmt: skip
+        record.key, record.at_once = keys[number], concurrency
+        with lock:
+            if stop.is_set():  # the caller has gone on
+                return
+            records[number] = record
+            if path is not None:
+                _append(Path(path), record)
+            if done:
+                done(record)
+
+    def work() -> None:
+        try:
+            while not stop.is_set():
+                with lock:
+                    number = next(waiting, None)
+                if number is None:
+                    return
+                one(number)
+        except BaseException as mistake:  # of this program or of `done`: not to be lost in a thread
+            mistakes.append(mistake)
+            stop.set()
+
+    # Daemons: a server that stalls must not keep the program from ending.
+    count = min(concurrency or MOST_AT_ONCE, len(asked))
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        with lock:
+            stop.set()
+    if mistakes:
+        raise mistakes[0]
+    return records
 
 
-def output_tokens_per_s(records: list[Record]) -> float:
+def _append(path: Path, record: Record) -> None:
+    """Write a record at a file's end, on a line of its own even after a line that was cut off."""
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, 2)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(record.line().encode() + b"\n")
+
+
+def _kept(path: str | Path | None, label: str) -> dict[str, Record]:
+    if path is None or not Path(path).exists():
+        return {}
+    return {
+        record.key: record
+        for record in read(path)
+        if record.error is None and record.key.startswith(f"{label}/")
+    }
+
+
+def _offsets(count: int, rate: float | None, arrivals: str, seed: int) -> list[float]:
+    """Seconds after the start at which each request of an open loop is due."""
+    if arrivals not in ("poisson", "constant"):
+        raise ValueError(f'arrivals are "poisson" or "constant", not {arrivals!r}')
+    if rate is None:
+        return []
+    if arrivals == "constant":
+        return [number / rate for number in range(count)]
+    rng = random.Random(seed)
+    at, found = 0.0, []
+    for _ in range(count):
+        found.append(at)
+        at += rng.expovariate(rate)
+    return found
+
+
+def sweep(
+    client: openai.OpenAI,
+    model: str,
+    prompts: Sequence[str | list[dict]],
+    levels: Iterable[int],
+    *,
+    warm_up: int = 1,
+    label: str = "sweep",
+    after: Callable[[int, list[Record]], None] | None = None,
+    **options: Any,
+) -> dict[int, list[Record]]:
+    """A closed loop at each of several concurrencies: {level: records}.
+
+    Every level asks the same prompts, each time with another first line, so that a prefix cache
+    cannot answer for an earlier level. After an interrupted level no further one is begun.
+
+    Args:
+        levels: requests under way at once, in the order to try them.
+        warm_up: requests before the first level, which are not in the result.
+        after: called after each level with the level and its records: for a live view.
+        options: as for `run_load`, ``path`` included.
+    """
+    unkept = {name: value for name, value in options.items() if name not in ("path", "done")}
+    if warm_up:
+        run_load(client, model, ["Warm up."] * warm_up, concurrency=1, **unkept)
+    found: dict[int, list[Record]] = {}
+    for level in levels:
+        varied = [_varied(prompt, f"({level}/{n})") for n, prompt in enumerate(prompts)]
+        found[level] = run_load(
+            client, model, varied, concurrency=level, label=f"{label} {level}", **options
+        )
+        if after:
+            after(level, found[level])
+        if any(record.error == NOT_FINISHED for record in found[level]):
+            break
+    return found
+
+
+def _varied(prompt: str | list[dict], mark: str) -> str | list[dict]:
+    if isinstance(prompt, str):
+        return f"{mark} {prompt}"
+    first, *others = prompt
+    if isinstance(first.get("content"), str):
+        return [{**first, "content": f"{mark} {first['content']}"}, *others]
+    return prompt
+
+
+def compare(
+    ask_a: Callable[[str | list[dict]], Record],
+    ask_b: Callable[[str | list[dict]], Record],
+    prompts: Iterable[str | list[dict]],
+    *,
+    seed: int = 0,
+) -> list[tuple[Record, Record]]:
+    """Ask two servers the same prompts in turn, in a random order for each: pairs of records.
+
+    What disturbs a machine for a while then disturbs both. `ratios` says what came of it.
+    """
+    rng, pairs = random.Random(seed), []
+    for prompt in prompts:
+        if rng.random() < 0.5:
+            a = ask_a(prompt)
+            pairs.append((a, ask_b(prompt)))
+        else:
+            b = ask_b(prompt)
+            pairs.append((ask_a(prompt), b))
+    return pairs
+
+
+# --- figures ----------------------------------------------------------------------------------
+
+MEASURES = {"TTFT (s)": "ttft_s", "TPOT (s)": "tpot_s", "end to end (s)": "e2e_s"}
+
+
+def _good(records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if record.error is None]
+
+
+def summarise(records: Sequence[Record], *, seed: int = 0) -> pd.DataFrame:
+    """Spread of the three times in seconds over the requests that succeeded.
+
+    Index ``measure`` (TTFT, TPOT, end to end); columns ``n``, ``failed``, ``min``, ``p50`` with
+    its 95 % bootstrap interval ``low`` and ``high``, ``p90``, ``p95``, ``p99``, ``max``. A request
+    that lacks a figure is left out of that row's ``n``. A percentile that the requests are too few
+    for is nan: p90 needs 10, p95 20, p99 100.
+    """
+    good = _good(records)
+    rows = []
+    for name, attribute in MEASURES.items():
+        values = np.array([getattr(record, attribute) for record in good], dtype=float)
+        values = values[np.isfinite(values)]
+        low, high = _interval(values, np.median, seed)
+        shares = {f"p{p}": _percentile(values, p) for p in (50, 90, 95, 99)}
+        rows.append(
+            {
+                "measure": name,
+                "n": len(values),
+                "failed": len(records) - len(good),
+                "min": values.min() if len(values) else math.nan,
+                "p50": shares.pop("p50"),
+                "low": low,
+                "high": high,
+                **shares,
+                "max": values.max() if len(values) else math.nan,
+            }
+        )
+    return pd.DataFrame(rows).set_index("measure")
+
+
+def _percentile(values: np.ndarray, percent: int) -> float:
+    enough = len(values) * (100 - percent) >= 100 if percent > 50 else len(values) > 0
+    return float(np.percentile(values, percent)) if enough else math.nan
+
+
+def _interval(values: np.ndarray, statistic: Callable, seed: int) -> tuple[float, float]:
+    """A 95 % percentile-bootstrap interval; nan below five values, which say too little."""
+    if len(values) < 5:
+        return math.nan, math.nan
+    from scipy.stats import bootstrap
+
+    found = bootstrap(
+        (values,), statistic, method="percentile", n_resamples=2000, rng=np.random.default_rng(seed)
+    )
+    return found.confidence_interval.low, found.confidence_interval.high
+
+
+def output_tokens_per_s(records: Sequence[Record]) -> float:
     """Output tokens of all requests together, per second from the first send to the last end."""
-    good = [record for record in records if record.error is None]
+    good = _good(records)
     if not good:
         return math.nan
     seconds = max(record.end for record in good) - min(record.sent for record in good)
-    return sum(record.output_tokens or 0 for record in good) / seconds
+    return sum(record.output_tokens or 0 for record in good) / seconds if seconds > 0 else math.nan
 
 
-def summarise(records: list[Record]) -> pd.DataFrame:
-    """Spread of the three times in seconds over the requests that succeeded.
+def goodput(
+    records: Sequence[Record], *, ttft_s: float = math.inf, tpot_s: float = math.inf
+) -> float:
+    """The share of all requests that succeeded within an objective; nan for no requests.
 
-    Index ``measure`` (TTFT, TPOT, end to end); columns ``n``, ``failed``, ``min``, ``median``,
-    ``p90``, ``max``. A request that lacks a figure is left out of that row's ``n``.
+    A reply of one token has no TPOT and meets any.
     """
-    good = [record for record in records if record.error is None]
-    times = pd.DataFrame(
-        [(record.ttft_s, record.tpot_s, record.e2e_s) for record in good],
-        columns=["TTFT (s)", "TPOT (s)", "end to end (s)"],
-        dtype=float,
-    )
-    table = pd.DataFrame(
-        {
-            "n": times.count(),
-            "failed": len(records) - len(good),
-            "min": times.min(),
-            "median": times.median(),
-            "p90": times.quantile(0.9),
-            "max": times.max(),
-        }
-    )
-    return table.rename_axis("measure")
+    if not records:
+        return math.nan
+    met = [
+        record
+        for record in _good(records)
+        if record.ttft_s <= ttft_s and not record.tpot_s > tpot_s
+    ]
+    return len(met) / len(records)
+
+
+def errors(records: Iterable[Record]) -> pd.Series:
+    """How many requests failed, by kind: the error's words up to the first colon."""
+    kinds = [record.error.partition(":")[0] for record in records if record.error]
+    return pd.Series(kinds, dtype=object).value_counts().rename_axis("error").rename("requests")
+
+
+def ratios(pairs: Sequence[tuple[Record, Record]], *, seed: int = 0) -> pd.DataFrame:
+    """B against A, pair by pair: the median ratio of each measure with its 95 % interval.
+
+    Index ``measure``; columns ``n`` (pairs in which both have the figure), ``ratio`` (above 1: B is
+    slower), ``low``, ``high``.
+    """
+    rows = []
+    for name, attribute in MEASURES.items():
+        logs = np.array(
+            [
+                math.log(getattr(b, attribute) / getattr(a, attribute))
+                for a, b in pairs
+                if a.error is None
+                and b.error is None
+                and getattr(a, attribute) > 0
+                and getattr(b, attribute) > 0
+            ]
+        )
+        low, high = _interval(logs, np.median, seed)
+        middle = math.exp(np.median(logs)) if len(logs) else math.nan
+        rows.append((name, len(logs), middle, math.exp(low), math.exp(high)))
+    columns = ["measure", "n", "ratio", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).set_index("measure")
+
+
+def by_level(records: Iterable[Record]) -> dict[int, list[Record]]:
+    """The records of a file as `sweep` returned them: by how many were under way at once."""
+    found: dict[int, list[Record]] = {}
+    for record in records:
+        if record.at_once is not None:
+            found.setdefault(record.at_once, []).append(record)
+    return found
+
+
+def levels(
+    found: dict[int, list[Record]], *, ttft_s: float = math.inf, tpot_s: float = math.inf
+) -> pd.DataFrame:
+    """A sweep as a table: a row for each concurrency.
+
+    Columns: ``requests``, ``failed``, ``output_tokens_per_s`` (of all), ``ttft_p50``, ``tpot_p50``,
+    ``e2e_p50`` in seconds, and ``goodput``, the share within the objective.
+    """
+    rows = []
+    for level, records in found.items():
+        table = summarise(records)["p50"]
+        rows.append(
+            {
+                "at once": level,
+                "requests": len(records),
+                "failed": len(records) - len(_good(records)),
+                "output_tokens_per_s": output_tokens_per_s(records),
+                "ttft_p50": table["TTFT (s)"],
+                "tpot_p50": table["TPOT (s)"],
+                "e2e_p50": table["end to end (s)"],
+                "goodput": goodput(records, ttft_s=ttft_s, tpot_s=tpot_s),
+            }
+        )
+    columns = ["requests", "failed", "output_tokens_per_s", "ttft_p50", "tpot_p50", "e2e_p50"]
+    return pd.DataFrame(rows, columns=["at once", *columns, "goodput"]).set_index("at once")

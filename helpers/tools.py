@@ -181,14 +181,20 @@ def _plain(call) -> dict:
     """A call as a message holds it, with an id that Mistral's models take."""
     call_id = call.id if TOOL_ID.fullmatch(call.id or "") else new_id()
     arguments = call.function.arguments or "{}"
-    try:
-        fine = isinstance(json.loads(arguments), dict)
-    except (ValueError, RecursionError):
-        fine = False
     # Servers refuse a conversation whose calls are no JSON objects, so the words are kept in one.
-    kept = arguments if fine else json.dumps({"unreadable": arguments[:500]})
+    unreadable = _object(arguments) is None
+    kept = json.dumps({"unreadable": arguments[:500]}) if unreadable else arguments
     function = {"name": call.function.name or "nameless", "arguments": kept}
     return {"id": call_id, "type": "function", "function": function}
+
+
+def _object(words: str) -> dict | None:
+    """The JSON object that the words are, if they are one."""
+    try:
+        found = json.loads(words)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 class _Work(threading.Thread):
@@ -215,7 +221,7 @@ def _carry_out(calls, tools, callables, number: int, time_limit_s: float):
     running = []
     for call in calls:
         name, words = call["function"]["name"], call["function"]["arguments"]
-        mistake = _mistake(name, words, tools)
+        mistake = what_is_wrong(name, words, tools)
         work = None if mistake else _Work(callables[name], json.loads(words))
         running.append((call, name, words, mistake, work))
     for call, name, words, mistake, work in running:
@@ -233,12 +239,17 @@ def _carry_out(calls, tools, callables, number: int, time_limit_s: float):
         yield Step(number, kind, name, words, said, round(seconds, 3)), call
 
 
-def _mistake(name: str, words: str, tools: dict) -> str | None:
-    """Why a call cannot be carried out, in words for the model; None if it can."""
+def what_is_wrong(name: str, words: str, tools: dict[str, dict]) -> str | None:
+    """Why a call cannot be carried out, in words for the model; None if it can.
+
+    Args:
+        name, words: the tool's name and its arguments, as the model wrote them.
+        tools: schemas from `describe`, by name.
+    """
     if name not in tools:
         return f"there is no tool {name!r}; there are: {', '.join(tools) or 'none'}"
-    arguments = json.loads(words)
-    if set(arguments) == {"unreadable"}:
+    arguments = _object(words)
+    if arguments is None or set(arguments) == {"unreadable"}:
         return "the arguments are not a JSON object"
     schema = tools[name]["function"]["parameters"]
     unknown = set(arguments) - set(schema.get("properties", {}))

@@ -11,6 +11,10 @@ from helpers.pocket import build, fetch
 from helpers.pocket.build import ensure_built
 
 
+def pytest_addoption(parser):
+    parser.addoption("--all-notebooks", action="store_true", help="the key canary in all notebooks")
+
+
 @pytest.fixture(scope="session")
 def model_folder() -> Path:
     """The built pocket model."""

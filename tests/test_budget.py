@@ -129,3 +129,28 @@ def test_the_estimate_of_a_run_is_above_what_its_tokens_cost():
     assert by_hand < budget.estimate_run(paths, SMALL) < 0.10
     with pytest.raises(budget.BudgetError, match="no price"):
         budget.estimate_run(paths, BACKENDS["mistral"].model)
+
+
+@pytest.mark.parametrize(
+    ("backend", "counts", "kept"),
+    [("pocket", 7, True), ("openrouter-sim", 7, True), ("vllm", 7, False), ("pocket", None, False)],
+)
+def test_token_counts_are_kept_from_the_pocket_model_only(
+    tmp_path, monkeypatch, backend, counts, kept
+):
+    target = tmp_path / "run_tokens.json"
+    monkeypatch.setattr(budget, "RUN_TOKENS", target)
+    row = {"name": "03_openrouter", "prompt_tokens": counts, "completion_tokens": counts}
+    results = tmp_path / "results.json"
+    started = "2026-01-02T03:04:05+00:00"
+    results.write_text(json.dumps({"backend": backend, "started": started, "results": [row]}))
+    if not kept:
+        with pytest.raises(budget.BudgetError, match="whole runs"):
+            budget.record_tokens(results)
+        assert not target.exists()
+        return
+    budget.record_tokens(results)
+    saved = json.loads(target.read_text())
+    assert saved["notebooks"] == {"03_openrouter": {"prompt_tokens": 7, "completion_tokens": 7}}
+    assert backend in saved["command"]
+    assert saved["date"] == "2026-01-02"

@@ -98,6 +98,116 @@ def test_a_disk_too_small_is_said_before_anything_is_fetched(hub, tmp_path):
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+class WholeHub(BaseHTTPRequestHandler):
+    """A repository that can be fetched. ``server.cut`` names files whose connection is cut half-way
+    the first time; ``server.down`` names files that are not to be had for now."""
+
+    def do_GET(self):
+        files, name = self.server.files, self.path.rpartition("/")[2]
+        if "/revision/" in self.path:
+            self._send(200, {}, json.dumps({"id": "whole/model", "sha": "f" * 40}).encode())
+        elif "/tree/" in self.path:
+            listed = [
+                {"type": "file", "oid": f"{i:040x}", "path": path, "size": len(data)}
+                for i, (path, data) in enumerate(files.items())
+            ]
+            self._send(200, {}, json.dumps(listed).encode())
+        elif name in self.server.down and self.command == "GET":
+            self._send(404, {"X-Error-Code": "EntryNotFound"})
+        elif name in files:
+            self._file(name, files[name])
+        else:
+            self._send(404, {})
+
+    do_HEAD = do_GET
+
+    def _file(self, name, data):
+        start = int((self.headers.get("Range") or "bytes=0-")[6:].partition("-")[0])
+        if self.command == "GET":
+            self.server.asked.append((name, start))
+        status = 206 if start else 200
+        headers = {"X-Repo-Commit": "f" * 40, "ETag": f'"{name}"', "X-Linked-Size": f"{len(data)}"}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        rest = data[start:]
+        if name in self.server.cut and self.command == "GET":
+            self.server.cut.remove(name)
+            self._send(status, headers, rest, of=len(rest) // 2)
+            self.connection.close()
+            return
+        self._send(status, headers, rest)
+
+    def _send(self, status, headers, body=b"", of=None):
+        self.send_response(status)
+        for name, value in {"Content-Length": f"{len(body)}", **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body[:of])
+            self.wfile.flush()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def whole_hub(monkeypatch, tmp_path, text_folder):
+    """A hub that has the tiny model in several shards, and a second copy of its weights."""
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path / "on the hub"
+    AutoModelForCausalLM.from_pretrained(text_folder).save_pretrained(folder, max_shard_size="60KB")
+    (folder / "tokenizer.json").write_bytes((text_folder / "tokenizer.json").read_bytes())
+    (folder / "consolidated.safetensors").write_bytes(b"the same weights again")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), WholeHub)
+    server.files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    server.asked, server.cut, server.down = [], set(), set()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # 10 MB, of files much larger
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def shards(hub) -> list[str]:
+    return [name for name in hub.files if name.startswith("model-")]
+
+
+def test_a_download_leaves_the_second_copy_and_goes_on_where_it_was_cut(whole_hub):
+    cut = shards(whole_hub)[0]
+    whole_hub.cut.add(cut)
+    folder = checkpoints.fetch("whole/model")
+    starts = [start for name, start in whole_hub.asked if name == cut]
+    assert starts[0] == 0
+    assert 0 < starts[1] <= len(whole_hub.files[cut]) // 2
+    for name in shards(whole_hub):
+        assert (folder / name).read_bytes() == whole_hub.files[name]
+    assert not (folder / "consolidated.safetensors").exists()
+    assert "consolidated.safetensors" not in {name for name, _ in whole_hub.asked}
+
+
+def test_what_arrived_before_an_interruption_is_not_fetched_again(whole_hub):
+    *arrived, last = shards(whole_hub)
+    whole_hub.down.add(last)
+    with pytest.raises(LoadError):
+        checkpoints.fetch("whole/model")
+    whole_hub.down.clear()
+    whole_hub.asked.clear()
+    checkpoints.fetch("whole/model")
+    again = {name for name, _ in whole_hub.asked}
+    assert last in again
+    assert not again & set(arrived)
+
+
 def test_without_a_network_the_way_out_is_named(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(LoadError, match='MODEL_ID = "pocket"'):

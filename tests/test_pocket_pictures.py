@@ -2,6 +2,7 @@
 
 import base64
 import io
+import random
 import struct
 import zlib
 
@@ -11,8 +12,9 @@ import openai
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoConfig
 
-from helpers import connect
+from helpers import connect, sizes
 from helpers.pocket import engine as engines
 from helpers.pocket import protocol
 from helpers.pocket.build import MODEL_ID
@@ -146,12 +148,12 @@ TEXT = {"type": "text", "text": "What is in the picture?"}
 def test_pictures_are_counted_as_prompt_tokens_by_the_rule(lab):
     alone = ask(lab, [TEXT], max_tokens=1).usage.prompt_tokens
     # 56 × 28 pixels: one row of two and its end; 500 × 1000 becomes 56 × 112: four rows of two
-    sizes = {(56, 28): 1 * (2 + 1), (500, 1000): 4 * (2 + 1)}
-    parts = [part(url(saved(plain(size)))) for size in sizes]
+    counts = {(56, 28): 1 * (2 + 1), (500, 1000): 4 * (2 + 1)}
+    parts = [part(url(saved(plain(size)))) for size in counts]
     one = ask(lab, [parts[0], TEXT], max_tokens=1).usage.prompt_tokens
     both = ask(lab, [*parts, TEXT], max_tokens=1).usage.prompt_tokens
-    assert one - alone == sizes[56, 28]
-    assert both - alone == sum(sizes.values())
+    assert one - alone == counts[56, 28]
+    assert both - alone == sum(counts.values())
 
 
 def test_text_and_pictures_are_answered_side_by_side(lab):
@@ -164,12 +166,50 @@ def test_text_and_pictures_are_answered_side_by_side(lab):
     assert list(stream)[-1].choices[0].finish_reason in ("stop", "length")
 
 
-@pytest.mark.parametrize("case", ["web address", "cut off", "animated gif", "zero wide"])
-def test_a_refused_picture_is_http_400_and_the_server_lives(lab, case):
-    address, says = REFUSED[case]
-    with pytest.raises(openai.BadRequestError, match=says):
-        ask(lab, [part(address), TEXT])
+def test_refused_pictures_are_http_400_and_the_server_lives(lab):
+    for case, (address, says) in REFUSED.items():
+        with pytest.raises(openai.BadRequestError, match=says):
+            ask(lab, [part(address), TEXT])
+        assert ask(lab, [TEXT], max_tokens=1).usage.completion_tokens == 1, case
+
+
+def broken_files() -> list[bytes]:
+    """Pictures of four kinds, cut off or with bytes changed, five of each: 40 files."""
+    rng = random.Random(0)
+    found = []
+    for kind in ("PNG", "JPEG", "WEBP", "GIF"):
+        whole = saved(Image.effect_noise((64, 48), 80).convert("RGB"), kind)
+        for _ in range(5):
+            found.append(whole[: rng.randrange(len(whole))])
+            changed = bytearray(whole)
+            for _ in range(8):
+                changed[rng.randrange(len(changed))] = rng.randrange(256)
+            found.append(bytes(changed))
+    return found
+
+
+def test_no_broken_file_brings_the_server_down(lab):
+    refused = 0
+    for data in broken_files():
+        try:  # a changed byte may leave a picture that can be read
+            assert ask(lab, [part(url(data)), TEXT], max_tokens=1).usage.completion_tokens == 1
+        except openai.BadRequestError as error:
+            refused += bool(error.body["message"])
+    assert refused >= 20  # all that were cut off, for a start
     assert ask(lab, [TEXT], max_tokens=1).usage.completion_tokens == 1
+
+
+SIDES = [(1, 1), (28, 28), (29, 28), (56, 84), (84, 112), (112, 112), (113, 113), (448, 336)]
+SIDES += [(500, 100), (100, 500), (640, 480), (1540, 1541), (4000, 30)]
+
+
+def test_predicted_tokens_are_the_servers(lab, model_folder):
+    config = AutoConfig.from_pretrained(model_folder)
+    alone = ask(lab, [TEXT], max_tokens=1).usage.prompt_tokens
+    for size in SIDES:
+        picture = part(url(saved(plain(size))))
+        read = ask(lab, [picture, TEXT], max_tokens=1).usage.prompt_tokens
+        assert read - alone == sizes.image_tokens(*size, config), size
 
 
 @pytest.mark.parametrize(

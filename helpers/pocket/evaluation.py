@@ -89,16 +89,16 @@ class Question:
 def questions(writer: Writer, cases: int = CASES, seed: int = SEED) -> Iterator[Question]:
     """All held-out questions but chat and counterfactuals, ``cases`` for each skill."""
     for skill, name, per_group in (
-        ("known", "tool call, known tools", 6),
-        ("unseen", "tool call, schemas never seen", 6),
-        ("two", "two calls in one turn", 6),
+        ("known", "tool call, known tools", 10),
+        ("unseen", "tool call, schemas never seen", 10),
+        ("two", "two calls in one turn", 10),
     ):
         for group in _groups(skill, cases, per_group, seed):
             yield Question(name, [Case(writer.tool_case(case, "given")) for case in group])
-    for group in _groups("none", cases, 6, seed):
+    for group in _groups("none", cases, 10, seed):
         exchanges = [writer.tool_case(case, "given") for case in group]
         yield Question("no suitable tool, no call", [Case(e, _no_call) for e in exchanges])
-    for group in _groups("result", cases, 6, seed):
+    for group in _groups("result", cases, 10, seed):
         yield Question(
             "the tool's result in the answer",
             [Case(writer.tool_case(c, "given"), _contains(writer, c.must_contain)) for c in group],

@@ -16,6 +16,7 @@ from . import tool_words as words
 
 SPLITS = ("train", "held_out")
 SKILLS = ("known", "unseen", "none", "two", "result")
+MADE_UP_SHARE = 0.3  # of the training values from pools: words that do not exist
 SWAPS = ("result", "name", "parameter", "value")
 
 
@@ -145,8 +146,22 @@ def _draw(holds, rng: Random, split: str):
         number = number or high
         return int(number) if number == int(number) else number
     if holds in words.POOLS:
+        if split == "train" and rng.random() < MADE_UP_SHARE:
+            return _made_up(holds, rng)
         return rng.choice(words.POOLS[holds][split])
     return _GENERATORS[holds](rng, split)
+
+
+def _made_up(pool: str, rng: Random) -> str:
+    """A word that no pool has, written as the pool's words are: only copying gets it right."""
+    if pool == "currency":
+        return "".join(rng.choices(string.ascii_uppercase, k=3))
+    made = "".join(rng.choice(words.SYLLABLES) for _ in range(rng.randint(2, 3)))
+    if pool in ("person", "city", "country"):
+        return made.capitalize()
+    other = rng.choice(_join_parts(words.PHRASES["train"], rng).split())
+    both = rng.choice([f"{made} {other}", f"{other} {made}"])
+    return both.capitalize() if pool == "event" else both
 
 
 def _join_parts(parts, rng: Random) -> str:

@@ -1,0 +1,186 @@
+"""A scripted server: streams whose every time is known, to test stopwatches with.
+
+    python benchmarks/scripted_server.py --port 0
+
+It speaks the chat-completions protocol on loopback and plays a script instead of asking a model;
+the request's `model` names the script. Each piece is sent at its own deadline, counted from the
+request's arrival, so that a late piece does not delay those after it. `GET /v1/models` lists the
+scripts. "steady-TTFT-N-GAP" makes up one: N tokens, the first after TTFT milliseconds, then one
+every GAP milliseconds.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import re
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
+STEADY = re.compile(r"steady-(\d+)-(\d+)-(\d+(?:\.\d+)?)")
+CUT = object()  # in place of a piece: close the connection
+TOOL = {"index": 0, "id": "abcDEF123", "function": {"name": "add", "arguments": '{"a": 1}'}}
+
+
+def chunk(delta: dict | None = None, finish: str | None = None, **extra) -> bytes:
+    """One event of a stream; without a delta it has no choices."""
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
+    head = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": "scripted"}
+    return event({**head, "choices": choices, **extra})
+
+
+def event(data: object) -> bytes:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+DONE = b"data: [DONE]\n\n"
+ROLE = chunk({"role": "assistant", "content": ""})
+COMMENT = b": PROCESSING\n\n"
+ACCENT = chunk({"content": "é"})
+SPLIT = ACCENT.index("é".encode()) + 1  # inside the character's two bytes
+STOP = chunk({}, "stop")
+
+# Where a reply's length is not told, a cut connection looks like its end; these are sent so.
+UNTOLD = ("truncated",)
+
+# Milliseconds after the request, and what is sent then.
+SCRIPTS: dict[str, list[tuple[float, object]]] = {
+    "golden": [
+        (100, ROLE),
+        (300, chunk({"content": "A"})),
+        (340, chunk({"content": "BCD"})),
+        (345, STOP),
+        (346, chunk(usage=USAGE)),
+        (350, DONE),
+    ],
+    "comments": [
+        (20, COMMENT),
+        (40, COMMENT),
+        (60, ROLE),
+        (80, COMMENT),
+        (100, chunk({"content": "A"})),
+        (120, COMMENT),
+        (130, chunk({"content": "BCD"})),
+        (130, STOP),
+        (130, chunk(usage=USAGE)),
+        (140, DONE),
+    ],
+    "split": [
+        (20, ROLE),
+        (100, ACCENT[:SPLIT]),
+        (120, ACCENT[SPLIT:]),
+        (150, chunk({"content": "BCD"})),
+        (150, STOP),
+        (150, chunk(usage=USAGE)),
+        (160, DONE),
+    ],
+    "usage on a chunk": [
+        (20, ROLE),
+        (100, chunk({"content": "A"})),
+        (130, chunk({"content": "BCD"}, "stop", usage=USAGE)),
+        (140, DONE),
+    ],
+    "error": [
+        (20, ROLE),
+        (100, chunk({"content": "A"})),
+        (120, event({"error": {"message": "the provider failed", "code": 502}})),
+        (120, CUT),
+    ],
+    "reasoning": [
+        (20, ROLE),
+        (100, chunk({"reasoning": "hm"})),
+        (130, chunk({"content": "BCD"}, "stop")),
+        (130, chunk(usage=USAGE)),
+        (140, DONE),
+    ],
+    "tool call": [
+        (20, ROLE),
+        (100, chunk({"tool_calls": [{**TOOL, "function": {"name": "add", "arguments": ""}}]})),
+        (130, chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"a": 1}'}}]})),
+        (130, chunk({}, "tool_calls")),
+        (130, chunk(usage=USAGE)),
+        (140, DONE),
+    ],
+    "no usage": [(20, ROLE), (100, chunk({"content": "A"})), (130, STOP), (140, DONE)],
+    "truncated": [(20, ROLE), (100, chunk({"content": "A"})), (110, CUT)],
+    "cut": [(20, ROLE), (100, chunk({"content": "A"})), (110, CUT)],
+    "stall": [(20, ROLE), (100, chunk({"content": "A"})), (60_000, STOP)],
+    "garbage": [(20, ROLE), (100, chunk({"content": "A"})), (110, b"data: {not json\n\n")],
+    "odd": [
+        (20, ROLE),
+        (100, chunk({"content": "A"})),
+        (105, event(["no", "object"])),
+        (110, DONE),
+    ],
+}
+
+
+def script(name: str) -> list[tuple[float, object]] | None:
+    """The script of that name, None if there is none."""
+    if found := STEADY.fullmatch(name):
+        first, count, gap = float(found[1]), int(found[2]), float(found[3])
+        usage = {"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count}
+        pieces = [(first + n * gap, chunk({"content": f"w{n} "})) for n in range(count)]
+        end = first + (count - 1) * gap
+        return [(0, ROLE), *pieces, (end, STOP), (end, chunk(usage=usage)), (end, DONE)]
+    return SCRIPTS.get(name)
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer the requests of one connection."""
+    try:
+        while await _answer(reader, writer):
+            pass
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass  # the client has gone
+    finally:
+        writer.close()
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Answer one request; whether the connection stays open."""
+    loop = asyncio.get_running_loop()
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    length = re.search(r"(?i)content-length: *(\d+)", head)
+    body = await reader.readexactly(int(length[1]) if length else 0)
+    arrived = loop.time()
+    if head.startswith("GET"):
+        models = [{"id": name, "object": "model"} for name in SCRIPTS]
+        _reply(writer, 200, {"object": "list", "data": models})
+        return True
+    name = json.loads(body)["model"]
+    pieces = script(name)
+    if pieces is None:
+        _reply(writer, 404, {"error": {"message": f"no script {name!r}", "code": 404}})
+        return True
+    told = name not in UNTOLD
+    form = b"Transfer-Encoding: chunked" if told else b"Connection: close"
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%b\r\n\r\n" % form)
+    for at_ms, piece in pieces:
+        early = arrived + at_ms / 1000 - loop.time()
+        if early > 0:
+            await asyncio.sleep(early)
+        if piece is CUT:
+            return False
+        writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if told else piece)
+    writer.write(b"0\r\n\r\n" if told else b"")
+    await writer.drain()
+    return told
+
+
+def _reply(writer: asyncio.StreamWriter, status: int, body: dict) -> None:
+    data = json.dumps(body).encode()
+    head = f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(data)}"
+    writer.write(head.encode() + b"\r\n\r\n" + data)
+
+
+async def main(port: int) -> None:
+    server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=1024)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--port", type=int, default=0, help="0: any free one, which is printed")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(parser.parse_args().port))
