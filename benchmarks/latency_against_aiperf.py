@@ -62,8 +62,8 @@ def theirs(url: str, env: Path, folder: str) -> dict[str, float]:
         *("--artifact-dir", folder),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    (file,) = list(Path(folder).rglob("profile_export_aiperf.json")) or [None]
-    if file is None:
+    file = Path(folder) / "profile_export_aiperf.json"
+    if not file.is_file():
         sys.exit(f"AIPerf left no figures:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
     found = json.loads(file.read_text())
     return {

@@ -147,7 +147,11 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         models = [{"id": name, "object": "model"} for name in SCRIPTS]
         _reply(writer, 200, {"object": "list", "data": models})
         return True
-    name = json.loads(body)["model"]
+    try:
+        name = json.loads(body)["model"]
+    except (ValueError, KeyError, TypeError):
+        _reply(writer, 400, {"error": {"message": "not a request with a model", "code": 400}})
+        return False
     pieces = script(name)
     if pieces is None:
         _reply(writer, 404, {"error": {"message": f"no script {name!r}", "code": 404}})

@@ -158,11 +158,12 @@ def test_pictures_are_counted_as_prompt_tokens_by_the_rule(lab):
 
 def test_text_and_pictures_are_answered_side_by_side(lab):
     content = [part(url(saved(plain()))), TEXT]
-    alone = ask(lab, content, max_tokens=6).choices[0].message.content
+    # "There is a red": what follows is a near tie, which a busy machine's rounding may turn.
+    alone = ask(lab, content, max_tokens=4).choices[0].message.content
     story = [{"type": "text", "text": "Tell me about the sea."}]
     stream = ask(lab, story, max_tokens=30, stream=True)
     assert next(iter(stream)).choices[0].delta.role == "assistant"
-    assert ask(lab, content, max_tokens=6).choices[0].message.content == alone
+    assert ask(lab, content, max_tokens=4).choices[0].message.content == alone
     assert list(stream)[-1].choices[0].finish_reason in ("stop", "length")
 
 
