@@ -23,7 +23,7 @@ import pandas as pd
 from helpers.latency import run_load, stream_once
 
 SERVER = Path(__file__).with_name("scripted_server.py")
-TTFT_MS, TOKENS, GAP_MS = 200, 100, 20
+TTFT_MS, TOKENS, GAP_MS = 200, 200, 20
 LEVELS = (1, 8, 32, 64, 128)
 ALONE = 30
 

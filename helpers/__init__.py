@@ -1,5 +1,12 @@
 """The small module that the notebooks share. `from helpers import connect` is where they begin."""
 
+import sys
+
+# jsonschema (and with it nbformat and mistral_common) imports rfc3987_syntax if it finds it, and
+# that builds a parser for two seconds and more, to check a format that no schema here uses. This
+# entry makes the import fail, which jsonschema takes as "not installed".
+sys.modules.setdefault("rfc3987_syntax", None)
+
 __all__ = ["BackendError", "Lab", "connect"]
 
 

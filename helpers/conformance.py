@@ -10,7 +10,6 @@ import base64
 import io
 import json
 import re
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -19,8 +18,8 @@ from pathlib import Path
 import jsonschema
 import openai
 
-from helpers import conformance_store
-from helpers.backends import BACKENDS, BackendError, Lab, connect
+from helpers import backend_options, conformance_store
+from helpers.backends import BACKENDS, Lab
 
 YES, NO, NOT_TRIED = "yes", "no", "not tried"
 
@@ -359,24 +358,12 @@ def run_suite(lab: Lab, progress: Callable[[str], None] = lambda line: None) -> 
 def main(argv: list[str]) -> int:
     """`python -m helpers conformance`: print the matrix, keep it for `lab.supports`."""
     parser = argparse.ArgumentParser(prog="python -m helpers conformance", description=__doc__)
-    parser.add_argument("--backend", default="pocket")
-    parser.add_argument("--model", help="another model than the backend's default")
-    parser.add_argument("--base-url", help="another address")
-    parser.add_argument("--batching", action="store_true", help="pocket: continuous batching")
+    backend_options.add(parser)
     parser.add_argument("--out", type=Path, help="folder for the result (default: the cache)")
     options = parser.parse_args(argv)
-    try:
-        lab = connect(
-            options.backend,
-            model=options.model,
-            base_url=options.base_url,
-            batching=options.batching,
-        )
-    except BackendError as error:
-        print(" ".join(f"error: {error}".split()), file=sys.stderr)
+    lab = backend_options.connected(options, sends="about 40 short requests")
+    if lab is None:
         return 2
-    if BACKENDS[options.backend].paid:
-        print(f"{options.backend} costs money: this sends about 40 short requests.")
     try:
         result = run_suite(lab, lambda line: print(line, flush=True))
     finally:

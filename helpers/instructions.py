@@ -151,7 +151,9 @@ INSTRUCTIONS = [
 ]
 
 
-def score(ask: Callable[[str], str], instructions: list[Instruction] = INSTRUCTIONS):
+def score(
+    ask: Callable[[str], str], instructions: list[Instruction] = INSTRUCTIONS
+) -> tuple[pd.DataFrame, tuple[float, float, float]]:
     """Put every instruction to a model.
 
     Args:

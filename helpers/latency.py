@@ -12,7 +12,7 @@ Tools that measure latency give the same name to different things, so here are t
 All three begin when the request was sent; in an open loop when it was *scheduled*, so that a server
 that makes requests wait cannot hide it ("coordinated omission").
 
-The same stream by other tools' definitions (their sources, late 2026), in milliseconds: 0 send, 100
+The same stream as other tools measured it (late 2026), in milliseconds: 0 send, 100
 role-only delta, 300 one token, 340 three tokens, 345 finish, 346 usage of 4, 350 [DONE]:
 
     tool                      TTFT   per token                                    end to end
@@ -41,6 +41,13 @@ import pandas as pd
 
 TIME_LIMIT_S = 120.0
 MOST_AT_ONCE = 512  # threads of an open loop
+# To send a request takes this process about 3 ms. The users of a closed loop begin one after the
+# other at this distance, so that none waits for a turn of the processor while its clock runs.
+RAMP_S = 0.010
+# Up to here, on two cores and with streams of 50 tokens/s, no figure of any stream is off by more
+# than a twentieth; at 128 the median TPOT still is within a hundredth, TTFT no longer.
+# `benchmarks/latency_accuracy.py` measures it.
+EXACT_AT_ONCE = 64
 NOT_FINISHED = "not finished: the run was interrupted"
 
 
@@ -168,8 +175,8 @@ def stream_once(
     params.setdefault("stream_options", {"include_usage": True})
     once = client.with_options(max_retries=0, timeout=time_limit_s)
     started = datetime.now().astimezone().isoformat("T", "milliseconds")
-    record = Record(time.perf_counter(), scheduled, started=started)
-    begun = record.sent
+    record = Record(_now(), scheduled, started=started)
+    begun = last = record.sent
     response = None
     try:
         # The lines as they come: to make an object of every chunk, as the client does, takes half a
@@ -178,7 +185,7 @@ def stream_once(
             model=model, messages=messages, stream=True, **params
         ) as response:
             for line in response.iter_lines():
-                now = time.perf_counter()
+                last = now = _now()
                 if line.startswith("data:"):
                     data = line.removeprefix("data:").strip()
                     if data == "[DONE]":
@@ -195,16 +202,21 @@ def stream_once(
         if math.isnan(record.end):
             cause = f" ({error.__cause__})" if error.__cause__ else ""
             record.error = f"{type(error).__name__}: {error}{cause}"
-    now = time.perf_counter()
     if math.isnan(record.end):
-        record.end = now
+        record.end = _now()
     if response is not None:
-        # What the client took to prepare the request is not the server's: its transport knows when
-        # the request went out.
-        record.sent = max(begun, now - response.elapsed.total_seconds())
+        # What the client took to prepare the request is not the server's: its transport knows how
+        # long before the reply's close the request went out. The last line came just before the
+        # close; counted from it, no figure comes out too small, however busy this machine is.
+        record.sent = max(begun, round(last - response.elapsed.total_seconds(), 6))
     if record.error is None and record.finish_reason is None:
         record.error = "the stream ended without a finish_reason: was the connection cut?"
     return record
+
+
+def _now() -> float:
+    """The monotonic clock, to the microsecond: files need no more digits than that."""
+    return round(time.perf_counter(), 6)
 
 
 def _note(record: Record, chunk: object, now: float) -> None:
@@ -324,8 +336,10 @@ def run_load(
             if done:
                 done(record)
 
-    def work() -> None:
+    def work(place: int) -> None:
         try:
+            if rate is None:
+                stop.wait(place * RAMP_S)
             while not stop.is_set():
                 with lock:
                     number = next(waiting, None)
@@ -338,7 +352,7 @@ def run_load(
 
     # Daemons: a server that stalls must not keep the program from ending.
     count = min(concurrency or MOST_AT_ONCE, len(asked))
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+    workers = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(count)]
     try:
         for worker in workers:
             worker.start()
@@ -517,12 +531,16 @@ def _interval(values: np.ndarray, statistic: Callable, seed: int) -> tuple[float
 
 
 def output_tokens_per_s(records: Sequence[Record]) -> float:
-    """Output tokens of all requests together, per second from the first send to the last end."""
+    """Output tokens of all requests together, per second from the first send to the last end.
+
+    nan where nothing came, or nobody counted.
+    """
     good = _good(records)
-    if not good:
+    tokens = sum(record.output_tokens or 0 for record in good)
+    if not tokens:
         return math.nan
     seconds = max(record.end for record in good) - min(record.sent for record in good)
-    return sum(record.output_tokens or 0 for record in good) / seconds if seconds > 0 else math.nan
+    return tokens / seconds if seconds > 0 else math.nan
 
 
 def goodput(
@@ -571,6 +589,118 @@ def ratios(pairs: Sequence[tuple[Record, Record]], *, seed: int = 0) -> pd.DataF
         rows.append((name, len(logs), middle, math.exp(low), math.exp(high)))
     columns = ["measure", "n", "ratio", "low", "high"]
     return pd.DataFrame(rows, columns=columns).set_index("measure")
+
+
+def counts(
+    records: Iterable[Record], count_tokens: Callable[[str], int] | None = None
+) -> pd.DataFrame:
+    """The output tokens of each reply that ended well, counted in three ways.
+
+    Index ``request``, its key; columns ``usage``, the server's count, by which all figures here go;
+    ``pieces``, the deltas that carried something, which is what a tool without that count has;
+    ``retokenised``, the words that came (reasoning and calls too) through ``count_tokens``, such
+    as `helpers.wire.count_tokens`. A server counts the token that ends a reply, and a tokenizer
+    may cut a whole text otherwise than the model wrote it: a difference of one or two is usual.
+    """
+    rows = []
+    for number, record in enumerate(_good(records)):
+        words = "".join(delta.text for delta in record.deltas)
+        rows.append(
+            {
+                "request": record.key or f"{number}",
+                "usage": math.nan if record.output_tokens is None else record.output_tokens,
+                "pieces": len(record.deltas),
+                "retokenised": count_tokens(words) if count_tokens else math.nan,
+            }
+        )
+    columns = ["request", "usage", "pieces", "retokenised"]
+    return pd.DataFrame(rows, columns=columns).set_index("request")
+
+
+def by_provider(records: Iterable[Record]) -> pd.DataFrame:
+    """The figures of each provider that a gateway, such as OpenRouter, says has answered.
+
+    Index ``provider``; columns ``requests``, ``failed``, ``ttft_p50`` and ``tpot_p50`` in seconds,
+    and ``usd_per_million``: what a million output tokens cost here, their prompts included.
+    """
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.provider or "not said", []).append(record)
+    rows = []
+    for provider, some in found.items():
+        table = summarise(some)["p50"]
+        rows.append(
+            {
+                "provider": provider,
+                "requests": len(some),
+                "failed": len(some) - len(_good(some)),
+                "ttft_p50": table["TTFT (s)"],
+                "tpot_p50": table["TPOT (s)"],
+                "usd_per_million": _usd_per_million(some),
+            }
+        )
+    columns = ["provider", "requests", "failed", "ttft_p50", "tpot_p50", "usd_per_million"]
+    return pd.DataFrame(rows, columns=columns).set_index("provider")
+
+
+def _usd_per_million(records: Iterable[Record]) -> float:
+    """USD for a million output tokens by the server's own account; nan where it names no cost."""
+    paid = [r for r in records if r.cost_usd is not None and r.output_tokens]
+    tokens = sum(record.output_tokens for record in paid)
+    return 1e6 * sum(record.cost_usd for record in paid) / tokens if tokens else math.nan
+
+
+def limits(
+    found: dict[int, list[Record]],
+    *,
+    model: Any = None,
+    scheme: str = "bf16",
+    bandwidth: float | None = None,
+    usd_per_hour: float | None = None,
+) -> pd.DataFrame:
+    """What the hardware could do at most, and what the tokens cost, beside each level of a sweep.
+
+    Args:
+        found: from `sweep` or `by_level`.
+        model: whose weights are read: a name or config as for `helpers.fit.decode_limit`, or
+            "pocket".
+        scheme: what they are in: bf16, fp8, int8, nf4 or nf4-dq.
+        bandwidth: of the memory that holds them, in bytes per second.
+        usd_per_hour: what the machine costs, if it is paid for by the hour.
+
+    Returns:
+        index ``at once``; columns ``output_tokens_per_s``; ``ceiling``, the roofline for so many
+        sequences of these lengths, nan without a bandwidth; ``share`` of it that was reached;
+        ``usd_per_million`` output tokens: by the server's own account (prompts included) where it
+        gives one, else by the hour, else nan.
+    """
+    rows = []
+    for level, records in found.items():
+        rate = output_tokens_per_s(records)
+        ceiling = math.nan
+        if bandwidth is not None:
+            ceiling = _ceiling(model, scheme, bandwidth, level, _good(records))
+        usd = _usd_per_million(records)
+        if math.isnan(usd) and usd_per_hour is not None:
+            usd = usd_per_hour / 3600 / rate * 1e6
+        rows.append((level, rate, ceiling, rate / ceiling, usd))
+    columns = ["at once", "output_tokens_per_s", "ceiling", "share", "usd_per_million"]
+    return pd.DataFrame(rows, columns=columns).set_index("at once")
+
+
+def _ceiling(model: Any, scheme: str, bandwidth: float, level: int, good: list[Record]) -> float:
+    from helpers import fit
+
+    if model == "pocket":
+        from transformers import AutoConfig
+
+        from helpers.pocket.build import ensure_built
+
+        model = AutoConfig.from_pretrained(ensure_built())
+    # Half of a reply is there while it is written, on the average.
+    lengths = [(r.prompt_tokens or 0) + (r.output_tokens or 0) / 2 for r in good]
+    context = round(sum(lengths) / len(lengths)) if lengths else 0
+    return fit.decode_limit(model, scheme, bandwidth, context=context, batch=level)
 
 
 def by_level(records: Iterable[Record]) -> dict[int, list[Record]]:

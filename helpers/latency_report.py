@@ -1,29 +1,55 @@
 """`python -m helpers latency`: a sweep over concurrency, its table, its records, its page.
 
 The page is made by executing the cells of notebook 06 that bear the tag "report" on the records, so
-that notebook and command show the same figures in the same way.
+that notebook and command show the same figures in the same way. Beside the records lies a file of
+the same name in JSON: what was run, where and when, and what the hardware could do (`describe`).
 """
 
 import argparse
+import json
+import shlex
 import sys
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from tqdm import tqdm
 
-from helpers import latency, notebooks
-from helpers.backends import BACKENDS, BackendError, connect
+from helpers import backend_options, evidence, fit, latency, notebooks
+from helpers.sizes import SCHEMES
 
 TAG = "report"
 NOTEBOOK = notebooks.NOTEBOOKS / "06_latency.ipynb"
 TOPICS = ("rivers", "bread", "trains", "clouds", "maps", "tea", "bees", "snow")
 
 
+def describe(records: Path, command: str, limits: dict) -> Path:
+    """Write what the report says of a run beside its records: command, date, machine, limits.
+
+    Args:
+        records: the JSONL file.
+        command: how the run is repeated.
+        limits: arguments of `latency.limits`; none of them where the hardware is not known.
+
+    Returns:
+        the file written.
+    """
+    facts = {
+        "command": command,
+        "date": f"{date.today()}",
+        "asked_from": evidence.hardware(),
+        "versions": evidence.versions(),
+        "limits": limits,
+    }
+    target = records.with_suffix(".json")
+    notebooks.write_text(target, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    return target
+
+
 def page(records: Path, target: Path, title: str, *, ttft_goal_s: float) -> None:
     """Write the report of a file of records as HTML.
 
     Args:
-        records: a JSONL file that `latency.run_load` wrote.
+        records: a JSONL file that `latency.run_load` wrote, with what `describe` wrote beside it.
         target: the page.
         title: its heading.
         ttft_goal_s: the objective for the goodput, in seconds to the first token.
@@ -52,16 +78,17 @@ def page(records: Path, target: Path, title: str, *, ttft_goal_s: float) -> None
 def main(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m helpers latency", description=__doc__)
-    parser.add_argument("--backend", default="pocket")
-    parser.add_argument("--model", help="another model than the backend's default")
-    parser.add_argument("--base-url", help="another address")
-    parser.add_argument("--batching", action="store_true", help="pocket: continuous batching")
+    backend_options.add(parser)
     parser.add_argument(
         "--concurrency", default="1,4,16", help="requests under way at once (default: 1,4,16)"
     )
     parser.add_argument("--requests", type=int, default=16, help="at each level (default: 16)")
     parser.add_argument("--max-tokens", type=int, default=32, help="of each answer (default: 32)")
     parser.add_argument("--ttft-goal", type=float, default=0.8, help="seconds (default: 0.8)")
+    parser.add_argument("--card", help="what the server runs on, for the ceiling: 4090, H100, …")
+    parser.add_argument("--shape", default="mistral-small-3.2", help="and which model's weights")
+    parser.add_argument("--scheme", default="bf16", choices=SCHEMES, help="and what they are in")
+    parser.add_argument("--usd-per-hour", type=float, help="what the server costs, for the price")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/latency"), help="folder; the same again goes on"
     )
@@ -75,18 +102,19 @@ def main(argv: list[str]) -> int:
               "and --max-tokens", file=sys.stderr)  # fmt: skip
         return 2
     try:
-        lab = connect(
-            options.backend,
-            model=options.model,
-            base_url=options.base_url,
-            **({"batching": True} if options.batching else {}),
-        )
-    except BackendError as error:
-        print(" ".join(f"error: {error}".split()), file=sys.stderr)
+        limits = _limits(options)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     total = options.requests * len(levels)
-    if BACKENDS[options.backend].paid:
-        print(f"{options.backend} costs money: this sends up to {total + 1} short requests.")
+    if max(levels) > latency.EXACT_AT_ONCE:
+        print(
+            f"Above {latency.EXACT_AT_ONCE} at once this process itself is late: "
+            "benchmarks/latency_accuracy.py says by how much here."
+        )
+    lab = backend_options.connected(options, sends=f"up to {total + 1} short requests")
+    if lab is None:
+        return 2
     options.out.mkdir(parents=True, exist_ok=True)
     mode = "-batching" if options.batching else ""
     model = lab.model.replace("/", "--").replace(":", "-")
@@ -104,7 +132,14 @@ def main(argv: list[str]) -> int:
     finally:
         bar.close()
         lab.close()
+    if path.exists():
+        if options.backend == "pocket" and not options.base_url:
+            from helpers.speed import memory_bandwidth
+
+            limits |= {"model": "pocket", "bandwidth": memory_bandwidth()}
+        describe(path, f"python -m helpers latency {shlex.join(argv)}", limits)
     print(latency.levels(found, ttft_s=options.ttft_goal).round(3).to_string())
+    print(latency.limits(found, **limits).round(3).to_string())
     for level, records in found.items():
         for error, count in latency.errors(records).items():
             print(f"{level} at once: {count} × {error}")
@@ -117,3 +152,17 @@ def main(argv: list[str]) -> int:
         page(path, path.with_suffix(".html"), title, ttft_goal_s=options.ttft_goal)
         print(f"Records: {path}\nPage: {path.with_suffix('.html')}")
     return 130 if stopped else 0
+
+
+def _limits(options: argparse.Namespace) -> dict:
+    """The arguments of `latency.limits` that the options give. Raises ValueError."""
+    found = {}
+    if options.card:
+        bandwidth = fit.card(options.card).bandwidth
+        found |= {"model": options.shape, "scheme": options.scheme, "bandwidth": bandwidth}
+        fit.decode_limit(options.shape, options.scheme, bandwidth)  # says what is wrong, if it is
+    if options.usd_per_hour is not None:
+        if not options.usd_per_hour > 0:
+            raise ValueError("--usd-per-hour must be above 0")
+        found["usd_per_hour"] = options.usd_per_hour
+    return found

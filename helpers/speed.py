@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-WARM_UP_TOKENS = 4
+WARM_UP_TOKENS = 2
 
 
 def random_prompt(model: PreTrainedModel, tokens: int, batch: int, seed: int = 0) -> torch.Tensor:
@@ -95,6 +95,20 @@ def time_generation(
 def time_settings(model: PreTrainedModel, settings: list[dict], **common) -> pd.DataFrame:
     """`time_generation` under each of several settings, one row each."""
     return pd.DataFrame([time_generation(model, **common, **setting) for setting in settings])
+
+
+def memory_bandwidth(repeats: int = 5) -> float:
+    """Bytes per second at which this machine's processor reads memory: the best of some sums.
+
+    The array is 256 MiB, more than any cache holds.
+    """
+    numbers = torch.ones(64 * 2**20)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        numbers.sum()
+        seconds.append(time.perf_counter() - start)
+    return numbers.nbytes / min(seconds)
 
 
 def _wait(model: PreTrainedModel) -> None:

@@ -33,6 +33,7 @@ def get_current_population(country: str, unit: Literal["millions", "thousands"])
         country: The country to find the population of.
         unit: The unit for the population.
     """
+    # The description is the model card's, word for word; the table is as old as its file says.
     known = {name.casefold(): people for name, people in _people().items()}
     people = known.get(country.strip().casefold())
     if people is None:

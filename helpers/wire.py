@@ -56,3 +56,18 @@ def tokens(
 def text(token_ids: list[int], version: str = "v11") -> str:
     """Token ids as readable text, control tokens such as ``[INST]`` kept."""
     return tokenizer(version).decode(token_ids, special_token_policy=SpecialTokenPolicy.KEEP)
+
+
+def count_tokens(words: str, file: str | Path | None = None) -> int:
+    """How many tokens a text is, without any that begin or end it.
+
+    Args:
+        file: a ``tekken.json``, such as the pocket model's; without one Mistral's own vocabulary.
+    """
+    found = tokenizer() if file is None else _from_file(Path(file))
+    return len(found.instruct_tokenizer.tokenizer.encode(words, bos=False, eos=False))
+
+
+@cache
+def _from_file(path: Path) -> MistralTokenizer:
+    return MistralTokenizer.from_file(path)

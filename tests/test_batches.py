@@ -180,7 +180,7 @@ print("DONE", (table["status"] == "done").sum(), table["usd"].sum())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ending", "count"), [(signal.SIGINT, 24), (signal.SIGKILL, 80)])
+@pytest.mark.parametrize(("ending", "count"), [(signal.SIGINT, 60), (signal.SIGKILL, 200)])
 def test_an_interrupted_batch_goes_on(model_folder, tmp_path, ending, count):
     """A server of its own outlives the batch; its account says what was paid for."""
     server = subprocess.Popen(

@@ -15,8 +15,10 @@ import time
 import numpy as np
 import openai
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
-from helpers import latency
+from helpers import configs, latency, wire
 from helpers.latency import Delta, Record, run_load, stream_once, summarise
 from helpers.paths import DATA
 
@@ -335,6 +337,54 @@ def test_summary_by_hand():
     assert latency.goodput(records, ttft_s=2.5) == pytest.approx(2 / 4)
     assert latency.goodput(records, ttft_s=2.5, tpot_s=0.12) == pytest.approx(1 / 4)
     assert latency.levels({4: records}, ttft_s=2.5).loc[4, "goodput"] == pytest.approx(2 / 4)
+
+
+def test_output_tokens_are_counted_in_three_ways(client):
+    reply = stream_once(client, "golden", "hello")
+    table = latency.counts([reply, record_of(1, 2, 3, 4, error="broken")], wire.count_tokens)
+    # Mistral's vocabulary has "ABC" and "D", but no "ABCD".
+    assert table.to_dict("records") == [{"usage": 4, "pieces": 2, "retokenised": 2}]
+    mute = latency.counts([stream_once(client, "no usage", "hello")])
+    assert mute[["usage", "retokenised"]].isna().all().all()
+
+
+def test_the_limits_beside_a_sweep_by_hand():
+    """Mistral Small 3 in bf16 on an H100: two answers share each reading of the weights."""
+    found = {2: [record_of(1.0, 2.0, 11, 3.0), record_of(1.0, 2.0, 11, 4.0)]}
+    for record in found[2]:
+        record.prompt_tokens = 95
+    config = configs.load("mistral-small-3-2501")
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    read = sum(p.nbytes for p in model.parameters()) - model.get_input_embeddings().weight.nbytes
+    # layers, K and V, heads, dimension, bytes, tokens, users
+    cache = 40 * 2 * 8 * 128 * 2 * 100 * 2
+    table = latency.limits(found, model=config, bandwidth=3.35e12, usd_per_hour=3.6)
+    assert table.loc[2, "ceiling"] == pytest.approx(2 * 3.35e12 / (read + cache), rel=1e-4)
+    assert table.loc[2, "output_tokens_per_s"] == pytest.approx(22 / 4)
+    assert table.loc[2, "share"] == pytest.approx(5.5 / table.loc[2, "ceiling"])
+    # 3.6 USD an hour are a tenth of a cent a second
+    assert table.loc[2, "usd_per_million"] == pytest.approx(0.001 / 5.5 * 1e6)
+    for record in found[2]:
+        record.cost_usd = 0.0022
+    assert latency.limits(found).loc[2, "usd_per_million"] == pytest.approx(200)
+    assert math.isnan(latency.limits(found).loc[2, "ceiling"])
+    mute = {1: [record_of(1.0, 2.0, None, 3.0)]}  # nobody counted: no rate, so no price
+    assert latency.limits(mute, usd_per_hour=1.0).isna().all().all()
+    assert latency.limits({1: []}, model=config, bandwidth=1e12)["share"].isna().all()
+
+
+def test_providers_apart():
+    records = [record_of(n, n + 1, 11, n + 2) for n in (1.0, 2.0, 5.0)]
+    records += [record_of(1.0, 1.0, 2, 1.0, error="broken")]
+    for record, name in zip(records, ["A", "A", "B", None], strict=True):
+        record.provider, record.cost_usd = name, 0.0011
+    table = latency.by_provider(records)
+    assert table["requests"].to_dict() == {"A": 2, "B": 1, "not said": 1}
+    assert table.loc["A", "ttft_p50"] == pytest.approx(1.5)
+    assert table.loc["B", "usd_per_million"] == pytest.approx(100)
+    assert table.loc["not said", "failed"] == 1
+    assert list(latency.by_provider([]).index) == []
 
 
 def test_percentiles_are_numpys_and_given_where_there_are_enough():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from helpers import latency, latency_report, notebooks
+from helpers import fit, latency, latency_report, notebooks
 from test_latency import SERVER
 
 
@@ -42,6 +42,40 @@ def test_a_sweep_its_records_and_its_page(url, tmp_path, capsys, monkeypatch):
     assert run(url, tmp_path) == 0
     assert "not asked for again" in capsys.readouterr().out
     assert path.read_bytes() == before
+
+
+def test_ceiling_and_price_stand_beside(url, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("helpers.backends._check_server", lambda *_: None)
+    assert run(url, tmp_path, "--card", "H100", "--scheme", "nf4", "--usd-per-hour", "3.6") == 0
+    said = capsys.readouterr().out
+    (path,) = tmp_path.glob("*.jsonl")
+    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert about["limits"]["bandwidth"] == fit.card("H100").bandwidth
+    assert about["command"].endswith("--scheme nf4 --usd-per-hour 3.6")
+    table = latency.limits(latency.by_level(latency.read(path)), **about["limits"])
+    page = path.with_suffix(".html").read_text(encoding="utf-8")
+    for column in ("ceiling", "usd_per_million"):
+        figure = f"{table.loc[3, column]:.3f}"
+        assert figure in said
+        assert figure in page
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--card", "RTX 9", "card"), ("--usd-per-hour", "0", "above 0"), ("--shape", "x", "model")],
+)
+def test_hardware_that_is_not_known_is_said(tmp_path, capsys, option, value, said):
+    more = ["--card", "H100"] if option == "--shape" else []
+    assert latency_report.main(["--out", str(tmp_path), *more, option, value]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_at_once_than_the_stopwatch_holds_is_said(url, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("helpers.backends._check_server", lambda *_: None)
+    monkeypatch.setattr(latency, "EXACT_AT_ONCE", 2)
+    assert run(url, tmp_path) == 0
+    assert "latency_accuracy" in capsys.readouterr().out
 
 
 def test_failures_are_named(url, tmp_path, capsys, monkeypatch):

@@ -153,7 +153,8 @@ def test_two_calls_are_in_the_order_asked(split):
         def only(mine, other):
             # places of the values that belong to one of the two calls alone
             values = {str(v) for v in mine.values()} - {str(v) for v in other.values()}
-            found = [re.search(rf"(?<!\w){re.escape(v)}(?!\w)", text) for v in values]  # noqa: B023
+            whole = [rf"(?<!\w){re.escape(v)}(?!\w|\.\d)" for v in values]
+            found = [re.search(one, text) for one in whole]  # noqa: B023
             return [m.start() for m in found if m]
 
         before, after = only(first, second), only(second, first)
@@ -173,8 +174,12 @@ def test_no_tool_of_the_list_serves_the_questions_that_need_none(split):
                 fields.append(r"[-+*/()\d. ]+")
             else:
                 fields.append("|".join(schema[key].get("enum", [".+"])))
-        return "".join(f"(?:{field}){part}" for field, part in zip(fields, parts, strict=True))
+        asked = "".join(f"(?:{field}){part}" for field, part in zip(fields, parts, strict=True))
+        return f"(?:(?:{openings}) )?{asked}(?: (?:{closings}))?"
 
+    openings, closings = (
+        "|".join(map(re.escape, some)) for some in (tool_words.OPENINGS, tool_words.CLOSINGS)
+    )
     for name, tool in tool_words.KNOWN.items():  # the patterns do find their own questions
         own = [c for c in cases(split, "known") if functions(c).keys() == {name}]
         patterns = [pattern(name, template) for template in tool[split]]

@@ -16,6 +16,7 @@ from . import tool_words as words
 
 SPLITS = ("train", "held_out")
 SKILLS = ("known", "unseen", "none", "two", "result")
+FRAMED_SHARE = 0.3  # of the training requests: with words of courtesy before or after
 MADE_UP_SHARE = 0.3  # of the training values from pools: words that do not exist
 SWAPS = ("result", "name", "parameter", "value")
 
@@ -363,7 +364,16 @@ def ask(tool: _Tool, rng: Random, split: str) -> _Request:
         template = rng.choice(words.KNOWN[tool.key][split])
     else:
         template = _invented_question(tool, rng, split)
+    if split == "train" and rng.random() < FRAMED_SHARE:
+        template = _framed(template, rng)
     return _fill(tool, template, rng, split)
+
+
+def _framed(template: str, rng: Random) -> str:
+    """A request as people begin and end one. Words after a text that is not quoted would be its."""
+    if rng.random() < 0.4 and template.endswith((".", "?")):
+        return f"{template} {rng.choice(words.CLOSINGS)}"
+    return f"{rng.choice(words.OPENINGS)} {template}"
 
 
 def _fill(tool: _Tool, template: str, rng: Random, split: str) -> _Request:

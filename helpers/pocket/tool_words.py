@@ -521,6 +521,11 @@ QUESTIONS = {
         "They are waiting for us to {verb} {a_noun}; {details}.",
         "Do {verb} {a_noun}; it has {details}.",
         "Tomorrow I will need {a_noun}, so {verb} it with {details}.",
+        "{a_noun} has to be ready soon: {verb} it, {details}.",
+        "On behalf of my sister: {verb} {a_noun}, {details}.",
+        "One {noun}, that is {details}. You may {verb} it.",
+        "Listen, {verb} {a_noun} with {details}, nothing else.",
+        "By order of the chef, {verb} {a_noun} ({details}).",
     ],
     "held_out": [
         "Kindly {verb} {a_noun} using {details}.",
@@ -561,6 +566,7 @@ BARE_QUESTIONS = {
         "{Verb} {a_noun} for my friend.",
         "As soon as you can, {verb} {a_noun}.",
         "Someone asked me to {verb} {a_noun}; please do.",
+        "{a_noun}: {verb}, please.",
     ],
     "held_out": [
         "Kindly {verb} {a_noun}.",
@@ -572,6 +578,16 @@ BARE_QUESTIONS = {
         "The {noun} is what you should {verb} next.",
     ],
 }
+# What people say before and after a request; for the training only, which then sees more ways.
+OPENINGS = _list("""
+    Hello again.|Hey there!|Okay,|Sorry to bother you.|Next one.|A quick task for you.|I am back.|
+    Please listen.|Right.|So,|Now this.|One question.|I hope you can help me.|It is urgent.|
+    Greetings!|Dear assistant,|You there?|Let us go on.|I almost forgot.|By the way,
+""")
+CLOSINGS = _list("""
+    Thanks!|Thank you.|That would help me a lot.|It is for my brother.|I am in a hurry.|
+    No need to explain.|Thanks in advance.|That is all.|I will wait.|Is that possible?
+""")
 # for a tool with one parameter, whose name then need not be said
 SINGLE_QUESTIONS = {
     "train": [
@@ -587,6 +603,10 @@ SINGLE_QUESTIONS = {
         "Use {value} to {verb} {a_noun}.",
         "Next, {verb} {a_noun}, {value}.",
         "We have {value}. Now {verb} {a_noun}.",
+        "{Verb} {a_noun}, that is, {value}.",
+        "{a_noun} ({value}) is to {verb} now.",
+        "Let {value} be used to {verb} {a_noun}.",
+        "It is {value} this time; {verb} {a_noun}.",
     ],
     "held_out": [
         "Kindly {verb} {a_noun} ({value}).",
@@ -613,6 +633,17 @@ MENTIONS = {
         "{value} ({words})",
         "a {words} of {value}",
         "{value} is the {words}",
+        "{words} chosen as {value}",
+        "{words} given as {value}",
+        "{words} must be {value}",
+        "{words} equals {value}",
+        "{words} will be {value}",
+        "{words} reads {value}",
+        "{value} goes under {words}",
+        "{value} in the field {words}",
+        "{words} marked as {value}",
+        "{words} now {value}",
+        "let {words} be {value}",
     ],
     "held_out": ["{words} set to {value}", "{value} for the {words}", "{words} being {value}"],
 }
@@ -637,6 +668,12 @@ TWICE_QUESTIONS = {  # two calls of one invented tool
         "Do this twice: {verb} {a_noun}. The first time {details}, the second time {details_2}.",
         "My boss wants us to {verb} {a_noun} ({details}) and {a_noun} ({details_2}).",
         "{Verb} one {noun} with {details} and a second {noun} with {details_2}, please.",
+        "Two times {a_noun} to {verb}: {details}; {details_2}.",
+        "Number one: {verb} {a_noun}, {details}. Number two: the same, but {details_2}.",
+        "We need both: {a_noun} with {details}, {a_noun} with {details_2}. {Verb} them.",
+        "Here are two orders to {verb} {a_noun}. A: {details}. B: {details_2}.",
+        "{Verb} {a_noun} twice, once with {details}, once with {details_2}.",
+        "Could you {verb} {a_noun} ({details}), and when that is done {a_noun} ({details_2})?",
     ],
     "held_out": [
         "Kindly {verb} a pair: {a_noun} using {details}, then one using {details_2}.",
@@ -669,6 +706,10 @@ JOINTS = {  # two requests in one turn; a line break also ends a text that is no
         "Please see to the following.\n1) {0}\n2) {1}",
         "{0} Besides: {1}",
         "(1) {0}\n(2) {1}",
+        "{0} My second wish: {1}",
+        "Two requests at once.\n{0}\n{1}",
+        "i) {0} ii) {1}",
+        "{0} Furthermore: {1}",
     ],
     "held_out": [
         "{0} After that: {1}",
@@ -748,6 +789,8 @@ RESULT_WISHES = {  # ask for one field of a longer result
         "{question} What will the {words} be?",
         "{question} Report the {words}.",
         "{question} My question is: what {words}?",
+        "{question} Afterwards give me the {words}.",
+        "{question} How about the {words}?",
     ],
     "held_out": ["{question} Let me know the {words} afterwards.", "{question} And the {words}?"],
 }
@@ -845,6 +888,10 @@ KNOWN = {
             "Quick question: population of {country}, {unit}.",
             "Let me have the current population of {country} in {unit}.",
             "Do you know how many {unit} of people are living in {country}?",
+            "{country}, population, {unit} please",
+            "What would you say is the population of {country}? Put it in {unit}.",
+            "How many people call {country} their home? I count in {unit}.",
+            "I am writing about {country} and want its population, expressed as {unit}.",
         ],
         "held_out": [
             "Could you tell me, in {unit}, how big the population of {country} is?",
@@ -895,6 +942,14 @@ KNOWN = {
             "Find a better way to put this: {text}",
             "Paraphrase the paragraph that follows.\n\n{text}",
             "Would you correct the style here? {text}",
+            "Brush this up: {text}",
+            'Put "{text}" more simply.',
+            "The next sentence is not good enough. {text}",
+            'Word this differently: "{text}"',
+            "Can the passage below be said in fewer words?\n\n{text}",
+            "My boss calls this unreadable: {text}",
+            "Give this text a clearer form.\n{text}",
+            "Straighten this out, please: {text}",
         ],
         "held_out": [
             "Could you please make the below article more concise?\n\n{text}",
@@ -943,6 +998,8 @@ KNOWN = {
             "We need {to_unit}, not {from_unit}. The value is {value}.",
             "Switch {value} {from_unit} over to {to_unit}, please.",
             "How do you write {value} {from_unit} in {to_unit}?",
+            "Say {value} {from_unit} as {to_unit}.",
+            "{value} {from_unit}, please, but as {to_unit}",
         ],
         "held_out": [
             "Express {value} {from_unit} in {to_unit}, please.",
@@ -992,6 +1049,9 @@ KNOWN = {
             "Math question: {expression}",
             "Run the numbers: {expression}",
             "Add it up for me: {expression}",
+            "Whatever {expression} is, tell me.",
+            "Solution of {expression}?",
+            "We get {expression} in class; the result, please.",
         ],
         "held_out": [
             "Could you solve {expression}?",
@@ -1042,6 +1102,9 @@ KNOWN = {
             "Go through the notebooks and look for {query}.",
             "What do the notebooks say on {query}?",
             "Can you locate {query} in the notebooks?",
+            "Please dig out {query} from the notebooks.",
+            "I forgot which notebook treats {query}.",
+            "{query} in the notebooks, please",
         ],
         "held_out": [
             "In which of the notebooks is {query} covered?",
@@ -1098,6 +1161,16 @@ KNOWN = {
             "Can I hang the washing outside in {city}?",
             "Weather report for {city}, {unit}.",
             "Is it nice in {city} now?",
+            "On the {unit} scale, how warm is {city}?",
+            "If I count in {unit}, what is the temperature in {city}?",
+            "Would a scarf be useful in {city} today?",
+            "Is a raincoat a good idea in {city}?",
+            "{city}: how is the sky?",
+            "What does the thermometer in {city} show? Take {unit}.",
+            "We are outdoors in {city}; will it rain on us?",
+            "Describe the weather of {city}, temperatures in {unit}.",
+            "Tell me how it feels out there in {city}.",
+            "I only understand {unit}. How warm is {city} today?",
         ],
         "held_out": [
             "What's it like outside in {city} right now?",
@@ -1147,6 +1220,8 @@ KNOWN = {
             "We have {minutes} minutes left. Start timing.",
             "Would you run a timer of {minutes} minutes?",
             "In {minutes} minutes I want to hear an alarm.",
+            "Time {minutes} minutes, please.",
+            "Sound the bell in {minutes} minutes.",
         ],
         "held_out": [
             "Let me know when {minutes} minutes are over.",
@@ -1189,6 +1264,8 @@ KNOWN = {
             "Give me the time now.",
             "Time?",
             "Say what time it is.",
+            "Is it late? Look at the clock.",
+            "I need the exact time.",
         ],
         "held_out": [
             "How late is it?",
@@ -1219,7 +1296,7 @@ KNOWN = {
             "How many {quote} do I get for one {base}?",
             "{base} to {quote} rate",
             "Please look up the rate of {base} in {quote}.",
-            "How much {quote} is 1 {base}?",
+            "How much {quote} is one {base}?",
             "Hi, what does one {base} cost in {quote}?",
             "I want to change {base} into {quote}. What is the rate?",
             "Give me the {base} to {quote} exchange rate.",
@@ -1230,7 +1307,7 @@ KNOWN = {
             "If I pay one {base}, how much {quote} do I get?",
             "Check the {base} price in {quote}.",
             "Rate for {base} into {quote}, please.",
-            "Convert currency: 1 {base} in {quote}?",
+            "Convert currency: one {base} in {quote}?",
             "Please find today's exchange rate, {base} to {quote}.",
             "One {base} buys how many {quote}?",
             "Show me {base} in {quote}.",
@@ -1241,6 +1318,12 @@ KNOWN = {
             "We pay in {base} and they want {quote}. Which rate holds?",
             "How strong is {base} compared with {quote}?",
             "The price is in {base}, and I think in {quote}: what is the exchange rate?",
+            "{base}-{quote} rate now",
+            "{base}:{quote}?",
+            "{base} > {quote}, which rate",
+            "Trading {base} for {quote}: what is the rate?",
+            "How do {base} and {quote} stand to each other today?",
+            "One {base}, in {quote}: how much now?",
         ],
         "held_out": [
             "What's a single {base} worth in {quote} at the moment?",
@@ -1293,6 +1376,11 @@ KNOWN = {
             'A new note, please. It says "{text}" and is called "{title}".',
             'Save for me "{text}"; call it "{title}".',
             "Take this down as a note: {text}",
+            "Hold on to this: {text}",
+            "Do not lose this: {text}",
+            "File this away: {text}",
+            "So that I will not forget it: {text}",
+            'Call the note "{title}"; it should read "{text}".',
         ],
         "held_out": [
             'Could you jot down "{text}"?',
@@ -1346,6 +1434,7 @@ KNOWN = {
             "Mark {date} for {title}.",
             "Add an appointment: {title}, on {date}",
             "Reserve {date}, {time}, for {title} in the calendar.",
+            "{title}, {date}, begins {time}. Keep it in the calendar.",
         ],
         "held_out": [
             "Could you enter {title} in my diary for {date}?",
@@ -1393,6 +1482,8 @@ KNOWN = {
             "Roll, {sides} sides",
             "How many do I get with {count} dice of {sides} sides?",
             "Take {count} dice that have {sides} sides and throw them.",
+            "Toss {count} dice; each of them has {sides} sides.",
+            "{sides} sides on each of {count} dice. Throw.",
         ],
         "held_out": [
             "Let a die decide, it has {sides} sides.",
@@ -1492,6 +1583,9 @@ KNOWN = {
             "If I load {billions} billion parameters in {bits} bit, what memory will they fill?",
             "Tell me the memory for {billions} billion parameters when each has {bits} bits.",
             "How big is a {billions} billion parameter model in {bits} bits?",
+            "A weight has {bits} bits and there are {billions} billion. What memory is that?",
+            "Give me the size of {billions} billion parameters at {bits} bits.",
+            "Which memory should I buy for {billions} billion parameters, {bits} bits each?",
         ],
         "held_out": [
             "With {bits} bits a weight, what do {billions} billion parameters occupy?",
@@ -1531,6 +1625,10 @@ KNOWN = {
             "Let me see the notebooks.",
             "How many notebooks are there, and which?",
             "Name all the notebooks, please.",
+            "Read me the names of the notebooks.",
+            "Which notebooks can one pick?",
+            "I have just arrived. What notebooks are here?",
+            "Go over all of the notebooks for me.",
         ],
         "held_out": [
             "Give me the names of the whole set of notebooks.",
@@ -1568,6 +1666,9 @@ PAIRS = {
                 "{0} weather and {1} weather, please.",
                 "Is it raining in {0}, and is it raining in {1}?",
                 "Show me how warm {0} and {1} are.",
+                "Two places, {0} and {1}. How is the weather?",
+                "First {0}, later {1}: what weather will I meet?",
+                "The weather here in {0}, and there in {1}?",
             ],
             "held_out": [
                 "I fly from {0} to {1}, so check the weather in both.",
@@ -1590,6 +1691,7 @@ PAIRS = {
                 "Put a timer on for {0} minutes and a second one for {1} minutes.",
                 "Alarm in {0} minutes, another alarm in {1} minutes.",
                 "Set one timer to {0} minutes and the next to {1} minutes.",
+                "Two alarms: {0} and {1} minutes.",
             ],
             "held_out": [
                 "Count down {0} minutes, and separately {1} minutes.",
@@ -1612,6 +1714,8 @@ PAIRS = {
                 "Evaluate {0}, then evaluate {1}.",
                 "Give me the results of {0} and of {1}.",
                 "{0} = ? {1} = ?",
+                "What do {0} and {1} come to?",
+                "{0}, then {1}: the results?",
             ],
             "held_out": ["Could you solve {0} as well as {1}?", "Find the values of {0} and {1}."],
         },
@@ -1629,6 +1733,7 @@ PAIRS = {
                 "Two topics to look for in the notebooks: {0} and {1}.",
                 "Do the notebooks explain {0}? And {1}?",
                 "Search for {0}, then for {1}.",
+                "Which notebooks have {0} and {1}? Search each.",
             ],
             "held_out": [
                 "In which notebooks are {0} and {1} covered? Look for each.",
