@@ -44,9 +44,9 @@ MOST_AT_ONCE = 512  # threads of an open loop
 # To send a request takes this process about 3 ms. The users of a closed loop begin one after the
 # other at this distance, so that none waits for a turn of the processor while its clock runs.
 RAMP_S = 0.010
-# Up to here, on two cores and with streams of 50 tokens/s, no figure of any stream is off by more
-# than a twentieth; at 128 the median TPOT still is within a hundredth, TTFT no longer.
-# `benchmarks/latency_accuracy.py` measures it.
+# Up to here, on two cores and with streams of 50 tokens/s, the median TTFT and the TPOT of every
+# stream are within a twentieth, though a single TTFT may be off by more; at 128 the TPOT still is,
+# the TTFT no longer. `benchmarks/latency_accuracy.py` measures it.
 EXACT_AT_ONCE = 64
 NOT_FINISHED = "not finished: the run was interrupted"
 
