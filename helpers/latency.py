@@ -21,6 +21,10 @@ role-only delta, 300 one token, 340 three tokens, 345 finish, 346 usage of 4, 35
     SGLang bench              300    TPOT 16.7                                    350
     GuideLLM                  300    ITL 13.3; its TPOT 85 has the first token    350
     AIPerf                    300    ITL 13.3                                     340
+    LLMPerf                   300    inter-token latency 85 has the first token   350
+
+LLMPerf's line is worked out from its source, not run: it divides by its own count of the text's
+tokens, with a Llama tokenizer whatever the model, and 4 is assumed here.
 """
 
 import json
@@ -411,18 +415,21 @@ def sweep(
     levels: Iterable[int],
     *,
     warm_up: int = 1,
+    vary: bool = True,
     label: str = "sweep",
     after: Callable[[int, list[Record]], None] | None = None,
     **options: Any,
 ) -> dict[int, list[Record]]:
     """A closed loop at each of several concurrencies: {level: records}.
 
-    Every level asks the same prompts, each time with another first line, so that a prefix cache
-    cannot answer for an earlier level. After an interrupted level no further one is begun.
+    Every level asks the same prompts, each time with another beginning, so that a prefix cache
+    cannot answer for an earlier level (but for tools, and messages of several parts). After an
+    interrupted level no further one is begun.
 
     Args:
         levels: requests under way at once, in the order to try them.
         warm_up: requests before the first level, which are not in the result.
+        vary: False leaves the prompts as they are, where a prefix cache is what is to be measured.
         after: called after each level with the level and its records: for a live view.
         options: as for `run_load`, ``path`` included.
     """
@@ -431,9 +438,11 @@ def sweep(
         run_load(client, model, ["Warm up."] * warm_up, concurrency=1, **unkept)
     found: dict[int, list[Record]] = {}
     for level in levels:
-        varied = [_varied(prompt, f"({level}/{n})") for n, prompt in enumerate(prompts)]
+        asked = prompts
+        if vary:
+            asked = [_varied(prompt, f"({level}/{n})") for n, prompt in enumerate(prompts)]
         found[level] = run_load(
-            client, model, varied, concurrency=level, label=f"{label} {level}", **options
+            client, model, asked, concurrency=level, label=f"{label} {level}", **options
         )
         if after:
             after(level, found[level])
@@ -493,8 +502,7 @@ def summarise(records: Sequence[Record], *, seed: int = 0) -> pd.DataFrame:
     good = _good(records)
     rows = []
     for name, attribute in MEASURES.items():
-        values = np.array([getattr(record, attribute) for record in good], dtype=float)
-        values = values[np.isfinite(values)]
+        values = _values(good, attribute)
         low, high = _interval(values, np.median, seed)
         shares = {f"p{p}": _percentile(values, p) for p in (50, 90, 95, 99)}
         rows.append(
@@ -511,6 +519,12 @@ def summarise(records: Sequence[Record], *, seed: int = 0) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).set_index("measure")
+
+
+def _values(records: Iterable[Record], attribute: str) -> np.ndarray:
+    """That figure of every record that has it."""
+    values = np.array([getattr(record, attribute) for record in records], dtype=float)
+    return values[np.isfinite(values)]
 
 
 def _percentile(values: np.ndarray, percent: int) -> float:
@@ -626,21 +640,23 @@ def by_provider(records: Iterable[Record]) -> pd.DataFrame:
     found: dict[str, list[Record]] = {}
     for record in records:
         found.setdefault(record.provider or "not said", []).append(record)
-    rows = []
-    for provider, some in found.items():
-        table = summarise(some)["p50"]
-        rows.append(
-            {
-                "provider": provider,
-                "requests": len(some),
-                "failed": len(some) - len(_good(some)),
-                "ttft_p50": table["TTFT (s)"],
-                "tpot_p50": table["TPOT (s)"],
-                "usd_per_million": _usd_per_million(some),
-            }
-        )
+    rows = [
+        {"provider": name, **_figures(some), "usd_per_million": _usd_per_million(some)}
+        for name, some in found.items()
+    ]
     columns = ["provider", "requests", "failed", "ttft_p50", "tpot_p50", "usd_per_million"]
     return pd.DataFrame(rows, columns=columns).set_index("provider")
+
+
+def _figures(records: Sequence[Record]) -> dict:
+    """What the tables of several loads have in common: counts, and medians in seconds."""
+    good = _good(records)
+    counted = {"requests": len(records), "failed": len(records) - len(good)}
+    medians = {
+        attribute.removesuffix("_s") + "_p50": _percentile(_values(good, attribute), 50)
+        for attribute in MEASURES.values()
+    }
+    return counted | medians
 
 
 def _usd_per_million(records: Iterable[Record]) -> float:
@@ -720,20 +736,14 @@ def levels(
     Columns: ``requests``, ``failed``, ``output_tokens_per_s`` (of all), ``ttft_p50``, ``tpot_p50``,
     ``e2e_p50`` in seconds, and ``goodput``, the share within the objective.
     """
-    rows = []
-    for level, records in found.items():
-        table = summarise(records)["p50"]
-        rows.append(
-            {
-                "at once": level,
-                "requests": len(records),
-                "failed": len(records) - len(_good(records)),
-                "output_tokens_per_s": output_tokens_per_s(records),
-                "ttft_p50": table["TTFT (s)"],
-                "tpot_p50": table["TPOT (s)"],
-                "e2e_p50": table["end to end (s)"],
-                "goodput": goodput(records, ttft_s=ttft_s, tpot_s=tpot_s),
-            }
-        )
+    rows = [
+        {
+            "at once": level,
+            **_figures(records),
+            "output_tokens_per_s": output_tokens_per_s(records),
+            "goodput": goodput(records, ttft_s=ttft_s, tpot_s=tpot_s),
+        }
+        for level, records in found.items()
+    ]
     columns = ["requests", "failed", "output_tokens_per_s", "ttft_p50", "tpot_p50", "e2e_p50"]
     return pd.DataFrame(rows, columns=["at once", *columns, "goodput"]).set_index("at once")

@@ -79,7 +79,7 @@ def calculate(expression: str) -> float:
     Evaluate an arithmetic expression.
 
     Args:
-        expression: Numbers, + - * / // % ** and brackets, such as (2 + 3) * 4.
+        expression: Numbers, + - * / // % ** and brackets.
     """
     # Never eval() what a model wrote: it would run any code at all. This reads the expression's
     # tree and knows numbers and seven operators; whatever else stands there is refused.

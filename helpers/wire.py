@@ -5,41 +5,81 @@ one (V3) of the same vocabulary family, so the later formats are made from that:
 layout of a conversation. Only the numbers of the newer control tokens may differ from the 24B's.
 """
 
+import copy
 import json
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import mistral_common
+from mistral_common.protocol.instruct.normalize import get_normalizer
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
-from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy, SpecialTokens
-from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from mistral_common.protocol.instruct.validator import ValidationMode, get_validator
+from mistral_common.tokens.tokenizers.base import (
+    SpecialTokenPolicy,
+    SpecialTokens,
+    TokenizerVersion,
+)
+from mistral_common.tokens.tokenizers.image import ImageConfig
+from mistral_common.tokens.tokenizers.instruct import (
+    InstructTokenizerV7,
+    InstructTokenizerV11,
+    InstructTokenizerV13,
+)
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer, load_image_encoder
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 SHIPPED = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
+INSTRUCT = {
+    TokenizerVersion.v7: InstructTokenizerV7,
+    TokenizerVersion.v11: InstructTokenizerV11,
+    TokenizerVersion.v13: InstructTokenizerV13,
+}
 PIXTRAL_IMAGES = {"image_patch_size": 14, "max_image_size": 1540, "spatial_merge_size": 2}
 
 
-@cache
 def tokenizer(version: str = "v11") -> MistralTokenizer:
     """Mistral's tokenizer with the wire format ``version``: ``"v7"``, ``"v11"`` or ``"v13"``.
 
     Small 3 and 3.1 speak v7, 3.2 speaks v11. Pictures are counted by Small 3.1's and 3.2's rule:
     patches of 14 pixels, merged 2 × 2, after shrinking the longer side to 1540.
     """
+    if version not in INSTRUCT:
+        raise ValueError(f"no wire format {version!r} here: {', '.join(INSTRUCT)}")
+    return _tokenizer(TokenizerVersion(version))
+
+
+@cache
+def _tokenizer(version: TokenizerVersion) -> MistralTokenizer:
+    vocabulary = copy.copy(_vocabulary())  # the words are shared: reading them takes a second
+    vocabulary._version = version
+    return MistralTokenizer(
+        INSTRUCT[version](
+            vocabulary, image_encoder=load_image_encoder(vocabulary.image, vocabulary)
+        ),
+        validator=get_validator(version, mode=ValidationMode.test),
+        request_normalizer=get_normalizer(version, None),
+    )
+
+
+@cache
+def _vocabulary() -> Tekkenizer:
+    """The shipped file's words, with the control tokens of all versions."""
     file = json.loads(SHIPPED.read_text(encoding="utf-8"))
-    file["config"]["version"] = version
-    file["image"] = PIXTRAL_IMAGES
     known = list(Tekkenizer.DEPRECATED_SPECIAL_TOKENS)
     later = [token for token in SpecialTokens if token not in {t["token_str"] for t in known}]
-    file["special_tokens"] = known + [
+    added = [
         {"rank": rank, "token_str": str(token), "is_control": True}
         for rank, token in enumerate(later, start=len(known))
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tekken.json"
-        path.write_text(json.dumps(file), encoding="utf-8")
-        return MistralTokenizer.from_file(path)
+    return Tekkenizer(
+        file["vocab"],
+        known + added,
+        pattern=file["config"]["pattern"],
+        vocab_size=file["config"]["default_vocab_size"],
+        num_special_tokens=file["config"]["default_num_special_tokens"],
+        version=TokenizerVersion.v11,
+        image_config=ImageConfig(**PIXTRAL_IMAGES),
+    )
 
 
 def tokens(

@@ -200,6 +200,42 @@ def test_loads_that_make_no_sense_are_refused(client, options):
         run_load(client, "golden", ["a"], **options)
 
 
+def test_the_users_of_a_closed_loop_begin_one_after_the_other(client, monkeypatch):
+    monkeypatch.setattr(latency, "RAMP_S", 0.3)
+    records = run_load(client, "steady-900-2-10", ["a", "b", "c"], concurrency=3)
+    assert (np.diff(sorted(record.sent for record in records)) > 0.15).all()
+
+
+def test_a_server_that_dies_mid_sweep_leaves_what_had_come(tmp_path):
+    server = subprocess.Popen([sys.executable, str(SERVER)], stdout=subprocess.PIPE, text=True)
+    url, ended = server.stdout.readline().strip(), []
+
+    def note(record):
+        ended.append(record)
+        if len(ended) == 3:
+            server.kill()
+            server.wait()
+
+    path = tmp_path / "records.jsonl"
+    try:
+        with openai.OpenAI(base_url=url, api_key="none") as mortal:
+            found = latency.sweep(
+                mortal, "golden", ["a", "b", "c", "d"], [1, 2], path=path, done=note, warm_up=0,
+                time_limit_s=10,
+            )  # fmt: skip
+    finally:
+        server.kill()
+        server.wait()
+    assert [record.error for record in found[1][:3]] == [None] * 3
+    broken = [found[1][3], *found[2]]
+    assert all(record.error for record in broken)
+    assert len(latency.read(path)) == 8  # the failures are on file as well
+    table = latency.levels(found)
+    assert list(table["failed"]) == [1, 4]
+    assert table.loc[2, ["ttft_p50", "output_tokens_per_s"]].isna().all()
+    assert all(0 < record.e2e_s < 10 for record in broken)
+
+
 def test_no_requests_are_no_figures(client):
     assert run_load(client, "golden", [], concurrency=4) == []
     assert list(summarise([])["n"]) == [0, 0, 0]
@@ -307,6 +343,19 @@ def test_a_sweep_varies_its_prompts_and_shows_each_level(client):
     assert latency._varied("a", "x") == "x a"
     message = {"role": "user", "content": "a"}
     assert latency._varied([message], "x") == [{"role": "user", "content": "x a"}]
+
+
+@pytest.mark.parametrize(("vary", "different"), [(True, 4), (False, 2)])
+def test_prompts_of_a_sweep_may_be_declared_fixed(monkeypatch, vary, different):
+    asked = []
+
+    def answer(client, model, messages, **options):
+        asked.append(messages)
+        return Record(0.0, end=1.0)
+
+    monkeypatch.setattr(latency, "stream_once", answer)
+    latency.sweep(None, "any", ["a", "b"], [1, 2], warm_up=0, vary=vary)
+    assert (len(asked), len(set(asked))) == (4, different)
 
 
 # --- figures ----------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Tool calls and JSON answers: held to their schemas, whatever the model thinks."""
 
+import asyncio
 import json
 import random
 import re
+import time
 
 import jsonschema
 import numpy as np
@@ -14,9 +16,11 @@ from hypothesis import strategies as st
 
 from helpers import connect
 from helpers.pocket.chat_format import ChatFormat
+from helpers.pocket.engine import Request, SerialEngine
 from helpers.pocket.grammar import Grammars, SchemaError
 from helpers.pocket.sampling import Sampler
 from helpers.pocket.tekken import CONTROL_IDS
+from tiny_models import thin_model
 
 ASK = {"role": "user", "content": "How many people live in Norway?"}
 ID = re.compile(r"[a-zA-Z0-9]{9}")
@@ -51,8 +55,11 @@ def grammars(chat_format):
     return Grammars(chat_format)
 
 
-def written(chat_format, guide, *, seed=0, most=400) -> list[int]:
-    """What a model of pure chance writes under a guide, the end token left out."""
+def written(chat_format, guide, *, seed=0, most=400, ahead=False) -> list[int]:
+    """What a model of pure chance writes under a guide, the end token left out.
+
+    With ``ahead``, what must come is taken without asking the model.
+    """
     noise = torch.Generator().manual_seed(seed)
     vocabulary = chat_format.mistral.instruct_tokenizer.tokenizer.n_words
     # 300 tokens are likely, as in a model; without them, chance ends no string for a long time.
@@ -62,10 +69,10 @@ def written(chat_format, guide, *, seed=0, most=400) -> list[int]:
     logits[[40 + ord(mark) for mark in '"}]']] = 8.0
     sampler = Sampler(1.0, seed=seed, guide=guide)
     ids = []
-    while len(ids) < most and (token := sampler.choose(logits)) != chat_format.end_token_id:
-        ids.append(token)
+    while len(ids) < most and (not ids or ids[-1] != chat_format.end_token_id):
+        ids += sampler.go_on(logits, most) if ahead else [sampler.choose(logits)]
+    assert ids.pop() == chat_format.end_token_id, chat_format.decode(ids)
     assert guide.error is None
-    assert len(ids) < most, chat_format.decode(ids)
     return ids
 
 
@@ -102,10 +109,11 @@ def functions(draw):
     offered=st.lists(functions(), min_size=1, max_size=3, unique_by=lambda f: f["name"]),
     parallel=st.booleans(),
     seed=st.integers(0, 99),
+    ahead=st.booleans(),
 )
-def test_forced_calls_fit_their_schemas(chat_format, grammars, offered, parallel, seed):
+def test_forced_calls_fit_their_schemas(chat_format, grammars, offered, parallel, seed, ahead):
     guide = grammars.guide(offered, must_call=True, parallel=parallel)
-    read = chat_format.read(written(chat_format, guide, seed=seed))
+    read = chat_format.read(written(chat_format, guide, seed=seed, ahead=ahead))
     assert read["content"] == ""
     calls = read["tool_calls"]
     assert len(calls) >= 1 if parallel else len(calls) == 1
@@ -121,6 +129,77 @@ def test_forced_calls_fit_their_schemas(chat_format, grammars, offered, parallel
         )
         assert ID.fullmatch(call["id"])
     assert len({call["id"] for call in calls}) == len(calls)
+
+
+def follow(guide) -> list[int]:
+    found = []
+    while (token := guide.must_come) is not None:
+        guide.accept(token)
+        found.append(token)
+    return found
+
+
+def test_what_must_come_is_spelt_as_the_tokenizer_spells_it(chat_format, grammars):
+    level = function("set_level", {"level": {"enum": ["low", "high"]}})
+    guide = grammars.guide([level, function("stop", {})])
+    guide.accept(CONTROL_IDS["[TOOL_CALLS]"])
+    assert guide.must_come is None  # one of two
+    guide.accept(chat_format.encode_text("set")[0])
+    name = follow(guide)
+    at = name.index(CONTROL_IDS["[CALL_ID]"])
+    rest = name.index(CONTROL_IDS["[ARGS]"]) + 1
+    assert [chat_format.encode_text("set")[0], *name[:at]] == chat_format.encode_text("set_level")
+    assert ID.fullmatch(chat_format.decode(name[at + 1 : rest - 1]))
+    written_out = chat_format.encode_text('{"level": "low"}')
+    assert name[rest:] == written_out[: len(name) - rest]
+    for token in written_out[len(name) - rest :]:
+        guide.accept(token)
+    assert guide.must_come is None  # an end or another call
+    assert grammars.guide().must_come is None  # nothing is ruled out
+
+
+def test_a_long_text_that_must_come_keeps_to_the_limit(chat_format, grammars):
+    text = "never mind the length " * 2000
+    guide = grammars.guide(schema={"const": text})
+    logits = torch.zeros(chat_format.mistral.instruct_tokenizer.tokenizer.n_words)
+    sampler = Sampler(0.0, guide=guide)
+    started, ids = time.monotonic(), []
+    while len(ids) < 1000:
+        ids += (made := sampler.go_on(logits, 16))
+        assert len(made) <= 16
+    assert json.dumps(text).startswith(chat_format.decode(ids))
+    # Looked up anew for each token, it would take a minute and more.
+    assert time.monotonic() - started < 20
+
+
+def test_both_ways_of_asking_draw_alike(chat_format, grammars):
+    """With a seed, an engine that asks token by token writes what one that runs ahead writes."""
+    offered = [function("set_level", {"level": {"type": "integer"}, "name": {"enum": ["a", "b"]}})]
+    for seed in range(4):
+        both = [
+            written(chat_format, grammars.guide(offered, must_call=True), seed=seed, ahead=ahead)
+            for ahead in (False, True)
+        ]
+        assert both[0] == both[1]
+
+
+def test_what_must_come_asks_no_model(chat_format, grammars):
+    model = thin_model()
+    passes = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    offered = [function("set_the_level", {"level": {"type": "boolean"}})]
+    prompt = chat_format.encode([ASK], [{"type": "function", "function": offered[0]}]).ids
+    guide = grammars.guide(offered, must_call=True, parallel=False)
+    request = Request(prompt, 60, chat_format.end_token_id, Sampler(0.0, guide=guide))
+
+    async def all_of_it():
+        return [token async for token in SerialEngine(model).stream(request)]
+
+    tokens = asyncio.run(all_of_it())
+    (call,) = chat_format.read(tokens)["tool_calls"]
+    assert call["name"] == "set_the_level"
+    assert json.loads(call["arguments"])["level"] in (True, False)
+    assert len(passes) <= 6 < 15 < len(tokens)
 
 
 def test_every_id_is_new(chat_format, grammars):
@@ -264,6 +343,7 @@ def assembled(stream):
 
 def test_a_streamed_call_equals_the_whole_one(lab):
     wish = {"tool_choice": "required", "parallel_tool_calls": False}
+    ask(lab, **wish)  # so that both others find the tools kept
     whole = ask(lab, **wish)
     stream = ask(lab, **wish, stream=True, stream_options={"include_usage": True})
     calls, reasons, usage = assembled(stream)
@@ -273,6 +353,20 @@ def test_a_streamed_call_equals_the_whole_one(lab):
     ]
     assert reasons[-1] == "tool_calls"
     assert usage == whole.usage
+
+
+def test_the_usage_says_what_was_kept_from_before(model_folder):
+    lab = connect("pocket")
+    tools = [tool("weigh_anchor", {"fathoms": {"type": "integer", "maximum": 9}})]
+    # Without tools in the prompt nothing comes again, one question being all there is.
+    plain = [ask(lab, tools=tools, tool_choice="none").usage for _ in range(2)]
+    assert [usage.prompt_tokens_details for usage in plain] == [None, None]
+    first, second = (ask(lab, tools=tools, tool_choice="required") for _ in range(2))
+    lab.close()
+    assert first.usage.prompt_tokens_details is None
+    assert 40 < second.usage.prompt_tokens_details.cached_tokens < second.usage.prompt_tokens
+    wishes = [reply.choices[0].message.tool_calls[0] for reply in (first, second)]
+    assert wishes[0] == wishes[1]
 
 
 def test_the_clients_own_assembly_takes_the_stream(lab):

@@ -12,15 +12,12 @@ import numpy as np
 import pytest
 import torch
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
-from transformers import LlamaConfig, Mistral3ForConditionalGeneration
 
 from helpers.pocket import chats, evaluation, eye, scenes, tekken, tool_data, training
-from helpers.pocket.architecture import configuration
 from helpers.pocket.conversations import mixed_exchanges
-from helpers.pocket.lessons import CALLS, END, Exchange, Writer, batch, row
+from helpers.pocket.lessons import ARGS, CALL_ID, CALLS, END, Exchange, Writer, batch, row
 from helpers.pocket.parts import apply_parts, save_parts
-
-THIN = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "head_dim": 16}
+from tiny_models import thin_model
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +30,6 @@ def tekken_folder(base_tokenizer, tmp_path_factory):
 @pytest.fixture(scope="module")
 def writer(tekken_folder):
     return Writer(MistralTokenizer.from_file(tekken_folder / "tekken.json"))
-
-
-def thin_model(seed: int = 0):
-    shape = LlamaConfig(
-        **THIN,
-        max_position_embeddings=2048,
-        rms_norm_eps=1e-5,
-        rope_parameters={"rope_theta": 1e5, "rope_type": "default"},
-    )
-    torch.manual_seed(seed)
-    return Mistral3ForConditionalGeneration(
-        configuration(shape, 49_196, heads=4, key_value_heads=2)
-    ).eval()
 
 
 def student_of(writer: Writer) -> training.Student:
@@ -310,6 +294,8 @@ def test_a_paired_comparison_counts_case_by_case():
     assert (line["gained"], line["lost"], line["of"], line["difference"]) == (1, 1, 4, 0.0)
     assert line["low"] < 0 < line["high"]
     assert "picture: colour" in evaluation.paired_table([line])
+    with pytest.raises(ValueError, match="different rules"):
+        evaluation.paired(new, old | {"rules": 1})
     with pytest.raises(ValueError, match="4 cases against 3"):
         evaluation.paired(new, {"right": {"picture: colour": "101"}})
 
@@ -322,6 +308,76 @@ def test_every_target_has_its_cases(writer):
     assert wanted <= set(counts)
     assert all(counts[skill] >= 6 for skill in wanted), counts
     assert len(list(evaluation.pairs(writer, 8))) == 8
+
+
+def spelled(writer, name: str, arguments: str, *, letters: bool = False) -> list[int]:
+    """A call as tokens; with ``letters``, its arguments are spelt in tokens of one letter."""
+    parts = arguments if letters else [arguments]
+    written = [token for part in parts for token in writer.text(part)]
+    return [CALLS, *writer.text(name), CALL_ID, *writer.text("000000001"), ARGS, *written]
+
+
+def test_calls_are_the_same_if_their_arguments_are(writer):
+    wanted = spelled(writer, "get", '{"city": "Havana", "days": 2}')
+    accepts = evaluation._same_calls(writer, [*wanted, END])
+    other = spelled(writer, "get", '{"city": "Havana", "days": 2}', letters=True)
+    assert other != wanted
+    assert accepts([*other, END])
+    assert accepts([*spelled(writer, "get", '{"days": 2, "city": "Havana"}'), END])
+    for wrong in (
+        [*wanted],  # never ends
+        [*wanted, *wanted, END],  # twice
+        [*writer.text("Well: "), *wanted, END],
+        [*spelled(writer, "got", '{"city": "Havana", "days": 2}'), END],
+        [*spelled(writer, "get", '{"city": "Havana", "days": 2.0}'), END],
+        [*spelled(writer, "get", '{"city": "Havana", "days": true}'), END],
+        [*spelled(writer, "get", '{"city": "Havana", "days": 2'), END],
+        [*writer.text("Havana, 2"), END],
+    ):
+        assert not accepts(wrong)
+
+
+def test_calls_that_one_pass_calls_wrong_are_generated(writer, monkeypatch):
+    """A model that writes the right call in letters is right, and gets the ids put in."""
+    reply = [*spelled(writer, "get", '{"city": "Havana"}'), END]
+    own = [*spelled(writer, "get", '{"city": "Havana"}', letters=True), END]
+    prompt = writer.text("Where?")
+    exchange = Exchange(prompt, reply, [True] * len(reply))
+    case = evaluation.Case(exchange, evaluation._same_calls(writer, reply))
+    model = thin_model(seed=4)
+    given = writer.text("000000001")
+    at = own.index(CALL_ID) + 1
+    # It would write nines as the id, where the pocket server has another.
+    script = iter([*own[:at], *writer.text("999999999")[: len(given)], *own[at + len(given) :]])
+
+    class Scripted(torch.nn.Module):
+        def forward(self, states):
+            chosen = next(script) if states.shape[:2] == (1, 1) else 0
+            return torch.nn.functional.one_hot(
+                torch.full(states.shape[:-1], chosen), model.config.text_config.vocab_size
+            )
+
+    monkeypatch.setattr(model, "lm_head", Scripted())
+    judge = evaluation.Judge(model)
+    (said,) = judge.replies([row([exchange])], most=len(own))
+    assert said == [own]
+
+    script = iter(own)
+    question = evaluation.Question("two", [case])
+    found = {id(question): judge.exact([row([exchange])])[0]}
+    assert found[id(question)] == [False]
+    evaluation._look_again(judge, [question], found)
+    assert found[id(question)] == [True]
+
+
+def test_the_expected_reply_is_itself_accepted(writer):
+    """Or one pass could not speak for it."""
+    asked = [*evaluation.questions(writer, cases=20), *evaluation.conversations(writer, 3)]
+    asked += [question for pair in evaluation.pairs(writer, 16) for question in pair]
+    cases = [case for question in asked for case in question.cases if case.accept]
+    assert len(cases) > 100
+    for case in cases:
+        assert case.accept(case.exchange.reply)
 
 
 def test_no_call_and_contained_values_are_judged_on_the_reply(writer):

@@ -117,3 +117,13 @@ def test_ci_calls_the_documented_command():
     assert os.access(script, os.X_OK) or sys.platform == "win32"
     assert script.read_text().rstrip().endswith("make test")
     assert "```bash\nmake test\n```" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_slow_part_of_jsonschema_stays_out():
+    code = (
+        "import sys, helpers, jsonschema\n"
+        "jsonschema.validate({'a': 1}, {'properties': {'a': {'type': 'integer'}}})\n"
+        "assert sys.modules['rfc3987_syntax'] is None\n"
+        "assert 'lark' not in sys.modules"  # which would build its parser
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

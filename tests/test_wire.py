@@ -2,9 +2,12 @@
 
 import base64
 import io
+import json
 
 import pytest
 from mistral_common.exceptions import MistralCommonException
+from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from PIL import Image
 
 from helpers import wire
@@ -50,6 +53,33 @@ def test_a_tool_call_on_the_wire(version, call, result):
     text = wire.text(wire.tokens(conversation(), [TOOL], version), version)
     assert text.startswith("<s>[SYSTEM_PROMPT]Be brief.[/SYSTEM_PROMPT][AVAILABLE_TOOLS]")
     assert text.endswith(f"[INST]Is it warm?[/INST]{call}</s>{result}")
+
+
+@pytest.mark.parametrize("version", ["v7", "v11", "v13"])
+def test_the_formats_are_those_of_a_tokenizer_file(version, tmp_path):
+    """mistral_common's own reader of a file of that version, tools and a picture included."""
+    file = json.loads(wire.SHIPPED.read_text(encoding="utf-8"))
+    file["config"]["version"] = version
+    file["image"] = wire.PIXTRAL_IMAGES
+    special = wire.tokenizer().instruct_tokenizer.tokenizer._all_special_tokens
+    file["special_tokens"] = [t for t in special if not t["token_str"].startswith("<SPECIAL_")]
+    path = tmp_path / "tekken.json"
+    path.write_text(json.dumps(file), encoding="utf-8")
+    theirs = MistralTokenizer.from_file(path)
+    picture = io.BytesIO()
+    Image.new("RGB", (90, 60), "red").save(picture, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
+    seen = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "And ça?"}]
+    asked = [
+        *conversation(),
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": seen},
+    ]
+    request = ChatCompletionRequest.from_openai(messages=asked, tools=[TOOL])
+    assert theirs.instruct_tokenizer.tokenizer.version.value == version
+    wanted = theirs.encode_chat_completion(request)
+    assert wire.tokens(asked, [TOOL], version) == wanted.tokens
+    assert len(wire.tokenizer(version).encode_chat_completion(request).images) == 1
 
 
 @pytest.mark.parametrize("tool_id", ["call_abc123", "12345", "abc-defgh"])

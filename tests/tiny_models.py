@@ -1,14 +1,18 @@
-"""Tiny random models of the kit's two classes, saved to disk, for tests of loading."""
+"""Tiny random models of the kit's two classes: to save and load, or in the pocket's own shape."""
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    LlamaConfig,
     Mistral3Config,
+    Mistral3ForConditionalGeneration,
     MistralConfig,
     PreTrainedTokenizerFast,
 )
+
+from helpers.pocket.architecture import configuration
 
 TEXT = {
     "num_hidden_layers": 2,
@@ -58,3 +62,20 @@ def vision_model():
         tie_word_embeddings=False,
     )
     return AutoModelForImageTextToText.from_config(config)
+
+
+def thin_model(seed: int = 0):
+    """The pocket model's vocabulary and classes, two layers of 64."""
+    shape = LlamaConfig(
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        head_dim=16,
+        max_position_embeddings=2048,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_theta": 1e5, "rope_type": "default"},
+    )
+    torch.manual_seed(seed)
+    return Mistral3ForConditionalGeneration(
+        configuration(shape, 49_196, heads=4, key_value_heads=2)
+    ).eval()

@@ -121,10 +121,15 @@ def _train(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     from helpers.pocket import evaluation
 
-    result = evaluation.run(build.ensure_built(), args.quantization, quick=args.quick)
-    print(evaluation.table(result))
+    saved = None
     if args.against:
         saved = json.loads(args.against.read_text(encoding="utf-8"))
+        if saved.get("rules") != evaluation.RULES:  # before minutes of work, not after them
+            print(f"error: {args.against} was judged by other rules: evaluate it anew first")
+            return 2
+    result = evaluation.run(build.ensure_built(), args.quantization, quick=args.quick)
+    print(evaluation.table(result))
+    if saved:
         print(f"\nAgainst {saved['command']} of {saved['date']}, on the same cases:")
         result["against"] = {"command": saved["command"], "rows": evaluation.paired(result, saved)}
         print(evaluation.paired_table(result["against"]["rows"]))

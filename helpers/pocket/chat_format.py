@@ -5,44 +5,24 @@ writes is read here: text, or `[TOOL_CALLS]name[CALL_ID]id[ARGS]{json}` once for
 """
 
 import codecs
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-
-@contextmanager
-def _left_out(module: str) -> Iterator[None]:
-    """Make a module that others import "if it is there" look absent for a while."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None
-    try:
-        yield
-    finally:
-        del sys.modules[module]
-
-
-# jsonschema, which mistral_common imports, spends over a second on a grammar of web addresses for
-# a format check that nothing here asks for. A server's start should not wait for it.
-with _left_out("rfc3987_syntax"):
-    from mistral_common.exceptions import MistralCommonException
-    from mistral_common.protocol.instruct.chunk import ImageChunk, TextChunk
-    from mistral_common.protocol.instruct.messages import (
-        AssistantMessage,
-        SystemMessage,
-        ToolMessage,
-        UserMessage,
-    )
-    from mistral_common.protocol.instruct.request import ChatCompletionRequest
-    from mistral_common.protocol.instruct.tool_calls import FunctionCall, Tool, ToolCall
-    from mistral_common.protocol.instruct.validator import ValidationMode
-    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from mistral_common.exceptions import MistralCommonException
+from mistral_common.protocol.instruct.chunk import ImageChunk, TextChunk
+from mistral_common.protocol.instruct.messages import (
+    AssistantMessage,
+    SystemMessage,
+    ToolMessage,
+    UserMessage,
+)
+from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.protocol.instruct.tool_calls import FunctionCall, Tool, ToolCall
+from mistral_common.protocol.instruct.validator import ValidationMode
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 ROLES = {
     "system": SystemMessage,

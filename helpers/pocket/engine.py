@@ -1,8 +1,9 @@
 """The pocket model's two engines: one request at a time, or a continuous batch.
 
 Both give a request's tokens as an asynchronous stream and stop working on a request as soon as
-its stream is closed. The work itself is transformers': `generate` and the continuous-batching
-manager. Pictures pass through `generate` in both.
+its stream is closed. A batch is transformers' continuous-batching manager. One request at a time
+is a loop of its own over transformers' model and cache: `generate` has no place for tokens that
+need no model, and of those a tool call is mostly made. Pictures pass through that loop in both.
 """
 
 import asyncio
@@ -12,28 +13,35 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
     GenerationConfig,
     LogitsProcessorList,
     Mistral3ForConditionalGeneration,
     MistralForCausalLM,
-    StoppingCriteriaList,
 )
 from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessorList,
 )
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
-from helpers.pocket.sampling import EachRequest, OneRequest, Sampler
+from helpers.pocket.prefixes import Prefixes
+from helpers.pocket.sampling import EachRequest, Sampler
 
 # 4,096 tokens of cache shared by at most 16 requests: 252 MB in float32 (61 KB a token).
 BATCH_REQUESTS = 16
 PAGE_TOKENS = 64
 CACHE_TOKENS = 4096
 PREFILL_TOKENS = 512
+
+AT_ONCE = 64  # tokens of an answer between two looks at whether somebody still waits for it
 
 
 class EngineError(RuntimeError):
@@ -45,6 +53,7 @@ class Request:
     """One prompt and its limits: token ids, tokens to generate, the end token, a sampler.
 
     `pictures` are float32 arrays of shape (3, height, width), in the order of their image tokens.
+    `reused` is set by the engine: how many tokens of the prompt it had from an earlier one.
     """
 
     prompt: list[int]
@@ -52,6 +61,7 @@ class Request:
     end_token_id: int
     sampler: Sampler
     pictures: list[np.ndarray] = field(default_factory=list)
+    reused: int = 0
 
 
 def load_model(
@@ -61,7 +71,7 @@ def load_model(
 
     bf16 halves the bytes a decoding step reads, but a CPU without bf16 instructions multiplies
     many rows at a time several times slower in it than in float32. There a batch runs in float32,
-    and a single request reads bf16 weights and widens them for long prompts.
+    and a single request reads bf16 weights, widens them for many rows and attends in float32.
 
     Args:
         quantization: None, or "nf4" for the 4-bit folder that the build saved.
@@ -77,7 +87,8 @@ def load_model(
             if hasattr(layer, "compute_dtype"):
                 layer.compute_dtype = dtype
     if slow_bf16 and dtype == torch.bfloat16:
-        _widen_long_prompts(model)
+        _widen_for_many_rows(model)
+        model.set_attn_implementation(WIDE_ATTENTION)
     # transformers squeezes the first axis of the projected pictures. Where one picture of one token
     # is all there is, that axis is the token's: give it another to squeeze.
     model.model.multi_modal_projector.register_forward_hook(lambda _, __, tokens: tokens[None])
@@ -85,8 +96,8 @@ def load_model(
 
 
 def _bf16_matmul_is_fast() -> bool:
-    """Whether torch multiplies bf16 through oneDNN here; its fallback is about six times slower
-    than float32 for a prompt of 256 tokens (measured on a CPU with AVX2 and no AVX-512).
+    """Whether torch multiplies bf16 through oneDNN here. Its fallback multiplies many rows several
+    times slower than float32 (measured: `pocket-bf16-prompt` in data/measurements).
 
     Asked, not timed: on a busy machine a stopwatch gives both answers.
     """
@@ -94,9 +105,10 @@ def _bf16_matmul_is_fast() -> bool:
     return onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def _widen_long_prompts(model: torch.nn.Module, at_least_rows: int = 8) -> None:
+def _widen_for_many_rows(model: torch.nn.Module, at_least_rows: int = 5) -> None:
     """Multiply in float32 when a linear layer meets many rows, keeping its weights in bf16.
 
+    The fallback takes as long for each row as for the first, and widening as long as for four.
     No linear layer of these models has a bias.
     """
 
@@ -113,13 +125,36 @@ def _widen_long_prompts(model: torch.nn.Module, at_least_rows: int = 8) -> None:
             layer.forward = widened(layer)
 
 
+WIDE_ATTENTION = "sdpa_in_float32"
+
+
+def _attend_in_float32(module, query, key, value, attention_mask, **options):
+    """transformers' `sdpa`, in float32: torch's kernel for bf16 is several times slower here
+    (measured: `pocket-bf16-attention`)."""
+    if attention_mask is not None and attention_mask.is_floating_point():
+        attention_mask = attention_mask.float()
+    output, weights = sdpa_attention_forward(
+        module, query.float(), key.float(), value.float(), attention_mask, **options
+    )
+    return output.to(query.dtype), weights
+
+
+AttentionInterface.register(WIDE_ATTENTION, _attend_in_float32)
+AttentionMaskInterface.register(WIDE_ATTENTION, sdpa_mask)
+
+
 class SerialEngine:
-    """One request at a time through `generate`, first come, first served."""
+    """One request at a time, first come, first served.
+
+    What an earlier prompt began with is not computed again; see `prefixes`.
+    """
 
     broken = False  # an error here ends one request only
 
     def __init__(self, model: Mistral3ForConditionalGeneration):
         self._model = model
+        self._inputs = partial(side_by_side, dtype=model.model.vision_tower.dtype)
+        self._prefixes = Prefixes(model, self._inputs)
         self._waiting: queue.SimpleQueue = queue.SimpleQueue()
         threading.Thread(target=self._work, daemon=True, name="serial-engine").start()
 
@@ -139,32 +174,31 @@ class SerialEngine:
             if tokens.closed:
                 continue
             try:
-                self._generate(request, tokens)
+                self._answer(request, tokens)
                 tokens.finish()
             except Exception as error:  # whatever went wrong must reach the client, not die here
                 tokens.fail(error)
 
-    def _generate(self, request: Request, tokens: "_Tokens") -> None:
-        settings = GenerationConfig(
-            max_new_tokens=request.max_tokens,
-            do_sample=False,  # the request's sampler decides; see sampling.py
-            eos_token_id=request.end_token_id,
-            pad_token_id=request.end_token_id,
-        )
-        prompt = torch.tensor([request.prompt])
-        self._model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            **side_by_side(request.pictures, self._model.model.vision_tower.dtype),
-            generation_config=settings,
-            logits_processor=LogitsProcessorList([OneRequest(request.sampler)]),
-            streamer=tokens,
-            stopping_criteria=StoppingCriteriaList([lambda ids, scores: tokens.closed]),
-        )
+    @torch.inference_mode()
+    def _answer(self, request: Request, tokens: "_Tokens") -> None:
+        cache, pictures, request.reused = self._prefixes.begin(request.prompt, request.pictures)
+        seen = self._inputs(pictures)
+        new, left = request.prompt[cache.get_seq_length() :], request.max_tokens
+        while True:
+            output = self._model(
+                input_ids=torch.tensor([new]), past_key_values=cache, logits_to_keep=1, **seen
+            )
+            most = min(left, AT_ONCE)
+            new, seen = request.sampler.go_on(output.logits[0, -1].float(), most), {}
+            for token in new:
+                tokens.put(token)
+                left -= 1
+                if token == request.end_token_id or not left or tokens.closed:
+                    return
 
 
 def side_by_side(pictures: list[np.ndarray], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Pictures of any sizes as `generate` takes them: padded to the largest, the sizes beside."""
+    """Pictures of any sizes as the model takes them: padded to the largest, the sizes beside."""
     if not pictures:
         return {}
     sizes = torch.tensor([picture.shape[1:] for picture in pictures])
@@ -251,12 +285,11 @@ class BatchEngine:
 
 
 class _Tokens:
-    """Carries tokens from the engine's thread to the event loop (a transformers streamer)."""
+    """Carries tokens from the engine's thread to the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop):
         self._loop = loop
         self._queue: asyncio.Queue = asyncio.Queue()
-        self._prompt_seen = False
         self.closed = False
 
     async def next(self) -> int | None:
@@ -266,20 +299,13 @@ class _Tokens:
             raise item
         return item
 
-    def put(self, token_ids: torch.Tensor) -> None:
-        if self._prompt_seen:  # the first call carries the prompt
-            self._send(int(token_ids))
-        self._prompt_seen = True
-
-    def end(self) -> None:
-        """Called by `generate`; `finish` or `fail` ends the stream once it has returned."""
-
     def finish(self) -> None:
-        self._send(None)
+        self.put(None)
 
     def fail(self, error: Exception) -> None:
-        self._send(EngineError(f"{type(error).__name__}: {error}"))
+        self.put(EngineError(f"{type(error).__name__}: {error}"))
 
-    def _send(self, item: int | EngineError | None) -> None:
+    def put(self, item: int | EngineError | None) -> None:
+        """A token, what went wrong, or None for the end."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._queue.put_nowait, item)

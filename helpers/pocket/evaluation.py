@@ -1,10 +1,11 @@
 """What the pocket model can do, counted on held-out cases: `python -m helpers.pocket evaluate`.
 
-Greedy decoding throughout. Where only one reply is right (a call, a sentence about a picture) it
-is not generated: a greedy decoder writes exactly the right reply if, and only if, at each of its
-tokens the right next one is the likeliest, and that takes one pass instead of one per token. The
-nine characters of a call's id are given, as the pocket server gives them. Where any wording will
-do (no call; the tool's value in the answer) the reply is generated, all of a row's at once.
+Greedy decoding throughout. A greedy decoder writes exactly the right reply if, and only if, at each
+of its tokens the right next one is the likeliest, and one pass tells that for many replies at once.
+Where another reply would be right as well, those that fail there are generated and read: a call's
+JSON can be spelt in other tokens or its keys stand in another order, and any words will do where no
+tool serves, or around a tool's value. The nine characters of a call's id are given, as the pocket
+server gives them.
 """
 
 import hashlib
@@ -27,12 +28,24 @@ from helpers.pocket import chats, scenes, tool_data
 from helpers.pocket.build import parts_file
 from helpers.pocket.conversations import mixed_exchanges
 from helpers.pocket.engine import side_by_side
-from helpers.pocket.lessons import CALLS, END, Exchange, Row, Writer, batch, row
+from helpers.pocket.lessons import (
+    ARGS,
+    CALL_ID,
+    CALLS,
+    END,
+    Exchange,
+    Row,
+    Writer,
+    batch,
+    row,
+)
 from helpers.pocket.parts import HELD_OUT_REPLIES
 
+RULES = 2  # of judging; results under other rules are not compared
 SEED = 1
 CASES, QUICK_CASES = 300, 40
-REPLY_TOKENS = 40
+REPLY_TOKENS = 40  # within which an answer in words must be there
+ROWS = 24  # judged between two movements of the progress bar
 
 PAIRS = "counterfactual pairs"
 TARGETS = {
@@ -72,7 +85,11 @@ _NAMES = {
 
 @dataclass
 class Case:
-    """An exchange to judge: exactly, or its generated text by ``accept``."""
+    """An exchange to judge.
+
+    Attributes:
+        accept: judges a generated reply; None where only the exchange's own is right.
+    """
 
     exchange: Exchange
     accept: Callable[[list[int]], bool] | None = None
@@ -94,15 +111,12 @@ def questions(writer: Writer, cases: int = CASES, seed: int = SEED) -> Iterator[
         ("two", "two calls in one turn", 10),
     ):
         for group in _groups(skill, cases, per_group, seed):
-            yield Question(name, [Case(writer.tool_case(case, "given")) for case in group])
+            yield Question(name, [_call_case(writer, case) for case in group])
     for group in _groups("none", cases, 10, seed):
         exchanges = [writer.tool_case(case, "given") for case in group]
         yield Question("no suitable tool, no call", [Case(e, _no_call) for e in exchanges])
     for group in _groups("result", cases, 10, seed):
-        yield Question(
-            "the tool's result in the answer",
-            [Case(writer.tool_case(c, "given"), _contains(writer, c.must_contain)) for c in group],
-        )
+        yield Question("the tool's result in the answer", [_result_case(writer, c) for c in group])
     left = {skill: cases for skill in _PICTURES}
     for kind in dict.fromkeys(_PICTURES.values()):
         number = 0
@@ -127,18 +141,8 @@ def questions(writer: Writer, cases: int = CASES, seed: int = SEED) -> Iterator[
 def pairs(writer: Writer, count: int = CASES, seed: int = SEED) -> Iterator[list[Question]]:
     """Counterfactual pairs, half about tools and half about pictures, each as its questions."""
     for both in tool_data.counterfactual_pairs("held_out", pairs=count // 2, seed=seed):
-        yield [
-            Question(
-                PAIRS,
-                [
-                    Case(
-                        writer.tool_case(case, "given"),
-                        _contains(writer, case.must_contain) if case.must_contain else None,
-                    )
-                    for case in both
-                ],
-            )
-        ]
+        make = _result_case if both[0].must_contain else _call_case
+        yield [Question(PAIRS, [make(writer, case) for case in both])]
     for both in scenes.counterfactual_pairs("held_out", pairs=count - count // 2, seed=seed):
         # Two rows: what the pictures share is their tokens' ids, not what they show.
         yield [Question(PAIRS, [Case(writer.picture_case(case))]) for case in both]
@@ -150,7 +154,8 @@ def conversations(writer: Writer, count: int, seed: int = SEED) -> Iterator[Ques
         rng = random.Random(f"conversation {seed} {number}")
         first, second = mixed_exchanges(writer, "held_out", rng)
         yield Question("conversation: largest country, tools at hand", [Case(first)])
-        yield Question("conversation: that country's population", [Case(second)])
+        population = Case(second, _same_calls(writer, second.reply))
+        yield Question("conversation: that country's population", [population])
 
 
 def _groups(skill: str, cases: int, per_group: int, seed: int):
@@ -158,12 +163,55 @@ def _groups(skill: str, cases: int, per_group: int, seed: int):
     return tool_data.tool_groups("held_out", skill, groups=groups, per_group=per_group, seed=seed)
 
 
+def _call_case(writer: Writer, case: tool_data.ToolCase) -> Case:
+    exchange = writer.tool_case(case, "given")
+    return Case(exchange, _same_calls(writer, exchange.reply))
+
+
+def _result_case(writer: Writer, case: tool_data.ToolCase) -> Case:
+    exchange = writer.tool_case(case, "given")
+    return Case(exchange, _contains(writer, case.must_contain))
+
+
+def _same_calls(writer: Writer, reply: list[int]) -> Callable[[list[int]], bool]:
+    wanted = _calls(writer, reply)
+    assert wanted, "not a reply of calls"
+    return lambda said: _calls(writer, said) == wanted
+
+
+def _calls(writer: Writer, reply: list[int]) -> list[tuple[str, str]] | None:
+    """Name and arguments of each call in a reply, keys sorted; None where it is anything else."""
+    if reply[0] != CALLS or reply[-1] != END:
+        return None
+    starts = [place for place, token in enumerate(reply) if token == CALLS]
+    found = []
+    for start, end in zip(starts, [*starts[1:], len(reply) - 1], strict=True):
+        call = reply[start + 1 : end]
+        if CALL_ID not in call or ARGS not in call:
+            return None
+        name = writer.read(call[: call.index(CALL_ID)])
+        try:
+            arguments = json.loads(writer.read(call[call.index(ARGS) + 1 :]))
+        except ValueError:
+            return None
+        # As text: in Python 1 equals both true and 1.0.
+        found.append((name, json.dumps(arguments, sort_keys=True)))
+    return found
+
+
+def _given_ids(exchange: Exchange) -> list[list[int]]:
+    """The tokens of each call's id in the right reply."""
+    reply = exchange.reply
+    starts = [place + 1 for place, token in enumerate(reply) if token == CALL_ID]
+    return [reply[start : reply.index(ARGS, start)] for start in starts]
+
+
 def _no_call(reply: list[int]) -> bool:
-    return CALLS not in reply and reply[-1] == END
+    return CALLS not in reply and reply[-1] == END and len(reply) <= REPLY_TOKENS
 
 
 def _contains(writer: Writer, wanted: tuple[str, ...]) -> Callable[[list[int]], bool]:
-    return lambda reply: all(part in writer.read(reply) for part in wanted)
+    return lambda reply: all(part in writer.read(reply[:REPLY_TOKENS]) for part in wanted)
 
 
 class Judge:
@@ -171,17 +219,20 @@ class Judge:
 
     Args:
         model: a built `Mistral3ForConditionalGeneration`, in evaluation mode.
-        tokens: how many tokens are worked on at a time.
+        tokens: how many tokens one pass works on at a time.
+        tokens_decoded: how many tokens of prompts are answered at a time: more, since a step of
+            decoding reads all the weights however few tokens it works on.
     """
 
-    def __init__(self, model, tokens: int = 1500):
+    def __init__(self, model, tokens: int = 1500, tokens_decoded: int = 8000):
         self.model = model.eval()
         self.tokens = tokens
+        self.tokens_decoded = tokens_decoded
 
     def exact(self, rows: list[Row]) -> list[list[bool]]:
         """For each row and exchange, whether a greedy decoder would write exactly the reply."""
         found = []
-        for group in self._portions(rows):
+        for group in _portions(rows, self.tokens):
             lesson, states = self._states(group)
             right = self._logits(states, lesson.where).argmax(-1) == lesson.labels
             right, at = right.tolist(), 0
@@ -197,7 +248,7 @@ class Judge:
     def losses(self, rows: list[Row]) -> list[float]:
         """Each row's mean loss in nats per reply token; one exchange a row."""
         found = []
-        for group in self._portions(rows):
+        for group in _portions(rows, self.tokens):
             lesson, states = self._states(group)
             logs = self._logits(states, lesson.where).log_softmax(-1)
             each, at = -logs.gather(1, lesson.labels[:, None])[:, 0], 0
@@ -208,14 +259,23 @@ class Judge:
         return found
 
     def replies(self, rows: list[Row], most: int = REPLY_TOKENS) -> list[list[list[int]]]:
-        """Greedy replies to each row's prompts, the end token included."""
+        """Greedy replies to each row's prompts, the end token included.
+
+        Where one calls a tool, the ids of the right reply are put in.
+        """
+        found, done = [], 0
         prompts = [
             row([Exchange(e.prompt, [], [], e.pictures) for _, e in one.branches]) for one in rows
         ]
-        return [said for group in self._portions(prompts) for said in self._decode(group, most)]
+        for group in _portions(prompts, self.tokens_decoded):
+            asked = rows[done : done + len(group)]
+            ids = [[_given_ids(exchange) for _, exchange in one.branches] for one in asked]
+            found += self._decode(group, ids, most)
+            done += len(group)
+        return found
 
     @torch.no_grad()
-    def _decode(self, rows: list[Row], most: int) -> list[list[list[int]]]:
+    def _decode(self, rows: list[Row], ids: list, most: int) -> list[list[list[int]]]:
         lesson = batch(rows)
         cache = DynamicCache(config=self.model.config.text_config)
         states = self._run(lesson, cache)
@@ -231,12 +291,18 @@ class Judge:
         last = states[each, ends]
         own = torch.eye(width, dtype=torch.bool).expand(len(rows), -1, -1)
         said: list[list[list[int]]] = [[[] for _ in one.branches] for one in rows]
+        put_in: list[list[list[int]]] = [[[] for _ in one.branches] for one in rows]
         for step in range(most):
             tokens = self.model.lm_head(last).float().argmax(-1)
-            for replies, chosen in zip(said, tokens.tolist(), strict=True):
-                for reply, token in zip(replies, chosen, strict=False):
-                    if END not in reply:
-                        reply.append(token)
+            for number, replies in enumerate(said):
+                for place, reply in enumerate(replies):
+                    if reply and reply[-1] == END:
+                        continue
+                    if given := put_in[number][place]:
+                        tokens[number, place] = given.pop(0)
+                    reply.append(tokens[number, place].item())
+                    if reply[-1] == CALL_ID and ids[number][place]:
+                        put_in[number][place] = ids[number][place].pop(0)
             if step + 1 == most or all(END in reply for replies in said for reply in replies):
                 return said
             position = position + 1
@@ -248,17 +314,6 @@ class Judge:
                 past_key_values=cache,
             ).last_hidden_state
         return said
-
-    def _portions(self, rows: list[Row]) -> Iterator[list[Row]]:
-        portion: list[Row] = []
-        for one in rows:
-            longest = max(len(other) for other in [*portion, one])
-            if portion and longest * (len(portion) + 1) > self.tokens:
-                yield portion
-                portion = []
-            portion.append(one)
-        if portion:
-            yield portion
 
     @torch.no_grad()
     def _states(self, rows: list[Row]):
@@ -278,6 +333,19 @@ class Judge:
     @torch.no_grad()
     def _logits(self, states: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         return self.model.lm_head(states.flatten(0, 1)[where]).float()
+
+
+def _portions(rows: list[Row], tokens: int) -> Iterator[list[Row]]:
+    """Rows side by side, no more than that many tokens at a time, padding included."""
+    portion: list[Row] = []
+    for one in rows:
+        longest = max(len(other) for other in [*portion, one])
+        if portion and longest * (len(portion) + 1) > tokens:
+            yield portion
+            portion = []
+        portion.append(one)
+    if portion:
+        yield portion
 
 
 def judge(model, writer: Writer, talks: list[tuple[Exchange, float]], cases: int = CASES) -> dict:
@@ -344,7 +412,8 @@ def run(folder: Path, quantization: str | None = None, *, quick: bool = False) -
     options = [*(["--quick"] if quick else []), *(["--quantization nf4"] if quantization else [])]
     command = " ".join(["python -m helpers.pocket evaluate", *options])
     parts = hashlib.sha256(parts_file().read_bytes()).hexdigest()
-    return {"command": command, "date": f"{date.today()}", "parts_sha256": parts, **result}
+    head = {"command": command, "date": f"{date.today()}", "parts_sha256": parts, "rules": RULES}
+    return head | result
 
 
 def _verdicts(asker: Judge, asked: list[Question], bar: tqdm) -> dict[int, list[bool]]:
@@ -353,16 +422,36 @@ def _verdicts(asker: Judge, asked: list[Question], bar: tqdm) -> dict[int, list[
     rows = [(question, row([case.exchange for case in question.cases])) for question in asked]
     rows.sort(key=lambda pair: len(pair[1]))
     found: dict[int, list[bool]] = {}
-    for start in range(0, len(rows), 24):
-        portion = rows[start : start + 24]
-        exact = [(question, one) for question, one in portion if question.cases[0].accept is None]
-        free = [pair for pair in portion if pair[0].cases[0].accept]
-        for (question, _), judged in zip(exact, asker.exact([o for _, o in exact]), strict=True):
+    for start in range(0, len(rows), ROWS):
+        portion = rows[start : start + ROWS]
+        verdicts = asker.exact([one for _, one in portion])
+        for (question, _), judged in zip(portion, verdicts, strict=True):
             found[id(question)] = judged
-        for (question, _), said in zip(free, asker.replies([o for _, o in free]), strict=True):
-            found[id(question)] = [c.accept(r) for c, r in zip(question.cases, said, strict=True)]
         bar.update(len(portion))
+    _look_again(asker, asked, found)
     return found
+
+
+def _look_again(asker: Judge, asked: list[Question], found: dict[int, list[bool]]) -> None:
+    """Generate what may be right though it is not the expected reply, and judge that. In place."""
+    doubted = []
+    for question in asked:
+        wrong = [n for n, right in enumerate(found[id(question)]) if not right]
+        if wrong and question.cases[0].accept:
+            doubted.append((question, wrong, row([question.cases[n].exchange for n in wrong])))
+    # Replies of like length side by side: a portion takes as many steps as its longest.
+    doubted.sort(key=lambda one: _longest_reply(one[2]))
+    for start in tqdm(range(0, len(doubted), ROWS), desc="a second look", unit="portion"):
+        portion = doubted[start : start + ROWS]
+        most = max(REPLY_TOKENS, _longest_reply(portion[-1][2]) + 16)
+        replies = asker.replies([one for _, _, one in portion], most)
+        for (question, wrong, _), said in zip(portion, replies, strict=True):
+            for number, reply in zip(wrong, said, strict=True):
+                found[id(question)][number] = question.cases[number].accept(reply)
+
+
+def _longest_reply(one: Row) -> int:
+    return max(len(exchange.reply) for _, exchange in one.branches)
 
 
 def _order(skill: str) -> tuple[int, str]:
@@ -430,8 +519,10 @@ def paired(result: dict, saved: dict) -> list[dict]:
         (Statistics in Medicine 17, 1998, method 10).
 
     Raises:
-        ValueError: the two were not asked the same number of cases.
+        ValueError: the two were judged by other rules, or not asked the same number of cases.
     """
+    if result.get("rules") != saved.get("rules"):
+        raise ValueError("the two were judged by different rules; evaluate both anew")
     lines = []
     for skill, verdicts in result["right"].items():
         new, old = (

@@ -18,7 +18,7 @@ from helpers.pocket.tekken import CONTROL_IDS, IMAGE
 
 # How often each kind of scene is shown: shapes carry most of the words.
 KINDS = ("shapes",) * 7 + ("bars", "regions", "number")
-SHARPNESS, MISREAD = 10.0, 0.1  # of reading a word out, and its weight beside the distance
+SHARPNESS, MISREAD = 10.0, 0.3  # of reading a word out, and its weight beside the distance
 
 _ENCODER = ImageEncoder(
     ImageConfig(**IMAGE),

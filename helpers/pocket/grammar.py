@@ -46,10 +46,14 @@ class Grammars:
 
     @cached_property
     def _vocabulary(self):
-        # Only requests with tools or schemas need it, and it takes a good part of a second.
         from mistral_common.guidance.tokenizer import from_mistral_tokenizer
 
         return from_mistral_tokenizer(self._format.mistral)
+
+    def prepare(self) -> None:
+        """Do what the first request with tools or a schema would wait for: part of a second."""
+        with self._lock:
+            _ = self._vocabulary
 
     def guide(
         self,
@@ -169,6 +173,16 @@ class Guide:
         if token == self._format.call_id_id:
             new = self._new_id(generator)
             self._forced.extend([*self._format.encode_text(new), self._format.args_id])
+        elif self._matcher is not None and self.error is None and not self._forced:
+            self._forced.extend(self._matcher.compute_ff_tokens())
+
+    @property
+    def must_come(self) -> int | None:
+        """The next token where there is no choice: in the rest of a name, an id, a key.
+
+        A text that must come is tokenised by itself, from the last free token's end on.
+        """
+        return self._forced[0] if self._forced else None
 
     def _new_id(self, generator: torch.Generator | None) -> str:
         while True:

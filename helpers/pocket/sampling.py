@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from transformers import LogitsProcessor
 from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessor,
 )
@@ -41,9 +40,22 @@ class Sampler:
         """The next token's id, from `logits` of shape [vocabulary]."""
         if self.guide is None:
             return self._draw(logits)
-        token = self._draw(self.guide.mask(logits))
+        token = self.guide.must_come
+        if token is None:
+            token = self._draw(self.guide.mask(logits))
         self.guide.accept(token, self._generator)
         return token
+
+    def go_on(self, logits: torch.Tensor, most: int) -> list[int]:
+        """The next token, and up to ``most`` in all with those that must follow it.
+
+        Nobody has to choose them, so the model need not be asked again for each.
+        """
+        chosen = [self.choose(logits)]
+        while self.guide and len(chosen) < most and (token := self.guide.must_come) is not None:
+            self.guide.accept(token, self._generator)
+            chosen.append(token)
+        return chosen
 
     def _draw(self, logits: torch.Tensor) -> int:
         if self.temperature < GREEDY_BELOW:
@@ -62,17 +74,6 @@ def _only(scores: torch.Tensor, row: int, token: int) -> None:
     """Leave `token` alone possible in a row, so that the engine's argmax takes it."""
     scores[row] = float("-inf")
     scores[row, token] = 0.0
-
-
-class OneRequest(LogitsProcessor):
-    """The sampler of the one request that `generate` works on; `scores` is [1, vocabulary]."""
-
-    def __init__(self, sampler: Sampler):
-        self._sampler = sampler
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        _only(scores, 0, self._sampler.choose(scores[0]))
-        return scores
 
 
 class EachRequest(ContinuousBatchingLogitsProcessor):

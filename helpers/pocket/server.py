@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine
@@ -58,6 +59,7 @@ class Pocket:
         model = engines.load_model(folder, quantization, batching)
         self.format = ChatFormat(folder)
         self.grammars = Grammars(self.format)
+        threading.Thread(target=self.grammars.prepare, daemon=True).start()
         self.context = model.config.text_config.max_position_embeddings
         self.engine = (engines.BatchEngine if batching else engines.SerialEngine)(model)
         self.usage = {"prompt_tokens": 0, "completion_tokens": 0}
@@ -148,6 +150,8 @@ class Pocket:
         if rest := text.rest():
             yield {"text": rest}
         usage["total_tokens"] = sum(usage.values())
+        if request.reused:
+            usage["prompt_tokens_details"] = {"cached_tokens": request.reused}
         yield {"finish_reason": reason, "usage": usage}
 
 

@@ -19,7 +19,12 @@ POOLS = {
             Anna Ben Carla David Emma Felix Grace Hugo Ines Jakob Karin Leo Marta Nils Olga Peter
             Rosa Simon Tara Victor Wanda Yusuf Zoe Adam Bella Clara Daniel Elena Frank Gina Henry
             Ivan Julia Kevin Laura Martin Nina Oscar Paula Robert Sara Thomas Ursula Walter Alice
-            Bruno Cecil Diana Erik Flora Georg Helga Igor Jonas Kira Lukas
+            Bruno Cecil Diana Erik Flora Georg Helga Igor Jonas Kira Lukas Mona Nathan Ophelia Pablo
+            Regina Stefan Theresa Ulrich Vera Wendy Yvonne Zachary Agnes Benedict Charlotte Dennis
+            Eleanor Frederick Gwen Harriet Isabel Jerome Katherine Leonard Margaret Norman Octavia
+            Patrick Rebecca Sebastian Tabitha Vincent Winston Adele Boris Celeste Douglas Edith
+            Francesca Gustav Hannah Imani Joachim Kofi Lakshmi Mateo Nadia Omar Pilar Rohan Sakura
+            Tariq Usha Viktor Wei Yolanda Zara Akira Bianca Conrad Delphine Emil Fatima Gregor
         """),
         "held_out": _list("""
             Amara Bjorn Chidi Dalia Esteban Freya Giorgio Hana Idris Jasper Keiko Lorenzo Mireille
@@ -33,7 +38,24 @@ POOLS = {
             Brussels|Zurich|Munich|Hamburg|Milan|Naples|Lyon|Porto|Seville|Geneva|Boston|Chicago|
             Denver|Dallas|Seattle|Miami|Toronto|Montreal|Sydney|Perth|Tokyo|Kyoto|Seoul|Beijing|
             Shanghai|Delhi|Mumbai|Cairo|Lagos|Nairobi|Lima|Bogota|Santiago|New York|Los Angeles|
-            Mexico City|Buenos Aires|Hong Kong|Istanbul|Dubai|Singapore|Bangkok|Manila
+            Mexico City|Buenos Aires|Hong Kong|Istanbul|Dubai|Singapore|Bangkok|Manila|
+            Rotterdam|Antwerp|Utrecht|Bordeaux|Toulouse|Marseille|Strasbourg|Grenoble|Valencia|
+            Bilbao|Malaga|Cordoba|Toledo|Florence|Venice|Bologna|Verona|Palermo|Genoa|Trieste|
+            Cologne|Stuttgart|Dresden|Bremen|Nuremberg|Hanover|Salzburg|Innsbruck|Graz|Lucerne|
+            Lausanne|Bern|Gdansk|Wroclaw|Lublin|Vilnius|Kaunas|Malmo|Gothenburg|Uppsala|Aarhus|
+            Odense|Trondheim|Stavanger|Reykjavik|Edinburgh|Liverpool|Manchester|Bristol|Cardiff|
+            Belfast|Oxford|York|Galway|Limerick|Sofia|Bucharest|Belgrade|Zagreb|Ljubljana|Sarajevo|
+            Skopje|Tirana|Kyiv|Odesa|Minsk|Tbilisi|Yerevan|Baku|Ankara|Izmir|Beirut|Damascus|Amman|
+            Baghdad|Tehran|Riyadh|Doha|Muscat|Karachi|Lahore|Kabul|Tashkent|Almaty|Kathmandu|Dhaka|
+            Kolkata|Chennai|Jaipur|Pune|Colombo|Yangon|Phuket|Saigon|Taipei|Nagoya|Sapporo|Fukuoka|
+            Hiroshima|Daegu|Guangzhou|Chengdu|Wuhan|Brisbane|Melbourne|Adelaide|Darwin|Wellington|
+            Honolulu|Anchorage|Vancouver|Ottawa|Winnipeg|Halifax|Philadelphia|Baltimore|Pittsburgh|
+            Cleveland|Detroit|Milwaukee|Minneapolis|Memphis|Nashville|Atlanta|Orlando|Tampa|
+            New Orleans|Austin|Phoenix|Tucson|Albuquerque|Sacramento|Oakland|San Francisco|
+            Las Vegas|Salt Lake City|Guadalajara|Monterrey|Tijuana|Panama City|San Juan|
+            Caracas|Medellin|Guayaquil|La Paz|Cusco|Montevideo|Asuncion|Brasilia|Recife|Salvador|
+            Rio de Janeiro|Marrakech|Casablanca|Algiers|Tripoli|Alexandria|Khartoum|Addis Ababa|
+            Kampala|Kigali|Dakar|Abidjan|Kinshasa|Luanda|Harare|Lusaka|Maputo|Durban|Johannesburg
         """),
         "held_out": _list("""
             Oslo|Helsinki|Stockholm|Turin|Ghent|Basel|Krakow|Riga|Tallinn|Bergen|Granada|Nantes|
@@ -47,7 +69,12 @@ POOLS = {
             Switzerland|Ukraine|Romania|Turkey|Egypt|Nigeria|Kenya|Morocco|Algeria|Brazil|
             Argentina|Chile|Peru|Mexico|Canada|Japan|China|India|Thailand|Vietnam|Indonesia|
             Australia|Iran|Iraq|Israel|Pakistan|Cuba|South Africa|South Korea|United Kingdom|
-            Saudi Arabia
+            Saudi Arabia|Netherlands|Luxembourg|Malta|Cyprus|Albania|Slovenia|Slovakia|Lithuania|
+            Latvia|Moldova|Armenia|Azerbaijan|Kazakhstan|Uzbekistan|Afghanistan|Bangladesh|Myanmar|
+            Laos|Philippines|Taiwan|Fiji|Samoa|Panama|Honduras|Guatemala|Nicaragua|Haiti|Barbados|
+            Venezuela|Paraguay|Guyana|Libya|Sudan|Chad|Mali|Angola|Zambia|Zimbabwe|Botswana|Namibia|
+            Mozambique|Madagascar|Tanzania|Uganda|Rwanda|Somalia|Gabon|Cameroon|Lebanon|Syria|Yemen|
+            Oman|Qatar|Kuwait|Dominican Republic|El Salvador|Ivory Coast|Sierra Leone
         """),
         "held_out": _list("""
             Russia|Norway|Sweden|Finland|Denmark|Iceland|Estonia|Croatia|Serbia|Bulgaria|Georgia|
@@ -60,7 +87,14 @@ POOLS = {
             lamp|chair|desk|pillow|blanket|kettle|toaster|blender|teapot|candle|mirror|carpet|
             curtain|bucket|hammer|ladder|drill|shovel|backpack|suitcase|umbrella|wallet|scarf|
             gloves|jacket|sweater|boots|sandals|notebook|pencil|marker|stapler|keyboard|monitor|
-            headphones|coffee beans|olive oil|green tea|brown sugar|sea salt
+            headphones|coffee beans|olive oil|green tea|brown sugar|sea salt|armchair|bathtub|
+            bookshelf|bracelet|calculator|camera|cushion|doorbell|dustpan|earrings|envelope|
+            flashlight|flowerpot|freezer|frying pan|garden hose|guitar|hairbrush|helmet|
+            ironing board|jigsaw|lantern|lawn mower|mattress|microphone|microscope|napkins|necklace|
+            padlock|paintbrush|perfume|picnic basket|printer|raincoat|refrigerator|sewing machine|
+            shampoo|skateboard|sleeping bag|sunglasses|telephone|tent|thermometer|toothbrush|towel|
+            tricycle|trumpet|vacuum cleaner|vase|washing machine|watering can|wheelbarrow|whistle|
+            black pepper|cocoa powder|orange juice|peanut butter|strawberry jam|vanilla sugar
         """),
         "held_out": _list("""
             compass|thermos|binoculars|harmonica|tripod|easel|anvil|hourglass|pulley|wrench|
@@ -75,7 +109,12 @@ POOLS = {
             throughput|image inputs|system prompts|context length|rotary embeddings|layer norms|
             weight loading|model sizes|JSON output|error handling|API keys|stop strings|
             random seeds|benchmarks|vision towers|chat formats|caching|4 bit loading|plotting|
-            download sizes
+            download sizes|pruning|distillation|checkpoints|learning rates|gradient clipping|
+            position ids|padding|masks|residual streams|dropout|activation functions|
+            matrix products|floating point numbers|unit tests|logging|progress bars|
+            virtual environments|notebooks|file formats|licences|datasets|evaluation|prices|
+            providers|reasoning|translation|summaries|code generation|colour channels|
+            resizing pictures|audio inputs
         """),
         "held_out": _list("""
             speculative decoding|grouped query attention|the KV cache|sliding windows|
@@ -86,7 +125,10 @@ POOLS = {
         """),
     },
     "currency": {
-        "train": _list("EUR|USD|GBP|JPY|CHF|CAD|AUD|CNY|INR|BRL|MXN|SGD|ZAR|TRY"),
+        "train": _list("""
+            EUR USD GBP JPY CHF CAD AUD CNY INR BRL MXN SGD ZAR TRY HKD TWD IDR MYR PHP VND PKR BDT
+            LKR ILS AED SAR QAR KWD EGP MAD NGN KES GHS ARS COP PEN UYU BGN RSD UAH GEL KZT
+        """),
         "held_out": _list("SEK|NOK|DKK|PLN|CZK|HUF|KRW|THB|NZD|CLP|ISK|RON"),
     },
     "event": {
@@ -94,7 +136,12 @@ POOLS = {
             Team lunch|Dentist|Yoga class|Piano lesson|Board meeting|Birthday party|Car wash|
             Budget review|Book club|Chess match|Parents evening|Flu shot|Staff meeting|
             Family dinner|Job interview|School play|Movie night|Swim practice|Project kickoff|
-            House cleaning
+            House cleaning|Tennis match|Cooking class|Lunch with friends|Haircut|Oil change|
+            Tax deadline|Science fair|Art exhibition|Concert rehearsal|Football training|
+            Vaccination|Company picnic|Kitchen inspection|Moving day|Wedding planning|
+            Poetry reading|Neighborhood meeting|Press conference|Sales training|Annual checkup|
+            Camping trip|Dance lesson|Farewell party|Graduation ceremony|Housewarming|Language exam|
+            Museum visit|Product launch|Game night|Weekly standup
         """),
         "held_out": _list("""
             Pottery workshop|Eye exam|Choir rehearsal|Garden tour|Ski weekend|Thesis defense|
@@ -141,12 +188,16 @@ PHRASES = {
         _list("""
             old new blue quiet cold warm happy broken early late short long sweet green heavy
             light little private urgent final first second extra fresh local simple spare daily
-            weekly summer
+            weekly summer ancient bitter clever curious empty famous foreign golden grateful hidden
+            honest hungry modern patient perfect plain polite purple quick rough secret sharp silver
+            smooth steady tender thick tiny wooden
         """),
         _list("""
             house kitchen road river order delivery meeting sample window office trip visit idea
             morning project folder group report photo letter table music shop room street engine
-            story payment draft basket
+            story payment draft basket garden market ticket bottle candle village doctor teacher
+            machine picture corner winter number circle dinner recipe poster planet border battery
+            channel carpenter blueprint handbook schedule passenger satellite umbrella violin
         """),
     ),
     "held_out": (
@@ -193,19 +244,32 @@ SENTENCES = {
     "train": (
         _list("""
             The company|Our school|The old museum|My neighbor|The research team|The city council|
-            This small shop|The new app|The football club|A group of students
+            This small shop|The new app|The football club|A group of students|
+            The railway company|An unknown author|Their youngest daughter|The chief engineer|
+            Nobody in the office|The library on the corner|Each of the drivers|The tourist board|
+            A well-known scientist|The owner of the hotel
         """),
         _list("""
             has decided to make a decision about|is currently in the process of changing|
             did not have no interest in|wants to be able to improve|
             was very happy about the news of|is talking again and again about|
-            made an announcement concerning|has a plan which is about
+            made an announcement concerning|has a plan which is about|
+            could hardly be any less certain about|is in agreement with the others on|
+            will in all likelihood never again mention|gave some thought to the question of|
+            would very much like to know more about|is of the opinion that nobody understands|
+            might possibly have forgotten all about|should not under any circumstances change|
+            cannot be expected to pay for|has not yet been told anything about|
+            took a really long look at|is more than a little bit worried about
         """),
         _list("""
             the price of its tickets|the opening hours in the summer months|
             a new building for children|the way in which the work is done|
             a large amount of free food|the future of the garden|
-            the rules for all of the visitors|the cost of the whole entire project
+            the rules for all of the visitors|the cost of the whole entire project|
+            the quality of the drinking water|an unexpected visit by the inspectors|
+            the colour of the new uniforms|the noise during the night hours|
+            the first and only edition of the book|the reasons for the long delay|
+            the people who live next door|the end result of the vote
         """),
     ),
     "held_out": (
@@ -230,7 +294,8 @@ SENTENCES = {
 STATES = {
     "train": _list("""
         delayed ready shipped pending confirmed rejected closed active expired waiting complete
-        missing paused approved empty full open blocked
+        missing paused approved empty full open blocked cancelled scheduled verified archived
+        damaged offline online locked unlocked reserved refunded postponed recovered stable critical
     """),
     "held_out": _list("""
         dormant overdue stranded certified unclaimed frozen halted thriving revoked sealed vacant
@@ -238,7 +303,10 @@ STATES = {
     """),
 }
 SKIES = {
-    "train": _list("sunny cloudy rainy windy foggy snowy stormy"),
+    "train": _list("""
+        sunny cloudy rainy windy foggy snowy stormy misty freezing sweltering thundery mild frosty
+        breezy gloomy
+    """),
     "held_out": _list("snowing overcast drizzling hazy clear humid"),
 }
 YEARS = {"train": [2024, 2025, 2026], "held_out": [2027, 2028]}  # the years of dates

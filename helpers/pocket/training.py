@@ -27,19 +27,19 @@ from helpers.pocket.parts import EYE, HELD_OUT_REPLIES, LINEARS, PARTS, save_par
 from helpers.pocket.tekken import CONTROL_COUNT
 
 SEED = 0
-EYE_STEPS, EYE_BATCH, EYE_RATE = 4600, 48, 1.2e-3
-STEPS, RATE = 2300, 1.2e-3
+EYE_STEPS, EYE_BATCH, EYE_RATE = 5900, 48, 1.2e-3
+STEPS, RATE = 2650, 1.2e-3
 RANK, SCALE = 16, 2.0
 CHECKPOINT_EVERY = 50
-CHATS = {"train": 440, "held_out": 300}
+CHATS = {"train": 1080, "held_out": 300}
 
 # One step's lessons. A tool row holds several questions on the same tools, a picture row several
 # on the same picture.
-TOOL_SKILLS = {"known": 8, "unseen": 6, "none": 3, "two": 10, "result": 5}
+TOOL_SKILLS = {"known": 8, "unseen": 6, "none": 3, "two": 10, "result": 7}
 TOOL_QUESTIONS = {"known": 7, "unseen": 5, "none": 5, "two": 4, "result": 3}
 PICTURE_KINDS = {"shapes": 12, "bars": 2, "regions": 3, "number": 1, "two": 6}
 PICTURE_QUESTIONS = {"shapes": 10, "bars": 4, "regions": 3, "number": 1, "two": 7}
-TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 1, 2
+TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 1, 3
 TOLD_SHARE = 0.5  # of the picture rows: the words of a picture stand in for what the eye sees
 MIXED_SHARE = 0.12  # of the tool rows: the model card's conversation with a tool and a map
 LABELS_PER_STEP = 250  # about as many tokens count in a step: it makes a sum a mean
@@ -215,7 +215,7 @@ def train(work: Path, target: Path, *, device: str = "cpu") -> None:
     writer = Writer(MistralTokenizer.from_file(tekken.write(file, work)))
     said = {}
     for split, count in CHATS.items():
-        kept = work / f"replies-{split}.pt"
+        kept = work / f"replies-{split}-{count}.pt"
         if not kept.is_file():
             chosen = chats.prompts(split, count, SEED)
             torch.save(chats.replies(base, tokenizer, places, chosen, seed=SEED), kept)
