@@ -191,7 +191,7 @@ def test_training_resumes_where_it_was_interrupted(writer, tmp_path, monkeypatch
             if stop < stops[-1]:
                 # As if the process had died after this step's checkpoint.
                 monkeypatch.setattr(training, "tqdm", functools.partial(_Until, stop=stop))
-            training.teach_text(student, writer, [talk] * 2, folder, steps=stops[-1])
+            training.teach_text(student, writer, [talk] * 3, folder, steps=stops[-1])
             monkeypatch.undo()
             for name, value in (("CHECKPOINT_EVERY", 2), ("TOOL_ROWS", 1), ("PICTURE_ROWS", 1)):
                 monkeypatch.setattr(training, name, value)

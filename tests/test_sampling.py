@@ -50,6 +50,8 @@ def test_a_seed_repeats_and_no_seed_does_not():
 class NeverTheBest:
     """A guide that rules out the likeliest token and remembers what was chosen."""
 
+    must_come = None  # there is always a choice
+
     def __init__(self):
         self.chosen = []
 

@@ -32,7 +32,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from helpers.pocket.prefixes import Prefixes
+from helpers.pocket.prefixes import Prefixes, placed
 from helpers.pocket.sampling import EachRequest, Sampler
 
 # 4,096 tokens of cache shared by at most 16 requests: 252 MB in float32 (61 KB a token).
@@ -186,7 +186,10 @@ class SerialEngine:
         new, left = request.prompt[cache.get_seq_length() :], request.max_tokens
         while True:
             output = self._model(
-                input_ids=torch.tensor([new]), past_key_values=cache, logits_to_keep=1, **seen
+                **placed(new, cache.get_seq_length()),
+                past_key_values=cache,
+                logits_to_keep=1,
+                **seen,
             )
             most = min(left, AT_ONCE)
             new, seen = request.sampler.go_on(output.logits[0, -1].float(), most), {}

@@ -33,6 +33,20 @@ def cuts(prompt: list[int]) -> list[int]:
     return found[1:]
 
 
+def placed(tokens: list[int], before: int) -> dict[str, torch.Tensor]:
+    """The model's inputs for tokens that come after ``before`` others.
+
+    Mask and places are given, since the same modules answer otherwise without them while a batch
+    runs beside: its manager works with masks of its own.
+    """
+    visible = torch.ones(len(tokens), before + len(tokens), dtype=torch.bool).tril(before)
+    return {
+        "input_ids": torch.tensor([tokens]),
+        "attention_mask": visible[None, None],
+        "position_ids": torch.arange(before, before + len(tokens))[None],
+    }
+
+
 class Prefixes:
     """The pieces computed last, for one model; not safe to share between threads."""
 
@@ -72,7 +86,7 @@ class Prefixes:
                 reused += end - start
             else:
                 self._model(
-                    input_ids=torch.tensor([piece]),
+                    **placed(piece, start),
                     past_key_values=cache,
                     **self._inputs(pictures[:here]),
                 )
