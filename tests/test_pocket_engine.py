@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.pocket import engine
-from helpers.pocket.prefixes import LEAST_TOKENS, Prefixes, cuts
+from helpers.pocket.prefixes import LEAST_TOKENS, Prefixes, cuts, placed
 from helpers.pocket.sampling import Sampler
 from helpers.pocket.tekken import CONTROL_IDS
 from tiny_models import thin_model
@@ -48,6 +48,23 @@ def picture(seed: int) -> np.ndarray:
 
 def states(cache) -> list[torch.Tensor]:
     return [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+
+
+def test_tokens_to_come_stay_hidden_while_a_batch_computes_beside(model, monkeypatch):
+    """The batching manager turns `config.is_causal` off while it computes with the same modules."""
+    prompt = words(20)
+
+    def hidden(**inputs) -> torch.Tensor:
+        with torch.inference_mode():
+            return model.model(**inputs, use_cache=False).last_hidden_state
+
+    alone = hidden(**placed(prompt, 0))
+    bare = {"input_ids": torch.tensor([prompt])}
+    torch.testing.assert_close(hidden(**bare), alone)
+    monkeypatch.setattr(model.config.text_config, "is_causal", False, raising=False)
+    torch.testing.assert_close(hidden(**placed(prompt, 0)), alone)
+    # Or there would be no need for `placed`.
+    assert not torch.allclose(hidden(**bare), alone)
 
 
 @pytest.mark.parametrize(

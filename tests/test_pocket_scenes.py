@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from helpers.pocket import scenes
+from helpers.pocket import picture_words, scenes
 
 SKILLS = {"colour", "shape", "count", "position", "largest", "tallest", "region", "two pictures"}
 
@@ -118,9 +118,9 @@ def test_descriptions_name_every_thing_where_it_is_drawn():
 
 
 def test_held_out_scenes_phrasings_and_countries_are_not_in_training():
-    for training, held_out in scenes.PHRASINGS.values():
+    for training, held_out in picture_words.PHRASINGS.values():
         assert not set(training) & set(held_out)
-    assert not set(scenes.COUNTRIES[0]) & set(scenes.COUNTRIES[1])
+    assert not set(picture_words.COUNTRIES[0]) & set(picture_words.COUNTRIES[1])
     shown = {"train": set(), "held_out": set()}
     for split, pairs in shown.items():
         for scene, _, _ in drawn("shapes", split, 300):

@@ -237,30 +237,43 @@ def test_saved_parts_make_the_student_again(writer, tmp_path):
     torch.testing.assert_close(own, theirs, atol=0.1, rtol=0)
 
 
-def test_exact_means_what_generate_would_write(writer):
-    """Replies that `generate` writes are exact; one token off is not."""
+def test_verdicts_mean_what_generate_would_write(writer):
+    """Replies that `generate` writes are right; one token off, and its own is written on."""
     model = thin_model(seed=4)
-    judge = evaluation.Judge(model)
+    judge = evaluation.Judge(model, tokens=700)
+    asked, written = [], []
     for kind in ("known", "shapes"):
-        prompts = [(e.prompt, e.pictures) for e in exchanges(writer, kind)[:3]]
-        asked = []
-        for prompt, pictures in prompts:
+        for prompt, pictures in [(e.prompt, e.pictures) for e in exchanges(writer, kind)[:3]]:
             ids = torch.tensor([prompt])
             seen = {}
             if pictures:
                 seen["pixel_values"] = torch.from_numpy(np.stack(pictures))
                 seen["image_sizes"] = torch.tensor([p.shape[1:] for p in pictures])
             out = model.generate(
-                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=6, **seen
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=False,
+                max_new_tokens=evaluation.REPLY_TOKENS,
+                eos_token_id=END,
+                **seen,
             )
-            reply = out[0, len(prompt) :].tolist()
+            written.append(out[0, len(prompt) :].tolist())
+            reply = written[-1][:6]
             asked.append(Exchange(prompt, reply, [True] * len(reply), pictures))
-        assert judge.exact([row(asked)]) == [[True] * len(asked)]
-        replies = judge.replies([row(asked)], most=6)[0]
-        assert replies == [one.reply for one in asked]
-        for one in asked:
-            one.reply = [*one.reply[:-1], one.reply[-1] + 1]
-        assert judge.exact([row(asked)]) == [[False] * len(asked)]
+    questions = [
+        [evaluation.Case("-", exchange) for exchange in asked[part]]
+        for part in (slice(0, 3), slice(3, 6))
+    ]
+    assert judge.verdicts(questions) == [[True] * 3, [True] * 3]
+    for number, exchange in enumerate(asked):
+        exchange.reply[number] += 1
+    assert judge.verdicts(questions) == [[False] * 3, [False] * 3]
+
+    said = {}
+    for number, case in enumerate(case for question in questions for case in question):
+        case.accept = lambda reply, number=number: said.update({number: reply}) or number < 3
+    assert judge.verdicts(questions) == [[True] * 3, [False] * 3]
+    assert [said[number] for number in range(6)] == written
 
 
 def test_the_table_counts_and_bounds(monkeypatch):
@@ -303,7 +316,8 @@ def test_a_paired_comparison_counts_case_by_case():
 def test_every_target_has_its_cases(writer):
     counts: dict[str, int] = {}
     for question in evaluation.questions(writer, cases=6):
-        counts[question.skill] = counts.get(question.skill, 0) + len(question.cases)
+        for case in question:
+            counts[case.skill] = counts.get(case.skill, 0) + 1
     wanted = set(evaluation.TARGETS) - {"counterfactual pairs"}
     assert wanted <= set(counts)
     assert all(counts[skill] >= 6 for skill in wanted), counts
@@ -337,44 +351,51 @@ def test_calls_are_the_same_if_their_arguments_are(writer):
         assert not accepts(wrong)
 
 
-def test_calls_that_one_pass_calls_wrong_are_generated(writer, monkeypatch):
+def test_calls_that_one_pass_calls_wrong_are_written_on(writer):
     """A model that writes the right call in letters is right, and gets the ids put in."""
     reply = [*spelled(writer, "get", '{"city": "Havana"}'), END]
     own = [*spelled(writer, "get", '{"city": "Havana"}', letters=True), END]
-    prompt = writer.text("Where?")
-    exchange = Exchange(prompt, reply, [True] * len(reply))
-    case = evaluation.Case(exchange, evaluation._same_calls(writer, reply))
+    same = next(n for n, token in enumerate(own) if token != reply[n])
+    exchange = Exchange(writer.text("Where?"), reply, [True] * len(reply))
     model = thin_model(seed=4)
-    given = writer.text("000000001")
-    at = own.index(CALL_ID) + 1
-    # It would write nines as the id, where the pocket server has another.
-    script = iter([*own[:at], *writer.text("999999999")[: len(given)], *own[at + len(given) :]])
 
     class Scripted(torch.nn.Module):
+        """Writes ``rest`` after the ``first`` tokens that one pass finds the likeliest."""
+
+        def __init__(self, first: list[int], rest: list[int]):
+            super().__init__()
+            self.first, self.rest = first, iter(rest)
+
         def forward(self, states):
-            chosen = next(script) if states.shape[:2] == (1, 1) else 0
-            return torch.nn.functional.one_hot(
-                torch.full(states.shape[:-1], chosen), model.config.text_config.vocab_size
-            )
+            once = states.ndim == 2
+            chosen = torch.tensor(self.first if once else [[next(self.rest)]])
+            return torch.nn.functional.one_hot(chosen, model.config.text_config.vocab_size)
 
-    monkeypatch.setattr(model, "lm_head", Scripted())
-    judge = evaluation.Judge(model)
-    (said,) = judge.replies([row([exchange])], most=len(own))
-    assert said == [own]
+    def verdict(first: list[int], rest: list[int]) -> bool:
+        model.lm_head = Scripted(first, rest)
+        case = evaluation.Case("two", exchange, evaluation._same_calls(writer, reply))
+        return evaluation.Judge(model).verdicts([[case]]) == [[True]]
 
-    script = iter(own)
-    question = evaluation.Question("two", [case])
-    found = {id(question): judge.exact([row([exchange])])[0]}
-    assert found[id(question)] == [False]
-    evaluation._look_again(judge, [question], found)
-    assert found[id(question)] == [True]
+    padding = [0] * (len(reply) - same - 1)
+    assert verdict(reply, [])
+    assert verdict([*own[: same + 1], *padding], own[same + 1 :])
+    assert not verdict([*own[: same + 1], *padding], [*own[same + 1 : -3], END])
+    # It leaves the name behind and would write nines as the id, where the server has another.
+    at = reply.index(CALL_ID)
+    given = writer.text("000000001")
+    nines = writer.text("999999999")[: len(given)]
+    letters = [token for letter in "get" for token in writer.text(letter)]
+    assert letters != writer.text("get")
+    calls = [CALLS, *letters, CALL_ID, *nines, *own[own.index(ARGS) :]]
+    assert verdict([*calls[:2], *[0] * (len(reply) - 2)], calls[2:])
+    assert at == 2  # the name is one token, which is why the letters part at once
 
 
 def test_the_expected_reply_is_itself_accepted(writer):
     """Or one pass could not speak for it."""
     asked = [*evaluation.questions(writer, cases=20), *evaluation.conversations(writer, 3)]
     asked += [question for pair in evaluation.pairs(writer, 16) for question in pair]
-    cases = [case for question in asked for case in question.cases if case.accept]
+    cases = [case for question in asked for case in question if case.accept]
     assert len(cases) > 100
     for case in cases:
         assert case.accept(case.exchange.reply)

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     train.add_argument("--out", type=Path, help="where to write the parts; default: data/pocket")
     train.add_argument("--device", default="cpu", help="cpu or cuda; default: cpu")
     evaluate = commands.add_parser("evaluate", help="count what it can do on held-out cases")
-    evaluate.add_argument("--quick", action="store_true", help="40 cases a skill instead of 300")
+    evaluate.add_argument("--quick", action="store_true", help="30 cases a skill instead of 300")
     evaluate.add_argument("--quantization", choices=["nf4"], help="default: none (bf16)")
     evaluate.add_argument("--out", type=Path, help="also write the result as JSON")
     evaluate.add_argument(

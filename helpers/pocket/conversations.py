@@ -33,9 +33,9 @@ def mixed_exchanges(writer: Writer, split: str, rng: random.Random) -> list[Exch
     rng.shuffle(tools)
     scene = scenes.random_regions(rng, split)
     legend, countries = scenes.random_legend(scene, split, rng)
-    template = rng.choice(scenes.PHRASINGS["region"][split == "held_out"])
+    question = scenes.phrased("region", split, rng, legend=legend)
     picture = ImageChunk(image=scene.draw(rng.choice([1, 2, 3])))
-    asked = UserMessage(content=[picture, TextChunk(text=template.format(legend=legend))])
+    asked = UserMessage(content=[picture, TextChunk(text=question)])
     country = countries[scene.largest()]
     answer = f"The largest country is {country}."
     unit = rng.choice(["millions", "thousands"])

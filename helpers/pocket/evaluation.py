@@ -2,10 +2,10 @@
 
 Greedy decoding throughout. A greedy decoder writes exactly the right reply if, and only if, at each
 of its tokens the right next one is the likeliest, and one pass tells that for many replies at once.
-Where another reply would be right as well, those that fail there are generated and read: a call's
-JSON can be spelt in other tokens or its keys stand in another order, and any words will do where no
-tool serves, or around a tool's value. The nine characters of a call's id are given, as the pocket
-server gives them.
+Where another reply would be right as well, those that fail are written on from their first other
+token and read: a call's JSON can be spelt in other tokens or its keys stand in another order, and
+any words will do where no tool serves, or around a tool's value. The nine characters of a call's id
+are given, as the pocket server gives them.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,10 @@ from helpers.pocket.parts import HELD_OUT_REPLIES
 
 RULES = 2  # of judging; results under other rules are not compared
 SEED = 1
-CASES, QUICK_CASES = 300, 40
+CASES, QUICK_CASES = 300, 30
+PER_TOOLS = 10  # cases about the same tools
 REPLY_TOKENS = 40  # within which an answer in words must be there
-ROWS = 24  # judged between two movements of the progress bar
+SPARE_TOKENS = 16  # by which a call may be longer than the one expected
 
 PAIRS = "counterfactual pairs"
 TARGETS = {
@@ -88,35 +90,32 @@ class Case:
     """An exchange to judge.
 
     Attributes:
+        skill: what it counts for.
         accept: judges a generated reply; None where only the exchange's own is right.
     """
 
+    skill: str
     exchange: Exchange
     accept: Callable[[list[int]], bool] | None = None
 
 
-@dataclass
-class Question:
-    """Cases that share a beginning, and the skill they count for."""
-
-    skill: str
-    cases: list[Case]
+Question = list[Case]  # cases that share a beginning: the same tools or the same picture
 
 
 def questions(writer: Writer, cases: int = CASES, seed: int = SEED) -> Iterator[Question]:
     """All held-out questions but chat and counterfactuals, ``cases`` for each skill."""
-    for skill, name, per_group in (
-        ("known", "tool call, known tools", 10),
-        ("unseen", "tool call, schemas never seen", 10),
-        ("two", "two calls in one turn", 10),
+    for kind, skill in (
+        ("known", "tool call, known tools"),
+        ("unseen", "tool call, schemas never seen"),
+        ("two", "two calls in one turn"),
     ):
-        for group in _groups(skill, cases, per_group, seed):
-            yield Question(name, [_call_case(writer, case) for case in group])
-    for group in _groups("none", cases, 10, seed):
+        for group in _groups(kind, cases, seed):
+            yield [_call_case(skill, writer, case) for case in group]
+    for group in _groups("none", cases, seed):
         exchanges = [writer.tool_case(case, "given") for case in group]
-        yield Question("no suitable tool, no call", [Case(e, _no_call) for e in exchanges])
-    for group in _groups("result", cases, 10, seed):
-        yield Question("the tool's result in the answer", [_result_case(writer, c) for c in group])
+        yield [Case("no suitable tool, no call", each, _no_call) for each in exchanges]
+    for group in _groups("result", cases, seed):
+        yield [_result_case("the tool's result in the answer", writer, case) for case in group]
     left = {skill: cases for skill in _PICTURES}
     for kind in dict.fromkeys(_PICTURES.values()):
         number = 0
@@ -132,20 +131,20 @@ def questions(writer: Writer, cases: int = CASES, seed: int = SEED) -> Iterator[
                 for case in asked.values():
                     if left[case.skill]:
                         left[case.skill] -= 1
-                        chosen.append(case)
-                for skill in {case.skill for case in chosen}:
-                    same = [Case(writer.picture_case(c)) for c in chosen if c.skill == skill]
-                    yield Question(_NAMES.get(skill, f"picture: {skill}"), same)
+                        name = _NAMES.get(case.skill, f"picture: {case.skill}")
+                        chosen.append(Case(name, writer.picture_case(case)))
+                if chosen:
+                    yield chosen
 
 
 def pairs(writer: Writer, count: int = CASES, seed: int = SEED) -> Iterator[list[Question]]:
     """Counterfactual pairs, half about tools and half about pictures, each as its questions."""
     for both in tool_data.counterfactual_pairs("held_out", pairs=count // 2, seed=seed):
         make = _result_case if both[0].must_contain else _call_case
-        yield [Question(PAIRS, [make(writer, case) for case in both])]
+        yield [[make(PAIRS, writer, case) for case in both]]
     for both in scenes.counterfactual_pairs("held_out", pairs=count - count // 2, seed=seed):
         # Two rows: what the pictures share is their tokens' ids, not what they show.
-        yield [Question(PAIRS, [Case(writer.picture_case(case))]) for case in both]
+        yield [[Case(PAIRS, writer.picture_case(case))] for case in both]
 
 
 def conversations(writer: Writer, count: int, seed: int = SEED) -> Iterator[Question]:
@@ -153,24 +152,29 @@ def conversations(writer: Writer, count: int, seed: int = SEED) -> Iterator[Ques
     for number in range(count):
         rng = random.Random(f"conversation {seed} {number}")
         first, second = mixed_exchanges(writer, "held_out", rng)
-        yield Question("conversation: largest country, tools at hand", [Case(first)])
-        population = Case(second, _same_calls(writer, second.reply))
-        yield Question("conversation: that country's population", [population])
+        yield [
+            Case("conversation: largest country, tools at hand", first),
+            Case(
+                "conversation: that country's population",
+                second,
+                _same_calls(writer, second.reply),
+            ),
+        ]
 
 
-def _groups(skill: str, cases: int, per_group: int, seed: int):
-    groups = -(-cases // per_group)
-    return tool_data.tool_groups("held_out", skill, groups=groups, per_group=per_group, seed=seed)
+def _groups(kind: str, cases: int, seed: int):
+    groups = -(-cases // PER_TOOLS)
+    return tool_data.tool_groups("held_out", kind, groups=groups, per_group=PER_TOOLS, seed=seed)
 
 
-def _call_case(writer: Writer, case: tool_data.ToolCase) -> Case:
+def _call_case(skill: str, writer: Writer, case: tool_data.ToolCase) -> Case:
     exchange = writer.tool_case(case, "given")
-    return Case(exchange, _same_calls(writer, exchange.reply))
+    return Case(skill, exchange, _same_calls(writer, exchange.reply))
 
 
-def _result_case(writer: Writer, case: tool_data.ToolCase) -> Case:
+def _result_case(skill: str, writer: Writer, case: tool_data.ToolCase) -> Case:
     exchange = writer.tool_case(case, "given")
-    return Case(exchange, _contains(writer, case.must_contain))
+    return Case(skill, exchange, _contains(writer, case.must_contain))
 
 
 def _same_calls(writer: Writer, reply: list[int]) -> Callable[[list[int]], bool]:
@@ -215,110 +219,117 @@ def _contains(writer: Writer, wanted: tuple[str, ...]) -> Callable[[list[int]], 
 
 
 class Judge:
-    """A model that is asked rows of exchanges.
+    """A model that is asked questions.
 
     Args:
         model: a built `Mistral3ForConditionalGeneration`, in evaluation mode.
         tokens: how many tokens one pass works on at a time.
-        tokens_decoded: how many tokens of prompts are answered at a time: more, since a step of
-            decoding reads all the weights however few tokens it works on.
+        tokens_lenient: the same where replies may have to be written on: more, since every token
+            that is written reads all the weights, for however many replies.
     """
 
-    def __init__(self, model, tokens: int = 1500, tokens_decoded: int = 8000):
+    def __init__(self, model, tokens: int = 2500, tokens_lenient: int = 6000):
         self.model = model.eval()
-        self.tokens = tokens
-        self.tokens_decoded = tokens_decoded
+        self.tokens, self.tokens_lenient = tokens, tokens_lenient
 
-    def exact(self, rows: list[Row]) -> list[list[bool]]:
-        """For each row and exchange, whether a greedy decoder would write exactly the reply."""
-        found = []
-        for group in _portions(rows, self.tokens):
-            lesson, states = self._states(group)
-            right = self._logits(states, lesson.where).argmax(-1) == lesson.labels
-            right, at = right.tolist(), 0
-            for one in group:
-                verdicts = []
-                for _, exchange in one.branches:
-                    counted = sum(exchange.learn)
-                    verdicts.append(all(right[at : at + counted]))
-                    at += counted
-                found.append(verdicts)
-        return found
+    def verdicts(self, asked: list[Question], bar: tqdm | None = None) -> list[list[bool]]:
+        """For each question and case, whether a greedy decoder's reply is right.
 
-    def losses(self, rows: list[Row]) -> list[float]:
-        """Each row's mean loss in nats per reply token; one exchange a row."""
-        found = []
-        for group in _portions(rows, self.tokens):
-            lesson, states = self._states(group)
-            logs = self._logits(states, lesson.where).log_softmax(-1)
-            each, at = -logs.gather(1, lesson.labels[:, None])[:, 0], 0
-            for one in group:
-                counted = sum(one.branches[0][1].learn)
-                found.append(each[at : at + counted].mean().item())
-                at += counted
-        return found
-
-    def replies(self, rows: list[Row], most: int = REPLY_TOKENS) -> list[list[list[int]]]:
-        """Greedy replies to each row's prompts, the end token included.
-
-        Where one calls a tool, the ids of the right reply are put in.
+        Args:
+            bar: is moved on by one for each question.
         """
-        found, done = [], 0
-        prompts = [
-            row([Exchange(e.prompt, [], [], e.pictures) for _, e in one.branches]) for one in rows
+        rows = [row([case.exchange for case in question]) for question in asked]
+        found: list[list[bool]] = [[] for _ in asked]
+        lenient = [any(case.accept for case in question) for question in asked]
+        kinds = [
+            _portions([(n, rows[n]) for n in range(len(rows)) if lenient[n] == kind], tokens)
+            for kind, tokens in ((True, self.tokens_lenient), (False, self.tokens))
         ]
-        for group in _portions(prompts, self.tokens_decoded):
-            asked = rows[done : done + len(group)]
-            ids = [[_given_ids(exchange) for _, exchange in one.branches] for one in asked]
-            found += self._decode(group, ids, most)
-            done += len(group)
+        for portion in chain(*kinds):
+            numbers = [n for n, _ in portion]
+            judged = self._judge([asked[n] for n in numbers], [one for _, one in portion])
+            for number, each in zip(numbers, judged, strict=True):
+                found[number] = each
+            if bar is not None:
+                bar.update(len(portion))
         return found
 
     @torch.no_grad()
-    def _decode(self, rows: list[Row], ids: list, most: int) -> list[list[list[int]]]:
+    def losses(self, exchanges: list[Exchange]) -> list[float]:
+        """Each exchange's mean loss in nats per reply token."""
+        rows = [row([exchange]) for exchange in exchanges]
+        found = [0.0] * len(rows)
+        for portion in _portions(list(enumerate(rows)), self.tokens):
+            lesson = batch([one for _, one in portion])
+            logs = self._logits(self._run(lesson), lesson.where).log_softmax(-1)
+            each, at = -logs.gather(1, lesson.labels[:, None])[:, 0], 0
+            for number, one in portion:
+                counted = sum(one.branches[0][1].learn)
+                found[number] = each[at : at + counted].mean().item()
+                at += counted
+        return found
+
+    @torch.no_grad()
+    def _judge(self, asked: list[Question], rows: list[Row]) -> list[list[bool]]:
         lesson = batch(rows)
-        cache = DynamicCache(config=self.model.config.text_config)
+        lenient = any(case.accept for question in asked for case in question)
+        cache = DynamicCache(config=self.model.config.text_config) if lenient else None
         states = self._run(lesson, cache)
-        # Every row goes on with as many branches as the longest has; spare ones are never read.
-        width = max(len(one.branches) for one in rows)
-        ends = torch.zeros(len(rows), width, dtype=torch.long)
-        for number, one in enumerate(rows):
-            lengths = [len(tokens) for tokens, _ in one.branches]
-            ends[number, : len(lengths)] = len(one.trunk) - 1 + torch.tensor(lengths).cumsum(0)
-        each = torch.arange(len(rows))[:, None]
-        allowed = lesson.allowed[:, 0][each, ends]  # (B, width, L): what each last token sees
-        position = lesson.positions[each, ends]
-        last = states[each, ends]
-        own = torch.eye(width, dtype=torch.bool).expand(len(rows), -1, -1)
-        said: list[list[list[int]]] = [[[] for _ in one.branches] for one in rows]
-        put_in: list[list[list[int]]] = [[[] for _ in one.branches] for one in rows]
-        for step in range(most):
-            tokens = self.model.lm_head(last).float().argmax(-1)
-            for number, replies in enumerate(said):
-                for place, reply in enumerate(replies):
-                    if reply and reply[-1] == END:
-                        continue
-                    if given := put_in[number][place]:
-                        tokens[number, place] = given.pop(0)
-                    reply.append(tokens[number, place].item())
-                    if reply[-1] == CALL_ID and ids[number][place]:
-                        put_in[number][place] = ids[number][place].pop(0)
-            if step + 1 == most or all(END in reply for replies in said for reply in replies):
-                return said
+        likeliest = iter(self._logits(states, lesson.where).argmax(-1).tolist())
+        found, drafts = [], []
+        for number, (question, one) in enumerate(zip(asked, rows, strict=True)):
+            found.append([])
+            place = len(one.trunk)
+            for case, (tokens, exchange) in zip(question, one.branches, strict=True):
+                place += len(tokens)
+                reply = [
+                    next(likeliest) if counts else token
+                    for token, counts in zip(exchange.reply, exchange.learn, strict=True)
+                ]
+                found[-1].append(reply == exchange.reply)
+                if reply != exchange.reply and case.accept:
+                    same = next(n for n, token in enumerate(reply) if token != exchange.reply[n])
+                    predicts = place - len(exchange.reply) + same - 1
+                    drafts.append(
+                        _Draft(number, len(found[-1]) - 1, predicts, case, reply[: same + 1])
+                    )
+        if drafts:
+            self._write_on(lesson, cache, drafts)
+        for draft in drafts:
+            found[draft.row][draft.branch] = draft.case.accept(draft.said)
+        return found
+
+    @torch.no_grad()
+    def _write_on(self, lesson, cache: DynamicCache, drafts: list["_Draft"]) -> None:
+        """Go on greedily from each draft's last token, to its end or its limit. In place."""
+        numbers = sorted({draft.row for draft in drafts})
+        cache.batch_select_indices(torch.tensor(numbers))
+        beside = [[draft for draft in drafts if draft.row == number] for number in numbers]
+        # Every row goes on with as many drafts as the longest has; spare ones are never read.
+        width = max(len(some) for some in beside)
+        last = torch.zeros(len(numbers), width, dtype=torch.long)
+        before = torch.zeros_like(last)  # where the token before the last stands
+        for place, some in enumerate(beside):
+            last[place, : len(some)] = torch.tensor([draft.said[-1] for draft in some])
+            before[place, : len(some)] = torch.tensor([draft.predicts for draft in some])
+        rows = torch.tensor(numbers)[:, None]
+        allowed = lesson.allowed[:, 0][rows, before]  # (B, width, L): what each of those sees
+        position = lesson.positions[rows, before]
+        own = torch.eye(width, dtype=torch.bool).expand(len(numbers), -1, -1)
+        while any(not draft.done for draft in drafts):
             position = position + 1
             allowed = torch.cat([allowed, own], dim=-1)  # and each new token sees its own kind
-            last = self.model.model.language_model(
-                input_ids=tokens,
+            states = self.model.model.language_model(
+                input_ids=last,
                 attention_mask=allowed[:, None],
                 position_ids=position,
                 past_key_values=cache,
             ).last_hidden_state
-        return said
-
-    @torch.no_grad()
-    def _states(self, rows: list[Row]):
-        lesson = batch(rows)
-        return lesson, self._run(lesson)
+            last = self.model.lm_head(states).argmax(-1)
+            for place, some in enumerate(beside):
+                for branch, draft in enumerate(some):
+                    if not draft.done:
+                        last[place, branch] = draft.add(last[place, branch].item())
 
     def _run(self, lesson, cache=None) -> torch.Tensor:
         return self.model.model(
@@ -335,15 +346,58 @@ class Judge:
         return self.model.lm_head(states.flatten(0, 1)[where]).float()
 
 
-def _portions(rows: list[Row], tokens: int) -> Iterator[list[Row]]:
-    """Rows side by side, no more than that many tokens at a time, padding included."""
-    portion: list[Row] = []
-    for one in rows:
-        longest = max(len(other) for other in [*portion, one])
+@dataclass
+class _Draft:
+    """A reply that is not the expected one, as far as it is written.
+
+    Attributes:
+        row, branch: where it stands in its batch of rows.
+        predicts: the place in its row whose state predicted the last token of ``said``.
+        said: the tokens so far. Where a call begins its id, the right reply's ids are put in.
+    """
+
+    row: int
+    branch: int
+    predicts: int
+    case: Case
+    said: list[int]
+
+    def __post_init__(self):
+        reply, given = self.case.exchange.reply, _given_ids(self.case.exchange)
+        self._limit = max(REPLY_TOKENS, len(reply) + SPARE_TOKENS) if given else REPLY_TOKENS
+        self._ids = given[self.said[:-1].count(CALL_ID) :]
+        self._put_in: list[int] = []
+        self._begin_id()
+
+    @property
+    def done(self) -> bool:
+        return self.said[-1] == END or len(self.said) >= self._limit
+
+    def add(self, token: int) -> int:
+        """Write the model's token, or the given id's; return which."""
+        token = self._put_in.pop(0) if self._put_in else token
+        self.said.append(token)
+        self._begin_id()
+        return token
+
+    def _begin_id(self) -> None:
+        if self.said[-1] == CALL_ID and self._ids:
+            self._put_in = self._ids.pop(0)
+
+
+def _portions(rows: list[tuple[int, Row]], tokens: int) -> Iterator[list[tuple[int, Row]]]:
+    """Numbered rows side by side, no more than that many tokens at a time, padding included.
+
+    From the shortest to the longest: with similar lengths side by side there is less padding.
+    """
+    portion: list[tuple[int, Row]] = []
+    longest = 0
+    for number, one in sorted(rows, key=lambda pair: len(pair[1])):
+        longest = max(longest, len(one))
         if portion and longest * (len(portion) + 1) > tokens:
             yield portion
-            portion = []
-        portion.append(one)
+            portion, longest = [], len(one)
+        portion.append((number, one))
     if portion:
         yield portion
 
@@ -361,19 +415,19 @@ def judge(model, writer: Writer, talks: list[tuple[Exchange, float]], cases: int
     """
     started = time.monotonic()
     asker = Judge(model)
-    right: dict[str, list[bool]] = {}
-    asked = [[q] for q in [*questions(writer, cases), *conversations(writer, cases // 10)]]
-    asked += pairs(writer, cases)
-    singles = [question for group in asked for question in group]
+    asked = [*questions(writer, cases), *conversations(writer, cases // 10)]
+    paired = list(pairs(writer, cases))
+    singles = [*asked, *(question for both in paired for question in both)]
     bar = tqdm(total=len(singles) + len(talks), desc="evaluation", unit="row")
-    verdicts = _verdicts(asker, singles, bar)
-    for group in asked:
-        found = [verdict for question in group for verdict in verdicts[id(question)]]
-        skill = group[0].skill
-        right.setdefault(skill, []).extend([all(found)] if skill == PAIRS else found)
+    verdicts = iter(asker.verdicts(singles, bar))
+    right: dict[str, list[bool]] = {}
+    for question, found in zip(asked, verdicts, strict=False):
+        for case, verdict in zip(question, found, strict=True):
+            right.setdefault(case.skill, []).append(verdict)
+    right[PAIRS] = [all(all(next(verdicts)) for _ in both) for both in paired]
     rows = [_row(skill, right[skill]) for skill in sorted(right, key=_order)]
     if talks:
-        losses = asker.losses([row([exchange]) for exchange, _ in talks])
+        losses = asker.losses([exchange for exchange, _ in talks])
         bar.update(len(talks))
         base = float(np.mean([loss for _, loss in talks]))
         own = float(np.mean(losses))
@@ -397,7 +451,7 @@ def run(folder: Path, quantization: str | None = None, *, quick: bool = False) -
     Args:
         folder: from `build.ensure_built`.
         quantization: "nf4" for the 4-bit copy.
-        quick: 40 cases a skill instead of 300, for a first look.
+        quick: 30 cases a skill instead of 300, for a first look.
     """
     writer = Writer(MistralTokenizer.from_file(folder / "tekken.json"))
     # float32 arithmetic on the stored bf16 or 4-bit weights: the same on every processor.
@@ -414,44 +468,6 @@ def run(folder: Path, quantization: str | None = None, *, quick: bool = False) -
     parts = hashlib.sha256(parts_file().read_bytes()).hexdigest()
     head = {"command": command, "date": f"{date.today()}", "parts_sha256": parts, "rules": RULES}
     return head | result
-
-
-def _verdicts(asker: Judge, asked: list[Question], bar: tqdm) -> dict[int, list[bool]]:
-    """Each question's verdicts, case by case, under its identity."""
-    # Similar lengths side by side: less padding.
-    rows = [(question, row([case.exchange for case in question.cases])) for question in asked]
-    rows.sort(key=lambda pair: len(pair[1]))
-    found: dict[int, list[bool]] = {}
-    for start in range(0, len(rows), ROWS):
-        portion = rows[start : start + ROWS]
-        verdicts = asker.exact([one for _, one in portion])
-        for (question, _), judged in zip(portion, verdicts, strict=True):
-            found[id(question)] = judged
-        bar.update(len(portion))
-    _look_again(asker, asked, found)
-    return found
-
-
-def _look_again(asker: Judge, asked: list[Question], found: dict[int, list[bool]]) -> None:
-    """Generate what may be right though it is not the expected reply, and judge that. In place."""
-    doubted = []
-    for question in asked:
-        wrong = [n for n, right in enumerate(found[id(question)]) if not right]
-        if wrong and question.cases[0].accept:
-            doubted.append((question, wrong, row([question.cases[n].exchange for n in wrong])))
-    # Replies of like length side by side: a portion takes as many steps as its longest.
-    doubted.sort(key=lambda one: _longest_reply(one[2]))
-    for start in tqdm(range(0, len(doubted), ROWS), desc="a second look", unit="portion"):
-        portion = doubted[start : start + ROWS]
-        most = max(REPLY_TOKENS, _longest_reply(portion[-1][2]) + 16)
-        replies = asker.replies([one for _, _, one in portion], most)
-        for (question, wrong, _), said in zip(portion, replies, strict=True):
-            for number, reply in zip(wrong, said, strict=True):
-                found[id(question)][number] = question.cases[number].accept(reply)
-
-
-def _longest_reply(one: Row) -> int:
-    return max(len(exchange.reply) for _, exchange in one.branches)
 
 
 def _order(skill: str) -> tuple[int, str]:

@@ -36,8 +36,9 @@ def cuts(prompt: list[int]) -> list[int]:
 def placed(tokens: list[int], before: int) -> dict[str, torch.Tensor]:
     """The model's inputs for tokens that come after ``before`` others.
 
-    Mask and places are given, since the same modules answer otherwise without them while a batch
-    runs beside: its manager works with masks of its own.
+    The mask is given, not left to the library to make: transformers' batching manager brings masks
+    of its own and says so by `config.is_causal = False` while it computes. That config belongs to
+    the same modules, so a call beside it in another thread would see the tokens to come.
     """
     visible = torch.ones(len(tokens), before + len(tokens), dtype=torch.bool).tril(before)
     return {

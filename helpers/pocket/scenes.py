@@ -16,6 +16,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from helpers.pocket.picture_words import COUNTRIES, LEGENDS, PHRASINGS
+from helpers.pocket.tool_data import FRAMED_SHARE, framed
+
 SIDE = 112  # pixels: the longer side at which the model sees a picture
 CELL = 28  # pixels: a patch of 14, merged 2 × 2
 
@@ -371,248 +374,13 @@ SCENES = {
 
 # Questions
 
-# Each: (training phrasings, held-out phrasings).
-PHRASINGS = {
-    "colour": (
-        [
-            "What colour is the {shape}?",
-            "Which color does the {shape} have?",
-            "Tell me the colour of the {shape}.",
-            "The {shape} in this picture: what color is it?",
-            "Look at the {shape}. What is its colour?",
-            "What is the color of the {shape} in the image?",
-            "I cannot see the picture well. What colour is the {shape}?",
-            "What colour was used for the {shape}?",
-            "Say the colour of the {shape}.",
-            "Which colour is the {shape} painted in?",
-        ],
-        [
-            "Please name the colour of the {shape} you see here.",
-            "Someone asks which colour the {shape} got. What do you say?",
-            "What colour has the {shape} got?",
-        ],
-    ),
-    "shape": (
-        [
-            "What shape is {colour}?",
-            "Which shape is the {colour} one?",
-            "What is the {colour} thing in the picture?",
-            "Name the shape that is {colour}.",
-            "Something here is {colour}. What shape is it?",
-            "Tell me which shape is drawn in {colour}.",
-            "What shape does the {colour} object have?",
-            "What is the shape of the {colour} thing?",
-            "What kind of shape is {colour}?",
-            "There is something {colour} in the picture. What is it?",
-            "Look at what is {colour}. Which shape is it?",
-            "Which shape has the colour {colour}?",
-            "Is the {colour} figure a circle, a square, a triangle, a star or a cross?",
-            "Say what the {colour} figure is.",
-            "The {colour} item: what shape is it?",
-            "What has been drawn in {colour}?",
-            "Which of the shapes is coloured {colour}?",
-            "I see {colour} in the picture. What has that colour?",
-            "Describe the shape of the {colour} thing.",
-            "What form does the {colour} one have?",
-            "The {colour} part of the picture shows what?",
-            "Find {colour}. Which shape is it?",
-            "If you look for {colour}, what shape do you find?",
-            "One shape is {colour}. Which one is that?",
-        ],
-        [
-            "Which kind of shape has been painted {colour}?",
-            "Give the name of the shape that was filled with {colour}.",
-            "By its outline, what would you call the {colour} one?",
-        ],
-    ),
-    "count": (
-        [
-            "How many {kind} are there?",
-            "How many {kind} do you see?",
-            "Count the {kind}.",
-            "How many {kind} are in the picture?",
-            "Tell me how many {kind} this image shows.",
-            "What is the number of {kind} here?",
-            "Please count all {kind} in this picture.",
-            "How many {kind} does the drawing have?",
-            "Say how many {kind} you can find.",
-        ],
-        [
-            "Could you count the {kind} in this image for me?",
-            "I need a count of the {kind}, please.",
-            "Give me the number of {kind} that you can see.",
-        ],
-    ),
-    "position": (
-        [
-            "Where is the {name}?",
-            "Where in the picture is the {name}?",
-            "What is the position of the {name}?",
-            "In which part of the image is the {name}?",
-            "Tell me where the {name} is.",
-            "Find the {name}. Where is it?",
-            "Say where the {name} is.",
-            "Where can one see the {name}?",
-            "Which part of the drawing has the {name}?",
-        ],
-        [
-            "Whereabouts should I look for the {name}?",
-            "The {name}: at the top or the bottom, left or right, or in between?",
-            "Please locate the {name}.",
-        ],
-    ),
-    "largest": (
-        [
-            "Which shape is the largest?",
-            "What is the largest shape?",
-            "Which object is the biggest?",
-            "Name the biggest shape in the picture.",
-            "Which of the shapes is larger than the others?",
-            "What is the biggest thing here?",
-            "Which figure is the largest?",
-            "Tell me the largest shape.",
-            "Tell me which shape is the biggest.",
-            "Which of these figures is the biggest one?",
-            "What is the largest item in the image?",
-            "One shape is larger than all others. Which one?",
-            "Of all the shapes, which is the biggest?",
-            "Say which of the things is the largest.",
-            "Find the largest figure.",
-        ],
-        [
-            "Compare the sizes: what is largest?",
-            "If I wanted the biggest of them, which one would I take?",
-            "Which is the largest item drawn here?",
-        ],
-    ),
-    "tallest": (
-        [
-            "Which bar is the tallest?",
-            "What colour is the tallest bar?",
-            "Which bar is the highest?",
-            "Look at the chart. Which bar is the tallest?",
-            "Name the tallest bar.",
-            "Which bar in the bar chart is the longest?",
-        ],
-        [
-            "In this chart, which one of the bars is tallest?",
-            "Tell me the color of the highest bar you see.",
-            "Which bar stands tallest in the diagram?",
-        ],
-    ),
-    "shortest": (
-        [
-            "Which bar is the shortest?",
-            "What colour is the shortest bar?",
-            "Which bar is the lowest?",
-            "Name the shortest bar.",
-        ],
-        ["In this chart, which one of the bars is shortest?"],
-    ),
-    "region": (
-        [
-            "{legend} Which country is the largest?",
-            "{legend} What is the biggest country on the map?",
-            "{legend} Which is the largest country?",
-            "Which country is the largest on this map? {legend}",
-            "{legend} Tell me the biggest country.",
-            "What is the biggest country shown? {legend}",
-            "{legend} Name the country with the largest area.",
-        ],
-        [
-            "Can you tell me what is the biggest country depicted on the map? {legend}",
-            "{legend} Of these countries, which one is largest?",
-            "{legend} Please say which country takes up the most room: which is the biggest?",
-        ],
-    ),
-    "region colour": (
-        [
-            "Which region is the largest?",
-            "What colour is the largest region of the map?",
-            "Which region of this map is the biggest?",
-            "Name the largest region.",
-        ],
-        ["Of the regions on this map, which one is biggest?"],
-    ),
-    "number": (
-        [
-            "What number is written here?",
-            "Which number do you see?",
-            "Read the number.",
-            "What number does the picture show?",
-            "Tell me the number in the image.",
-        ],
-        ["Which number has been printed in this picture?", "Please read out the number you see."],
-    ),
-    "describe": (
-        [
-            "Describe the picture.",
-            "What do you see?",
-            "What is in the picture?",
-            "List everything that the image shows.",
-            "Say what this picture shows.",
-        ],
-        ["What does this drawing contain?", "Please describe what is here."],
-    ),
-    "describe one": (
-        [
-            "Describe the {which} picture.",
-            "What do you see in the {which} picture?",
-            "What does the {which} picture show?",
-            "List everything in the {which} image.",
-        ],
-        ["Please say what the {which} picture contains."],
-    ),
-    "bar colours": (
-        [
-            "Which colours do the bars have, from left to right?",
-            "List the bars from left to right.",
-            "Name the colours of the bars in their order.",
-        ],
-        ["From left to right, what are the bars' colours?"],
-    ),
-    "two pictures": (
-        [
-            "Which picture has the {name}?",
-            "Which of the two pictures shows a {name}?",
-            "In which picture is the {name}?",
-            "Is the {name} in the first or in the second picture?",
-            "One of these images has a {name}. Which one?",
-            "Look for the {name}: which picture is it in?",
-            "Which one of the pictures contains the {name}?",
-            "Say which picture has the {name}, the first or the second.",
-            "Find the {name}. Is it in the first or the second image?",
-            "Which image is the {name} in?",
-        ],
-        [
-            "The {name} appears in which one of the pictures?",
-            "Does the {name} belong to the first or to the second image?",
-            "Where do I find a {name}: in picture one or in picture two?",
-        ],
-    ),
-}
-LEGENDS = (
-    [
-        "{colour} is {country}",
-        "{country} is {colour}",
-        "{country} in {colour}",
-        "{country} ({colour})",
-        "{colour}: {country}",
-    ],
-    ["{country} is shown in {colour}", "{country} = {colour}"],
-)
-COUNTRIES = (
-    [
-        *("France", "Spain", "Italy", "Germany", "Poland", "Sweden", "Norway", "Finland"),
-        *("Greece", "Austria", "Portugal", "Ireland", "Denmark", "Belgium", "Hungary", "Brazil"),
-        *("Chile", "Peru", "Mexico", "Canada", "Egypt", "Kenya", "Ghana", "Nigeria", "Morocco"),
-        *("India", "China", "Japan", "Vietnam", "Thailand", "Nepal", "Iran", "Iraq", "Cuba"),
-    ],
-    [
-        *("Russia", "Ukraine", "Romania", "Turkey", "Iceland", "Estonia", "Croatia", "Serbia"),
-        *("Argentina", "Bolivia", "Ecuador", "Algeria", "Ethiopia", "Indonesia", "Pakistan"),
-    ],
-)
+
+def phrased(skill: str, split: str, rng: random.Random, **slots) -> str:
+    """A question in the split's words; for training at times with words of courtesy around it."""
+    template = rng.choice(PHRASINGS[skill][split == "held_out"])
+    if split == "train" and rng.random() < FRAMED_SHARE:
+        template = framed(template, rng)
+    return template.format(**slots)
 
 
 def questions(scene: Scene, split: str, rng: random.Random) -> list[tuple[str, str, str]]:
@@ -620,8 +388,7 @@ def questions(scene: Scene, split: str, rng: random.Random) -> list[tuple[str, s
     found = []
 
     def ask(skill: str, answer: str, phrasing: str = "", **words) -> None:
-        template = rng.choice(PHRASINGS[phrasing or skill][split == "held_out"])
-        found.append((skill, template.format(**words), answer))
+        found.append((skill, phrased(phrasing or skill, split, rng, **words), answer))
 
     if isinstance(scene, Shapes):
         things = scene.things
@@ -743,12 +510,12 @@ def _which_picture(first: Shapes, second: Shapes, split: str, rng: random.Random
     for which, here, there in (("first", first, second), ("second", second, first)):
         for thing in here.things:
             if all(other.name != thing.name for other in there.things):
-                template = rng.choice(PHRASINGS["two pictures"][split == "held_out"])
+                question = phrased("two pictures", split, rng, name=thing.name)
                 answer = f"The {thing.name} is in the {which} picture."
-                asked.append(("two pictures", template.format(name=thing.name), answer))
+                asked.append(("two pictures", question, answer))
     which, scene = rng.choice([("first", first), ("second", second)])
-    template = rng.choice(PHRASINGS["describe one"][split == "held_out"])
-    asked.append(("describe one", template.format(which=which), scene.description()))
+    question = phrased("describe one", split, rng, which=which)
+    asked.append(("describe one", question, scene.description()))
     return asked
 
 

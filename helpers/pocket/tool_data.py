@@ -17,7 +17,7 @@ from . import tool_words as words
 SPLITS = ("train", "held_out")
 SKILLS = ("known", "unseen", "none", "two", "result")
 FRAMED_SHARE = 0.3  # of the training requests: with words of courtesy before or after
-MADE_UP_SHARE = 0.3  # of the training values from pools: words that do not exist
+MADE_UP_SHARE = 0.5  # of the training values from pools: words that do not exist
 SWAPS = ("result", "name", "parameter", "value")
 
 
@@ -157,7 +157,7 @@ def _made_up(pool: str, rng: Random) -> str:
     """A word that no pool has, written as the pool's words are: only copying gets it right."""
     if pool == "currency":
         return "".join(rng.choices(string.ascii_uppercase, k=3))
-    made = "".join(rng.choice(words.SYLLABLES) for _ in range(rng.randint(2, 3)))
+    made = "".join(rng.choice(part) for _ in range(rng.randint(1, 3)) for part in words.SYLLABLE)
     if pool in ("person", "city", "country"):
         return made.capitalize()
     other = rng.choice(_join_parts(words.PHRASES["train"], rng).split())
@@ -365,11 +365,11 @@ def ask(tool: _Tool, rng: Random, split: str) -> _Request:
     else:
         template = _invented_question(tool, rng, split)
     if split == "train" and rng.random() < FRAMED_SHARE:
-        template = _framed(template, rng)
+        template = framed(template, rng)
     return _fill(tool, template, rng, split)
 
 
-def _framed(template: str, rng: Random) -> str:
+def framed(template: str, rng: Random) -> str:
     """A request as people begin and end one. Words after a text that is not quoted would be its."""
     if rng.random() < 0.4 and template.endswith((".", "?")):
         return f"{template} {rng.choice(words.CLOSINGS)}"

@@ -151,12 +151,17 @@ POOLS = {
     },
 }
 
-# parts of words that do not exist
-SYLLABLES = _list("""
-    ba bel bor bran cal cas chi cor da del dor dun el en far fen fi gal gen gil hal har ho il in
-    jan jor ka kel kin lan lem lin lo mar mel mi mon na nel nor o ol or pal per pin quin ra ren
-    rick ro sal sen shi sol ta tel thor ti tor u ul val ven vi wen wil xa yor za zel zin
-""")
+# the parts of a syllable, for words that do not exist: how it begins, sounds and ends
+SYLLABLE = (
+    [
+        *("", "b", "bl", "br", "c", "ch", "cl", "cr", "d", "dr", "f", "fl", "fr", "g", "gl", "gr"),
+        *("h", "j", "k", "kr", "l", "m", "n", "p", "ph", "pl", "pr", "qu", "r", "s", "sc", "sh"),
+        *("sk", "sl", "sm", "sn", "sp", "st", "str", "sw", "t", "th", "tr", "tw", "v", "w", "y"),
+        "z",
+    ],
+    [*"aeiou", *"aeiou", "ai", "ea", "ee", "ia", "ie", "io", "oo", "ou"],
+    [*("", "", "", "", "n", "n", "r", "l", "s", "t", "m", "d", "k", "x", "nd", "st", "rt", "ck")],
+)
 
 # families of units: both units of a conversion come from one of them
 MEASURES = {

@@ -28,7 +28,7 @@ from helpers.pocket.tekken import CONTROL_COUNT
 
 SEED = 0
 EYE_STEPS, EYE_BATCH, EYE_RATE = 5900, 48, 1.2e-3
-STEPS, RATE = 2650, 1.2e-3
+STEPS, RATE = 3020, 1.2e-3
 RANK, SCALE = 16, 2.0
 CHECKPOINT_EVERY = 50
 CHATS = {"train": 1080, "held_out": 300}
@@ -37,10 +37,10 @@ CHATS = {"train": 1080, "held_out": 300}
 # on the same picture.
 TOOL_SKILLS = {"known": 8, "unseen": 6, "none": 3, "two": 10, "result": 7}
 TOOL_QUESTIONS = {"known": 7, "unseen": 5, "none": 5, "two": 4, "result": 3}
-PICTURE_KINDS = {"shapes": 12, "bars": 2, "regions": 3, "number": 1, "two": 6}
+PICTURE_KINDS = {"shapes": 12, "bars": 3, "regions": 3, "number": 1, "two": 8}
 PICTURE_QUESTIONS = {"shapes": 10, "bars": 4, "regions": 3, "number": 1, "two": 7}
-TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 1, 3
-TOLD_SHARE = 0.5  # of the picture rows: the words of a picture stand in for what the eye sees
+TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 2, 3
+TOLD_SHARE = 0.3  # of the picture rows: the words of a picture stand in for what the eye sees
 MIXED_SHARE = 0.12  # of the tool rows: the model card's conversation with a tool and a map
 LABELS_PER_STEP = 250  # about as many tokens count in a step: it makes a sum a mean
 
