@@ -204,7 +204,7 @@ def test_attention_in_float32_is_no_further_from_the_truth(model):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_processor_without_bf16_attends_in_float32(model_folder, monkeypatch, fast):
-    monkeypatch.setattr(engine, "_bf16_matmul_is_fast", lambda: fast)
+    monkeypatch.setattr(engine, "bf16_matmul_is_fast", lambda: fast)
     loaded = engine.load_model(model_folder, None, batching=False)
     used = loaded.config.text_config._attn_implementation
     assert used == ("sdpa" if fast else engine.WIDE_ATTENTION)

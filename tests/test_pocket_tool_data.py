@@ -148,7 +148,8 @@ def test_skills_are_what_their_names_say(split):
 def test_two_calls_are_in_the_order_asked(split):
     for case in cases(split, "two"):
         (_, first, _), (_, second, _) = calls_of(case)
-        text = said(case)
+        # a list's own numbers are no values
+        text = re.sub(r"(?m)^\d+\. ", "", said(case))
 
         def only(mine, other):
             # places of the values that belong to one of the two calls alone

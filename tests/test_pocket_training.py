@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from safetensors.torch import load_file
 
 from helpers.pocket import chats, evaluation, eye, scenes, tekken, tool_data, training
 from helpers.pocket.conversations import mixed_exchanges
 from helpers.pocket.lessons import ARGS, CALL_ID, CALLS, END, Exchange, Writer, batch, row
-from helpers.pocket.parts import apply_parts, save_parts
+from helpers.pocket.parts import EYE, HELD_OUT_REPLIES, PARTS, apply_parts, save_parts
 from tiny_models import thin_model
 
 
@@ -191,7 +192,8 @@ def test_training_resumes_where_it_was_interrupted(writer, tmp_path, monkeypatch
             if stop < stops[-1]:
                 # As if the process had died after this step's checkpoint.
                 monkeypatch.setattr(training, "tqdm", functools.partial(_Until, stop=stop))
-            training.teach_text(student, writer, [talk] * 3, folder, steps=stops[-1])
+            talks = [talk] * training.CHAT_ROWS
+            training.teach_text(student, writer, talks, folder, steps=stops[-1])
             monkeypatch.undo()
             for name, value in (("CHECKPOINT_EVERY", 2), ("TOOL_ROWS", 1), ("PICTURE_ROWS", 1)):
                 monkeypatch.setattr(training, name, value)
@@ -216,6 +218,60 @@ class _Until:
 
     def set_postfix(self, *_, **__):
         pass
+
+
+def test_the_whole_recipe_runs_and_goes_on(gguf_file, tmp_path, monkeypatch):
+    """On the real base, a few steps of each stage: twice, the second time further."""
+    work, target = tmp_path / "work", tmp_path / "parts"
+    work.mkdir()
+    (work / gguf_file.name).symlink_to(gguf_file)
+    for name, value in {
+        "CHATS": {"train": 2, "held_out": 2},
+        "EYE_BATCH": 2,
+        "EYE_STEPS": 2,
+        "TOOL_ROWS": 1,
+        "PICTURE_ROWS": 1,
+        "CHAT_ROWS": 1,
+        "STEPS": 1,
+    }.items():
+        monkeypatch.setattr(training, name, value)
+    # Defaults are bound when a function is made.
+    monkeypatch.setitem(training.teach_eye.__kwdefaults__, "steps", 2)
+    monkeypatch.setitem(training.teach_text.__kwdefaults__, "steps", 1)
+    training.train(work, target)
+    replies = {path: path.stat().st_mtime_ns for path in work.glob("replies-*")}
+    first = load_file(target / PARTS.name)
+    monkeypatch.setitem(training.teach_text.__kwdefaults__, "steps", 2)
+    training.train(work, target)
+    second = load_file(target / PARTS.name)
+    logged = (work / "losses.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in logged] == [0, 1]
+    assert replies == {path: path.stat().st_mtime_ns for path in work.glob("replies-*")}
+    assert len(replies) == 2
+    shipped = {name: tensor.shape for name, tensor in load_file(PARTS).items()}
+    assert {name: tensor.shape for name, tensor in second.items()} == shipped
+    # The eye was taught in the first run, the text model in both.
+    changed = {name for name in shipped if not torch.equal(first[name], second[name])}
+    assert changed
+    assert not any(name.startswith(EYE) for name in changed)
+    assert json.loads((target / HELD_OUT_REPLIES.name).read_text())
+
+
+def test_multiplying_in_half_precision_teaches_nearly_the_same(writer):
+    lesson = batch([row(exchanges(writer, kind)) for kind in ("known", "shapes")])
+    found = {}
+    for half in (False, True):
+        model = thin_model()
+        student = training.Student(model, eye.word_vectors(model, writer.text), half=half)
+        losses = student.losses(lesson)
+        losses.mean().backward()
+        slopes = [parameter.grad.flatten() for parameter in student.trained().values()]
+        found[half] = losses, torch.cat(slopes)
+        assert all(slope.dtype == torch.float32 for slope in slopes)
+    # bfloat16 has three significant digits.
+    torch.testing.assert_close(found[True][0], found[False][0], atol=0.1, rtol=0)
+    assert not torch.equal(found[True][0], found[False][0])
+    assert torch.cosine_similarity(found[True][1], found[False][1], dim=0) > 0.99
 
 
 def test_saved_parts_make_the_student_again(writer, tmp_path):

@@ -76,7 +76,7 @@ def load_model(
     Args:
         quantization: None, or "nf4" for the 4-bit folder that the build saved.
     """
-    slow_bf16 = not _bf16_matmul_is_fast()
+    slow_bf16 = not bf16_matmul_is_fast()
     dtype = torch.float32 if slow_bf16 and (batching or quantization) else torch.bfloat16
     model = Mistral3ForConditionalGeneration.from_pretrained(
         folder / quantization if quantization else folder, dtype=dtype, attn_implementation="sdpa"
@@ -95,7 +95,7 @@ def load_model(
     return model.eval()
 
 
-def _bf16_matmul_is_fast() -> bool:
+def bf16_matmul_is_fast() -> bool:
     """Whether torch multiplies bf16 through oneDNN here. Its fallback multiplies many rows several
     times slower than float32 (measured: `pocket-bf16-prompt` in data/measurements).
 

@@ -408,13 +408,13 @@ def questions(scene: Scene, split: str, rng: random.Random) -> list[tuple[str, s
             kinds[f"{thing.colour} shapes"] = sum(o.colour == thing.colour for o in things)
             kinds[plural(thing.shape)] = sum(o.shape == thing.shape for o in things)
         for kind in rng.sample(sorted(kinds), min(2, len(kinds))):
-            ask("count", _there_are(kinds[kind], kind), kind=kind)
+            ask("count", _counted(kinds[kind], kind), kind=kind)
         if largest := scene.largest():
             ask("largest", f"The largest shape is the {largest.name}.")
     elif isinstance(scene, Bars):
         ask("tallest", f"The {scene.named(max)} bar is the tallest.")
         ask("shortest", f"The {scene.named(min)} bar is the shortest.")
-        ask("bars", _there_are(len(scene.heights), "bars"), phrasing="count", kind="bars")
+        ask("bars", _counted(len(scene.heights), "bars"), phrasing="count", kind="bars")
         ask("bar colours", f"The bars are {_listed(scene.colours)}.")
     elif isinstance(scene, Regions):
         for _ in range(2):
@@ -519,12 +519,13 @@ def _which_picture(first: Shapes, second: Shapes, split: str, rng: random.Random
     return asked
 
 
-def _there_are(count: int, kind: str) -> str:
+def _counted(count: int, kind: str) -> str:
+    # Not "there is" or "there are": to choose between them it would have to count two words early.
     if count != 1:
-        return f"There are {NUMBERS[count]} {kind}."
+        return f"I count {NUMBERS[count]} {kind}."
     words = kind.split()
     singular = {plural(shape): shape for shape in SHAPES} | {"shapes": "shape", "bars": "bar"}
-    return f"There is one {' '.join([*words[:-1], singular[words[-1]]])}."
+    return f"I count one {' '.join([*words[:-1], singular[words[-1]]])}."
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from . import tool_words as words
 SPLITS = ("train", "held_out")
 SKILLS = ("known", "unseen", "none", "two", "result")
 FRAMED_SHARE = 0.3  # of the training requests: with words of courtesy before or after
-MADE_UP_SHARE = 0.5  # of the training values from pools: words that do not exist
+UNLISTED_SHARE = 0.6  # of the training values from pools: words that no pool has
 SWAPS = ("result", "name", "parameter", "value")
 
 
@@ -147,22 +147,38 @@ def _draw(holds, rng: Random, split: str):
         number = number or high
         return int(number) if number == int(number) else number
     if holds in words.POOLS:
-        if split == "train" and rng.random() < MADE_UP_SHARE:
-            return _made_up(holds, rng)
+        if split == "train" and rng.random() < UNLISTED_SHARE:
+            return _unlisted(holds, rng)
         return rng.choice(words.POOLS[holds][split])
     return _GENERATORS[holds](rng, split)
 
 
-def _made_up(pool: str, rng: Random) -> str:
-    """A word that no pool has, written as the pool's words are: only copying gets it right."""
+def _unlisted(pool: str, rng: Random) -> str:
+    """A value that no pool has, written as the pool's are: only copying gets it right.
+
+    Half are words that do not exist. The others are common ones, which the text after a space
+    holds as one token and the JSON after a quotation mark in pieces.
+    """
     if pool == "currency":
         return "".join(rng.choices(string.ascii_uppercase, k=3))
-    made = "".join(rng.choice(part) for _ in range(rng.randint(1, 3)) for part in words.SYLLABLE)
-    if pool in ("person", "city", "country"):
-        return made.capitalize()
-    other = rng.choice(_join_parts(words.PHRASES["train"], rng).split())
-    both = rng.choice([f"{made} {other}", f"{other} {made}"])
+    proper = pool in ("person", "city", "country")
+    if rng.random() < 0.5:
+        word = rng.choice(words.FURTHER_NAMES if proper else words.FURTHER_WORDS)
+    else:
+        word = "".join(
+            rng.choice(part) for _ in range(rng.randint(1, 3)) for part in words.SYLLABLE
+        )
+    if proper:
+        return word.capitalize()
+    other = rng.choice(_phrase(rng, "train").split())
+    both = rng.choice([word, f"{word} {other}", f"{other} {word}"])
     return both.capitalize() if pool == "event" else both
+
+
+def _phrase(rng: Random, split: str) -> str:
+    if split == "train" and rng.random() < 0.4:
+        return " ".join(rng.sample(words.FURTHER_WORDS, 2))
+    return _join_parts(words.PHRASES[split], rng)
 
 
 def _join_parts(parts, rng: Random) -> str:
@@ -199,7 +215,7 @@ def _expression(rng: Random, split: str) -> str:
 
 
 _GENERATORS = {
-    "phrase": lambda rng, split: _join_parts(words.PHRASES[split], rng),
+    "phrase": _phrase,
     "message": lambda rng, split: _join_parts(words.MESSAGES[split], rng),
     "sentence": lambda rng, split: _join_parts(words.SENTENCES[split], rng) + ".",
     "state": lambda rng, split: rng.choice(words.STATES[split]),
@@ -328,6 +344,8 @@ def _invented_tool(
             about = rng.choice(words.PARAMETER_DESCRIPTIONS[split])
             about = about.format(words=spoken, noun=noun)
         if isinstance(holds, list):
+            if split == "train" and rng.random() < 0.5:
+                holds = words.FURTHER_WORDS
             holds = rng.sample(holds, min(len(holds), rng.randint(2, 4)))
         parameter_name = _styled(spoken.split(), "camel" if style == "camel" else "snake")
         schema = _parameter_schema(holds, about)

@@ -151,6 +151,131 @@ POOLS = {
     },
 }
 
+# Values for training beyond the pools: names and words in everyday use, written down by a language
+# model for this purpose. None is, or is part of, anything held out.
+FURTHER_NAMES = _list("""
+    Aarhus Abuja Achernar Achilles Aconcagua Adam Adelaide Adeyemi Agra Aisha Aleppo Alice
+    Almeida Alps Altair Alvarez Amaterasu Amazon Amelia Amman Anatolia Andalusia Andersson Andes
+    Andromeda Annapurna Antares Anton Antwerp Apollo Ararat Arequipa Ariadne Artemis Arusha
+    Ashgabat Asmara Astana Asuncion Aswan Athena Athens Atlanta Atlas Baghdad Baikal Baku
+    Balaton Baldur Bali Ballarat Baltimore Bamako Bandung Banerjee Bangkok Barcelona Bari Basra
+    Bauer Bavaria Beatrice Becker Beijing Beira Beirut Belem Belfast Belgrade Bendigo Benjamin
+    Berlin Bern Betelgeuse Bhopal Bianchi Bilbao Bishkek Blantyre Bogota Bohemia Bologna Bonnet
+    Bordeaux Boris Boston Braga Brasilia Bratislava Brennan Brigid Brisbane Bristol Brno Brown
+    Bruges Bruno Brussels Bucharest Budapest Bujumbura Bukhara Bursa Cairns Cairo Callisto
+    Cambridge Campbell Canopus Caracas Cardiff Carlos Cartagena Carvalho Casablanca Castillo
+    Castor Catalonia Catania Caucasus Cebu Celik Cepheus Ceres Chad Charlotte Chavez Chen
+    Chengdu Chennai Chevalier Chicago Chittagong Choi Chongqing Christchurch Clara Coimbra
+    Cologne Columbia Constance Conti Copenhagen Corsica Crete Cruz Cuenca Curitiba Cyprus
+    Daedalus Daegu Dakar Dalian Daniel Darling Darwin Davies Delaware Delft Demeter Demir Denali
+    Denver Detroit Dhaka Diallo Diana Diaz Dimitrov Dionysus Dlamini Dnieper Dniester Dodoma
+    Doha Douala Dresden Dubai Dublin Dubois Dundee Durban Durham Dushanbe Ebro Edward Edwards
+    Eiger Elbe Elbrus Eleanor Emil Emma Enceladus Erie Eriksson Esposito Etna Euphrates Europa
+    Evans Exeter Farouk Ferrari Ferreira Fez Fiji Fiona Fischer Flores Fontaine Fortaleza
+    Francis Fraser Fresno Fukuoka Gallagher Gallo Galway Ganesha Ganges Ganymede Garcia Garda
+    Gareth Gdansk Genoa Georgiev Gilgamesh Girard Godavari Gomez Gonzalez Graz Greco Greenland
+    Gregory Greta Guangzhou Guayaquil Gupta Gutierrez Hades Haifa Haiphong Hamburg Hangzhou
+    Hannah Hanover Hansen Harare Harbin Heidelberg Heimdall Henrik Hephaestus Hera Herat Hermes
+    Himalaya Hiroshi Honiara Honolulu Horus Horvath Huang Hughes Hussein Ibadan Icarus Igor
+    Incheon Indore Indra Indus Innsbruck Inverness Ipoh Irkutsk Irrawaddy Irtysh Isabel Isfahan
+    Ishtar Islamabad Istanbul Ito Ivanov Iyer Izmir Jacob Java Jeddah Jensen Jerusalem
+    Johannesburg Johansson Johnson Julia Juneau Jung Juno Jupiter Kabul Kamau Kaminski Kampala
+    Kandahar Kano Kanpur Karachi Karlsson Kashmir Kaya Kazan Keita Kelly Kenji Kerala Keswick
+    Kharkiv Khartoum Khoury Kigali Kilimanjaro Kim Kinabalu Kingston Kinshasa Kisumu Klein
+    Kobayashi Korhonen Kovacs Kowalski Kozlov Krakatoa Krishna Krueger Kumar Kumasi Kuznetsov
+    Kwame Kyiv Kyoto Kyushu Ladoga Lahore Lakshmi Lapland Larsson Lausanne Lebedev Leeds
+    Lefebvre Lena Leonard Lewandowski Lhasa Libreville Liege Lille Lilongwe Limerick Limpopo
+    Lisbon Liverpool Loki Lombok London Lopez Luanda Lublin Lubumbashi Lucia Lucknow Ludlow
+    Lugano Lugh Lukas Lusaka Luzon Lviv Lyon Madagascar Madrid Madurai Magdalena Majorca Makalu
+    Malacca Malaga Malawi Malmo Malta Managua Manaus Manchester Mancini Mandalay Maputo
+    Maracaibo Marcus Marduk Margaret Marrakesh Mars Marseille Martinez Maseru Matterhorn
+    Mauritius Mecca Medan Medellin Medusa Mehta Melbourne Memphis Mendoza Mensah Mercier Merida
+    Michigan Mikhail Milan Mimas Mindanao Minsk Missouri Mogadishu Molnar Mombasa Monterrey
+    Montevideo Montreal Morales Moreau Moretti Morozov Moscow Mosul Mueller Mukherjee Multan
+    Mumbai Murmansk Murphy Murray Muscat Mwangi Mysore Nagasaki Nagpur Nagy Nairobi Nanjing
+    Naples Nara Nashville Natalia Ndlovu Ndola Nelson Neptune Neumann Niamey Niamh Nicosia
+    Nielsen Nieminen Niger Nikolai Nikolaidis Nile Nilsson Normandy Norwich Novikov Novosibirsk
+    Nowak Nuremberg Oaxaca Odense Oder Odessa Odin Odysseus Ohio Okafor Okavango Okinawa Okonkwo
+    Olga Oliveira Olsen Olympus Omaha Omsk Onega Ontario Oran Orinoco Orion Orlando Orlov Ortiz
+    Oscar Osiris Ostrava Ottawa Oxford Pablo Palermo Pallas Papadopoulos Paris Park Patagonia
+    Patel Patna Pegasus Penang Penelope Penzance Pereira Perm Perseus Perth Peshawar Petrov Pham
+    Phobos Phoenix Pittsburgh Pluto Podgorica Polaris Pollux Popescu Popov Poseidon Potomac
+    Potosi Poznan Pretoria Procyon Puebla Pune Punjab Pyrenees Qingdao Quetta Quetzalcoatl Rabat
+    Rafael Rainier Ramirez Ramos Rebecca Reddy Regina Regulus Rennes Reyes Reykjavik Rhea Rhine
+    Rhone Rhys Ricci Richter Rigel Rivera Riyadh Rizzo Robinson Rodriguez Romano Rome Romero
+    Rosario Rossi Rousseau Ruiz Russo Saigon Sakura Salta Salvador Salween Salzburg Samara
+    Samarkand Samoa Sanaa Santiago Santos Sapporo Sarajevo Sasaki Sato Saxony Schmidt Schneider
+    Schwarz Seattle Sebastian Semarang Seoul Severn Seville Shanghai Sharma Sheffield Shenzhen
+    Shiraz Shiva Siberia Sicily Sidorov Siena Silesia Sinclair Singapore Singh Siobhan Sirius
+    Smirnov Smith Snowdon Sochi Sofia Sokolov Souza Spica Spokane Stefan Stuttgart Sullivan
+    Superior Surat Susanoo Suzhou Suzuki Svoboda Sydney Szabo Tabriz Tagus Tahoe Tainan Taipei
+    Takahashi Tampere Tanaka Tangier Tashkent Tasmania Tatiana Taylor Tbilisi Tehran Tenerife
+    Tethys Thames Theseus Thimphu Thomas Thompson Thoth Tianjin Tiber Tigris Tijuana Timbuktu
+    Timor Tirana Titan Tokyo Tonga Toronto Torres Toth Toulouse Tran Traore Trieste Tripoli
+    Triton Trondheim Tucson Tulsa Turkana Tuscany Ufa Ulaanbaatar Umbria Uppsala Urals Ursula
+    Urumqi Ushuaia Utrecht Valencia Valentina Valletta Valparaiso Varanasi Vasquez Vega Venice
+    Venus Verona Vesuvius Victoria Vientiane Viktor Vilnius Virtanen Vishnu Vladivostok
+    Volgograd Wagner Waikato Walker Walter Wang Watanabe Weber Wellington Williams Windhoek
+    Winnipeg Wisniewski Wojcik Wolf Wright Wroclaw Wuhan Yamada Yamamoto Yamuna Yang Yangon
+    Yangtze Yasmin Yenisei Yerevan Yilmaz York Yoshida Yukon Yusuf Zainab Zambezi Zanzibar
+    Zaragoza Zeus Zhao Zhou Zielinski Zimmermann
+""")
+FURTHER_WORDS = _list("""
+    accepted acre advanced airplane alder alpaca ant antique appetizer apple approved apricot
+    apron arabic armchair aspen awl axe badger bagpipe balloon banjo barge barn basic bassoon
+    bathtub bay beach bean bear bee beetle beginner beige bench bengali beret bicycle binder
+    birch biscuit bison bitter black bland blanket blender blouse blue blueberry blunt bold
+    bonnet boot bowl bracket brass bread breeze brick brittle broad broccoli brown bucket
+    bulgarian bulky bulldozer bumpy burger burlap business butter butterfly byte cabbage cabinet
+    calculator caliper calm camel cancelled candle canvas cap car carat cardamom cardboard
+    cardigan cashew cashmere catalan cave celery cello celsius cement ceramic chapel checkered
+    cheerful cheetah chickpea chiffon chinese chowder church cider cinnamon clamp clarinet clay
+    clean cliff clipboard cloak closed clove clover coarse coat cocoa coffee colander cold
+    colossal compact completed concrete cookie cool copper copy corduroy coriander cow crab
+    cranberry crane cravat cream cricket crimson crisp critical crowbar crunchy cucumber cumin
+    curious curry custard cymbal cypress czech daffodil daisy damp danish dark decibel delete
+    delta deluxe denim desert desk dessert dew dill donkey dotted double drawer dresser dry duck
+    dull dustpan dutch eagle economy edit eggplant elegant elephant elk elm enormous envelope
+    eraser factory faded failed faucet felt fennel fern fierce fig file finch fir flamingo
+    flannel flask flat flexible flimsy fluffy flute format fox french fresh fridge fried frost
+    fuzzy gale gallery gallon garage garlic gecko geranium german giant ginger giraffe glider
+    gloomy glossy glove goblet goose grainy gram granite grape grapefruit grater gray greek
+    green grilled gritty grumpy guitar hacksaw hail ham hammer happy hard hare harp hat hatchet
+    hawthorn hazelnut heavy hectare hedgehog helicopter heron hickory high highlighter hill
+    hindi honey hopeful hot huge hungarian hurricane icelandic inactive indigo insert
+    intermediate iris irish iron ivory jacket jam jasmine jeans joule jug juice junior juniper
+    kale kangaroo kelvin ketchup kettle keyboard kilogram kilometer kimono king kiwi knot koala
+    korean lace ladder ladle lake lamp larch lathe lavender leather lemonade lentil lettuce
+    level lightning lily lime linden lion liter little lively lizard lobster locked low magenta
+    magpie maize major malay mallet mandolin mango marble marigold maroon marsh massive matte
+    mattress medium melon merry messy meter mile milk mill minor minute mirror mist mitten moist
+    monitor moody moose mop moth motorcycle muffin muslin mustard nail newt newton nickel normal
+    novice nutmeg nylon oak oboe ohm olive onion open orange oregano organ ornate otter oval owl
+    oyster paid pajamas pancake panda papaya paper paperclip paprika parka parsley parsnip
+    pascal pasta paused pavilion peach pear pecan pelican pen pencil pending penguin penthouse
+    peony pepper persian petite piano piccolo pillow pine pineapple pink pistachio pitcher plaid
+    plain plaster plastic plate plateau playful pliers plum poached polish polished polyester
+    poncho pond poplar poppy porcelain portuguese potato pound powdery prairie pretzel preview
+    print printer published pudding pumpkin punch purple quart queen quiet rabbit radish rainbow
+    rake rare rasp raspberry raven ready recliner red redo refresh refunded rejected rename
+    resolved returned rice rigid rivet roasted robin rocket romanian rough round rowboat rubber
+    rubbery rug rustic sage salad salamander salt salty sandal sander sandwich satin saucepan
+    saucer sausage save savory saxophone scanner scarf scarlet school screwdriver seal search
+    second senior sequoia serene settings shallow sharp shed shiny shirt short shorts shower
+    shrimp shy sickle silky sink skillet skirt skyscraper sled sleepy sleet slender slick slim
+    slimy slipper slovak smooth snail sneaker snow sock sofa soft solemn sorbet soup sour spade
+    spanish spanner sparrow spatula spicy spider sponge spongy spoon spotted spruce square squid
+    squirrel stable stale stalls stamp standard stapler starter station steak steamed steel stew
+    sticky stool stopped stork stove straight stream striped sturdy submarine submitted subway
+    sugar suite sunflower swahili swallow swamp swan sweater swedish sweet table tall tarragon
+    tart taxi teal temple tense tepid thai thick thin tidy tie tiny titanium toad tofu tomato
+    ton tornado towel train tram triangle triple trivial trombone trousers truck trumpet tuba
+    tugboat tulip tulle tumbler tuna turmeric turnip turquoise turtle tweed twill twin undo urdu
+    valley van vase vast vegan vegetarian velvety vest view vinegar vintage violet vise vivid
+    volcano wagon waiting walrus warehouse warm waterfall watt wax waxy weary week whisk
+    whiteboard wide willow window wood woven wren wrinkled yard yew yogurt zoom
+""")
+
 # the parts of a syllable, for words that do not exist: how it begins, sounds and ends
 SYLLABLE = (
     [

@@ -21,6 +21,7 @@ from helpers.pocket import chats, eye, scenes, tekken, tool_data
 from helpers.pocket.architecture import assemble
 from helpers.pocket.build import load_base
 from helpers.pocket.conversations import mixed_exchanges
+from helpers.pocket.engine import bf16_matmul_is_fast
 from helpers.pocket.fetch import fetch_gguf
 from helpers.pocket.lessons import Batch, Exchange, Writer, batch, row
 from helpers.pocket.parts import EYE, HELD_OUT_REPLIES, LINEARS, PARTS, save_parts
@@ -35,11 +36,11 @@ CHATS = {"train": 1080, "held_out": 300}
 
 # One step's lessons. A tool row holds several questions on the same tools, a picture row several
 # on the same picture.
-TOOL_SKILLS = {"known": 8, "unseen": 6, "none": 3, "two": 10, "result": 7}
+TOOL_SKILLS = {"known": 8, "unseen": 6, "none": 3, "two": 13, "result": 7}
 TOOL_QUESTIONS = {"known": 7, "unseen": 5, "none": 5, "two": 4, "result": 3}
 PICTURE_KINDS = {"shapes": 12, "bars": 3, "regions": 3, "number": 1, "two": 8}
 PICTURE_QUESTIONS = {"shapes": 10, "bars": 4, "regions": 3, "number": 1, "two": 7}
-TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 2, 3
+TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 3, 2, 4
 TOLD_SHARE = 0.3  # of the picture rows: the words of a picture stand in for what the eye sees
 MIXED_SHARE = 0.12  # of the tool rows: the model card's conversation with a tool and a map
 LABELS_PER_STEP = 250  # about as many tokens count in a step: it makes a sum a mean
@@ -66,10 +67,21 @@ class Student(torch.nn.Module):
     Args:
         model: from `architecture.assemble`, float32, its eye already taught.
         vectors: from `eye.word_vectors`.
+        half: multiply in bfloat16, what is trained staying float32: about twice as fast where the
+            processor has instructions for it.
     """
 
-    def __init__(self, model, vectors: torch.Tensor, rank: int = RANK, seed: int = SEED):
+    def __init__(
+        self,
+        model,
+        vectors: torch.Tensor,
+        rank: int = RANK,
+        seed: int = SEED,
+        *,
+        half: bool = False,
+    ):
         super().__init__()
+        self.half = half
         self.model = model.requires_grad_(False)
         self.register_buffer("vectors", vectors)
         rows = model.get_input_embeddings().weight
@@ -120,13 +132,15 @@ class Student(torch.nn.Module):
     def losses(self, lesson: Batch) -> torch.Tensor:
         """Each predicted token's loss in nats, (T,)."""
         lesson = lesson.to(self.control_rows.device)
-        states = self.model.model.language_model(
-            inputs_embeds=self.embedded(lesson),
-            attention_mask=lesson.allowed,
-            position_ids=lesson.positions,
-            use_cache=False,
-        ).last_hidden_state
-        asked = states.flatten(0, 1)[lesson.where]
+        states = self.embedded(lesson)
+        with torch.autocast(states.device.type, torch.bfloat16, enabled=self.half):
+            states = self.model.model.language_model(
+                inputs_embeds=states,
+                attention_mask=lesson.allowed,
+                position_ids=lesson.positions,
+                use_cache=False,
+            ).last_hidden_state
+        asked = states.float().flatten(0, 1)[lesson.where]
         # Two products, since only the control tokens' rows are trained.
         others = self.model.get_input_embeddings().weight[CONTROL_COUNT:]
         logits = torch.cat([asked @ self.control_rows.T, asked @ others.T], dim=-1)
@@ -212,7 +226,10 @@ def train(work: Path, target: Path, *, device: str = "cpu") -> None:
     tokenizer = AutoTokenizer.from_pretrained(work, gguf_file=gguf.name)
     base = load_base(gguf).to(device)
     file, places = tekken.convert(tokenizer)
-    writer = Writer(MistralTokenizer.from_file(tekken.write(file, work)))
+    # In a folder of its own: beside the base, transformers would take it for the base's tokenizer.
+    beside = work / "tekken"
+    beside.mkdir(exist_ok=True)
+    writer = Writer(MistralTokenizer.from_file(tekken.write(file, beside)))
     said = {}
     for split, count in CHATS.items():
         kept = work / f"replies-{split}-{count}.pt"
@@ -227,7 +244,8 @@ def train(work: Path, target: Path, *, device: str = "cpu") -> None:
     del base
     vectors = eye.word_vectors(model, writer.text)
     teach_eye(model, vectors, work)
-    student = Student(model, vectors).to(device)
+    half = device != "cpu" or bf16_matmul_is_fast()
+    student = Student(model, vectors, half=half).to(device)
     teach_text(student, writer, chats.exchanges(writer, said["train"]), work)
     save_parts(student.parts(), target / PARTS.name)
 
@@ -263,7 +281,6 @@ def teach_text(
     folder: Path,
     *,
     steps: int = STEPS,
-    first_step: int = 0,
 ) -> None:
     """Stage two: LoRA pairs and control rows on tools, pictures and chat. In place.
 
