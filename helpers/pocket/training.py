@@ -29,7 +29,7 @@ from helpers.pocket.tekken import CONTROL_COUNT
 
 SEED = 0
 EYE_STEPS, EYE_BATCH, EYE_RATE = 5900, 48, 1.2e-3
-STEPS, RATE = 3020, 1.2e-3
+STEPS, RATE = 3580, 1.2e-3
 RANK, SCALE = 16, 2.0
 CHECKPOINT_EVERY = 50
 CHATS = {"train": 1080, "held_out": 300}
