@@ -278,6 +278,20 @@ def test_held_out_words_and_phrasings_are_others(name):
     assert held_out
 
 
+def test_further_words_to_copy_are_in_nothing_held_out():
+    tables = [getattr(tool_words, name) for name in TABLES]
+    tables += [*tool_words.POOLS.values(), *tool_words.KNOWN.values()]
+    held_out = {
+        word.lower()
+        for table in tables
+        for leaf in leaves(table["held_out"])
+        for word in re.findall("[A-Za-z]+", leaf)
+    }
+    further = {*tool_words.FURTHER_NAMES, *tool_words.FURTHER_WORDS}
+    assert len(further) > 1000
+    assert not {word.lower() for word in further} & held_out
+
+
 def test_pools_and_known_phrasings_are_others_and_enough():
     for pool in tool_words.POOLS.values():
         assert not set(pool["train"]) & set(pool["held_out"])
