@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from bitsandbytes.functional import has_avx512bf16
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
@@ -51,13 +52,17 @@ SHAPES = {
     "wide": {"hidden_size": 256, "intermediate_size": 512},
     "deep": {"num_hidden_layers": 5},
     "grouped": {"num_attention_heads": 8, "num_key_value_heads": 1},
-    "odd": {"hidden_size": 96, "intermediate_size": 160},
+    "no powers of two": {"hidden_size": 192, "intermediate_size": 320},
+    "rows of one block and a half": {"hidden_size": 96, "intermediate_size": 160},
 }
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("double_quant", [False, True])
 def test_predicted_equals_measured(tmp_path, shape, double_quant):
+    if "half" in shape and has_avx512bf16():
+        # It repacks the weights at the first forward pass, for rows of whole blocks only.
+        pytest.skip("bitsandbytes 0.50 fails on such rows where the processor has AVX512-BF16")
     model = AutoModelForCausalLM.from_config(MistralConfig(**TEXT | SHAPES[shape]))
     small = quantise(model, tmp_path, double_quant)
     table = ledger.ledger(small, context=40, batch=2)
