@@ -22,8 +22,8 @@ import openai
 import pandas as pd
 
 from helpers import connect
+from helpers.loopback import bind
 from helpers.pocket.build import ensure_built
-from helpers.pocket.server import bind
 
 TOKENS = 64
 PARALLEL = 16

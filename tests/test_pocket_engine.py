@@ -1,4 +1,4 @@
-"""One request at a time: the tokens of `generate`, and beginnings kept that change no number."""
+"""The engines: the tokens of `generate`, beginnings that change no number, seeds in company."""
 
 import asyncio
 from functools import partial
@@ -178,6 +178,27 @@ def test_the_engine_writes_what_generate_writes(model, pictures):
             ]
         assert not torch.allclose(*logits, atol=1e-4)
     assert asyncio.run(answer()) == (out[0, len(prompt) :].tolist(), 153 + len(shown))
+
+
+def test_in_float32_a_seed_holds_whatever_runs_beside_it():
+    batch = engine.BatchEngine(thin_model(seed=3))
+
+    async def answer(number: int) -> list[int]:
+        sampler = Sampler(1.5 * (number % 2), top_p=0.9, seed=number)
+        prompt = [BOS, INST, *words(5 + 7 * number)]
+        request = engine.Request(prompt, 6 + number, CONTROL_IDS["</s>"], sampler)
+        return [token async for token in batch.stream(request)]
+
+    async def alone():
+        return [await answer(number) for number in range(6)]
+
+    async def together():
+        return await asyncio.gather(*map(answer, range(6)))
+
+    try:
+        assert asyncio.run(alone()) == asyncio.run(together())
+    finally:
+        batch._manager.stop()
 
 
 def test_short_pieces_are_not_worth_keeping():

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,16 @@ def test_the_commands_explain_themselves(capsys):
             main([command, "--help"])
         assert left.value.code == 0
     assert "--max-usd" in capsys.readouterr().out
+
+
+# Without a `main` they measure as they are read.
+BENCHMARKS = [path for path in ROOT.glob("benchmarks/*.py") if "def main(" in path.read_text()]
+
+
+@pytest.mark.parametrize("script", sorted(BENCHMARKS), ids=lambda path: path.stem)
+def test_every_benchmark_finds_what_it_uses(script):
+    module = runpy.run_path(str(script))  # not as `__main__`: nothing is measured
+    assert f"benchmarks/{script.name}" in module["__doc__"], "says how it is started"
 
 
 def test_ci_calls_the_documented_command():

@@ -18,9 +18,11 @@ GREEDY_BELOW = 1e-5
 class Sampler:
     """Temperature, nucleus and seed of one request; it owns its random numbers.
 
-    `temperature` 0, or next to it, takes the likeliest token. With a `seed` the same prompt gives
-    the same tokens, whatever other requests run beside it. A `guide` rules out tokens first and
-    is told of the chosen one.
+    `temperature` 0, or next to it, takes the likeliest token. A `seed` draws the same random
+    numbers whatever other requests run beside it, and the same logits then give the same tokens.
+    In a batch in bfloat16 the logits themselves round differently in other company, so that now
+    and then a close choice, a greedy one too, falls differently; in float32 they hardly ever do.
+    A `guide` rules out tokens first and is told of the chosen one.
     """
 
     temperature: float
@@ -64,9 +66,10 @@ class Sampler:
         if self.top_p < 1:
             ordered, tokens = probabilities.sort(descending=True)
             # A token stays while the mass before it has not reached top_p: the first always does.
-            kept = ordered.cumsum(0) - ordered < self.top_p
-            drawn = torch.multinomial(ordered * kept, 1, generator=self._generator)
-            return int(tokens[drawn])
+            dropped = ordered.cumsum(0) - ordered >= self.top_p
+            # Drawn in the vocabulary's order: a token's luck must not hang on its rank, which
+            # rounding can change.
+            probabilities[tokens[dropped]] = 0
         return int(torch.multinomial(probabilities, 1, generator=self._generator))
 
 
