@@ -1,6 +1,8 @@
 """Tokens per second of the pocket server, both modes, beside plain `transformers serve`.
 
-All four servers run the same weights on this machine, one after the other, in one run:
+All four servers run the same weights on this machine, one after the other, in one run; plain
+`transformers serve` gets the text part alone, since with a picture tower it asks for torchvision.
+Answers come whole: with a Mistral tokenizer its continuous batching fails on streams (5.23).
 
     python benchmarks/pocket_throughput.py
 
@@ -10,20 +12,25 @@ differ from machine to machine.
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx2
 import openai
 import pandas as pd
+import torch
+from transformers import Mistral3ForConditionalGeneration
 
 from helpers import connect
 from helpers.loopback import bind
 from helpers.pocket.build import ensure_built
+from helpers.pocket.engine import language_part
 
 TOKENS = 64
 PARALLEL = 16
@@ -31,17 +38,14 @@ TOPICS = "dogs cats rivers trains bread clouds tea maps whales lamps wool snow b
 
 
 def ask(client: openai.OpenAI, model: str, topic: str) -> int:
-    """Stream one answer; the number of its tokens, as the server counts them."""
-    stream = client.chat.completions.create(
+    """Ask for one answer, whole; the number of its tokens, as the server counts them."""
+    reply = client.chat.completions.create(
         model=model,
         messages=[{"role": "user", "content": f"Tell me a long story about {topic}."}],
         max_tokens=TOKENS,
         temperature=0,
-        stream=True,
-        extra_body={"stream_options": {"include_usage": True}} if "pocket" in model else None,
     )
-    usage = [chunk.usage for chunk in stream if chunk.usage]
-    return usage[-1].completion_tokens
+    return reply.usage.completion_tokens
 
 
 def measure(client: openai.OpenAI, model: str) -> dict[str, float]:
@@ -67,8 +71,16 @@ def measure_pocket(batching: bool) -> dict[str, float]:
         lab.close()
 
 
+def save_text_part(folder: Path) -> None:
+    """Write the pocket model's text part, with its tokenizer, as a model of its own."""
+    built = ensure_built()
+    whole = Mistral3ForConditionalGeneration.from_pretrained(built, dtype=torch.bfloat16)
+    language_part(whole).save_pretrained(folder)
+    shutil.copy(built / "tekken.json", folder)
+
+
 def measure_transformers(batching: bool, folder: Path) -> dict[str, float]:
-    """`transformers serve` on the same folder, in the precision the model is saved in."""
+    """`transformers serve` on a folder, in the precision the model is saved in."""
     with bind(0) as free:
         port = free.getsockname()[1]
     command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder)]
@@ -82,6 +94,8 @@ def measure_transformers(batching: bool, folder: Path) -> dict[str, float]:
                 httpx2.get(f"http://127.0.0.1:{port}/health")
                 break
             except httpx2.ConnectError:
+                if process.poll() is not None:
+                    sys.exit(f"`{' '.join(command)}` has ended; run it by hand to see why")
                 time.sleep(1)
         return measure(client, str(folder))
     finally:
@@ -91,15 +105,17 @@ def measure_transformers(batching: bool, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Measure all four, print the table, keep the figures."""
-    folder = ensure_built()
     rows = {}
-    for batching in (False, True):
-        mode = "continuous batching" if batching else "one at a time"
-        print(f"pocket server, {mode} …", flush=True)
-        rows[f"pocket server, {mode}"] = measure_pocket(batching)
-        time.sleep(8)  # the leased server ends itself; two at once would share the cores
-        print(f"transformers serve, {mode} …", flush=True)
-        rows[f"transformers serve, {mode}"] = measure_transformers(batching, folder)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        save_text_part(folder)
+        for batching in (False, True):
+            mode = "continuous batching" if batching else "one at a time"
+            print(f"pocket server, {mode} …", flush=True)
+            rows[f"pocket server, {mode}"] = measure_pocket(batching)
+            time.sleep(8)  # the leased server ends itself; two at once would share the cores
+            print(f"transformers serve, {mode} …", flush=True)
+            rows[f"transformers serve, {mode}"] = measure_transformers(batching, folder)
     table = pd.DataFrame(rows).T.round(1)
     print(table.to_string())
     out = Path("runs") / "pocket_throughput.json"
