@@ -81,7 +81,8 @@ def data_files(trees: list[ast.AST]) -> set[Path]:
     }
     named = [entry for entry in DATA.glob("*") if entry.name in words]
     files = {file for entry in named for file in (entry, *entry.rglob("*")) if file.is_file()}
-    return {file for file in files if "__pycache__" not in file.parts}
+    # Report pages are drawn from the records beside them and are not committed.
+    return {f for f in files if "__pycache__" not in f.parts and f.suffix != ".html"}
 
 
 def fingerprint(path: Path) -> str:

@@ -244,6 +244,7 @@ class TestFreshness:
             "helpers/unused.py": "",
             "data/table.json": "[1]",
             "data/set/deep/one.txt": "1",
+            "data/set/report.html": "",
             "data/unused.json": "[2]",
         }
         for name, text in files.items():
@@ -268,6 +269,7 @@ class TestFreshness:
             ("helpers/unused.py", False),
             ("data/table.json", True),
             ("data/set/deep/one.txt", True),
+            ("data/set/report.html", False),
             ("data/unused.json", False),
         ],
     )
