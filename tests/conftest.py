@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from helpers import connect
 from helpers.paths import CACHE_VARIABLE, cache_dir
 from helpers.pocket import build, fetch
 from helpers.pocket.build import ensure_built
+
+# What a script starts in the background ignores Ctrl-C, and so do its children; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
