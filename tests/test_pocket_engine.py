@@ -1,4 +1,4 @@
-"""The engines: the tokens of `generate`, beginnings that change no number, seeds in company."""
+"""The engines: the tokens of `generate`, beginnings and company that change no number."""
 
 import asyncio
 from functools import partial
@@ -180,14 +180,27 @@ def test_the_engine_writes_what_generate_writes(model, pictures):
     assert asyncio.run(answer()) == (out[0, len(prompt) :].tolist(), 153 + len(shown))
 
 
-def test_in_float32_a_seed_holds_whatever_runs_beside_it():
-    batch = engine.BatchEngine(thin_model(seed=3))
+class _Recording(Sampler):
+    """Keeps the logits that it was given."""
 
-    async def answer(number: int) -> list[int]:
-        sampler = Sampler(1.5 * (number % 2), top_p=0.9, seed=number)
+    def __post_init__(self):
+        super().__post_init__()
+        self.logits = []
+
+    def choose(self, logits):
+        self.logits.append(logits.clone())
+        return super().choose(logits)
+
+
+def test_a_requests_numbers_do_not_hang_on_its_company(model_folder):
+    loaded = engine.load_model(model_folder, None, batching=True)
+    batch = engine.BatchEngine(loaded)
+
+    async def answer(number: int):
+        sampler = _Recording(1.5 * (number % 2), top_p=0.9, seed=number)
         prompt = [BOS, INST, *words(5 + 7 * number)]
-        request = engine.Request(prompt, 6 + number, CONTROL_IDS["</s>"], sampler)
-        return [token async for token in batch.stream(request)]
+        request = engine.Request(prompt, 4 + 2 * number, CONTROL_IDS["</s>"], sampler)
+        return [token async for token in batch.stream(request)], torch.stack(sampler.logits)
 
     async def alone():
         return [await answer(number) for number in range(6)]
@@ -196,9 +209,13 @@ def test_in_float32_a_seed_holds_whatever_runs_beside_it():
         return await asyncio.gather(*map(answer, range(6)))
 
     try:
-        assert asyncio.run(alone()) == asyncio.run(together())
+        pairs = zip(asyncio.run(alone()), asyncio.run(together()), strict=True)
     finally:
         batch._manager.stop()
+    exact = {"atol": 0, "rtol": 0} if loaded.dtype == torch.bfloat16 else {"atol": 1e-3, "rtol": 0}
+    for (tokens, logits), (same_tokens, same_logits) in pairs:
+        assert tokens == same_tokens
+        torch.testing.assert_close(same_logits, logits, **exact)
 
 
 def test_short_pieces_are_not_worth_keeping():

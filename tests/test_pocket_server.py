@@ -14,7 +14,6 @@ import pytest
 
 from helpers import connect
 from helpers.pocket.build import MODEL_ID
-from helpers.pocket.engine import bf16_matmul_is_fast
 
 HELLO = [{"role": "user", "content": "Tell me about the sea."}]
 
@@ -49,7 +48,7 @@ def test_stream_is_server_sent_events_with_usage_and_done(lab):
     assert chunks[-1]["usage"]["completion_tokens"] == 6
 
 
-def test_parallel_requests_keep_their_own_settings(lab, request):
+def test_parallel_requests_keep_their_own_settings(lab):
     topics = ["the sea", "bread", "trains", "bees", "snow"]
     wishes = [
         {
@@ -67,16 +66,11 @@ def test_parallel_requests_keep_their_own_settings(lab, request):
     alone = [ask(lab, **wish) for wish in wishes]
     with ThreadPoolExecutor(5) as pool:
         together = list(pool.map(lambda wish: ask(lab, **wish), wishes))
-    for wish, before, after in zip(wishes, alone, together, strict=True):
-        assert after.usage.prompt_tokens == before.usage.prompt_tokens
-        assert after.usage.completion_tokens <= wish["max_tokens"]
-    assert len({reply.choices[0].message.content for reply in together}) == 5
-    if request.node.callspec.params["lab"] and bf16_matmul_is_fast():
-        return  # a batch in bf16 rounds differently in company; test_pocket_engine has float32
     for before, after in zip(alone, together, strict=True):
         assert after.choices[0].message.content == before.choices[0].message.content
         assert after.usage == before.usage
     assert [reply.choices[0].finish_reason for reply in together].count("stop") == 1
+    assert len({reply.choices[0].message.content for reply in together}) == 5
 
 
 def test_a_stop_string_ends_the_answer_before_it(lab):

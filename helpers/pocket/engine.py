@@ -89,6 +89,8 @@ def load_model(
     if slow_bf16 and dtype == torch.bfloat16:
         _widen_for_many_rows(model)
         model.set_attn_implementation(WIDE_ATTENTION)
+    if batching and dtype == torch.bfloat16:
+        _pair_single_rows(model)
     # transformers squeezes the first axis of the projected pictures. Where one picture of one token
     # is all there is, that axis is the token's: give it another to squeeze.
     model.model.multi_modal_projector.register_forward_hook(lambda _, __, tokens: tokens[None])
@@ -125,6 +127,26 @@ def _widen_for_many_rows(model: torch.nn.Module, at_least_rows: int = 5) -> None
             layer.forward = widened(layer)
 
 
+def _pair_single_rows(model: torch.nn.Module) -> None:
+    """Multiply a row that comes alone as one of two: alone, oneDNN may add it up in another order.
+
+    Two rows or more it multiplies alike, so that a request's numbers do not hang on its company.
+    """
+
+    def paired(layer: torch.nn.Linear):
+        def forward(rows: torch.Tensor) -> torch.Tensor:
+            if rows.numel() > rows.shape[-1]:
+                return torch.nn.functional.linear(rows, layer.weight)
+            pair = rows.expand(*rows.shape[:-2], 2, rows.shape[-1])
+            return torch.nn.functional.linear(pair, layer.weight)[..., :1, :]
+
+        return forward
+
+    for layer in model.modules():
+        if type(layer) is torch.nn.Linear:
+            layer.forward = paired(layer)
+
+
 WIDE_ATTENTION = "sdpa_in_float32"
 
 
@@ -141,6 +163,41 @@ def _attend_in_float32(module, query, key, value, attention_mask, **options):
 
 AttentionInterface.register(WIDE_ATTENTION, _attend_in_float32)
 AttentionMaskInterface.register(WIDE_ATTENTION, sdpa_mask)
+
+EACH_ALONE = "sdpa_each_request_alone"
+
+
+def _attend_each_alone(module, query, key, value, attention_mask, *, cache=None, **options):
+    """transformers' `sdpa`, in a batch for one request after the other.
+
+    In one piece, behind a mask, a request's sums run in an order that hangs on its company, and
+    so do their roundings.
+    """
+    if cache is None:  # a request beside the batch
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    key, value = cache.update(key, value, module.layer_idx, options)
+    outputs = []
+    for (query_start, query_end), (key_start, key_end) in zip(
+        itertools.pairwise(options["cu_seq_lens_q"].tolist()),
+        itertools.pairwise(options["cu_seq_lens_k"].tolist()),
+        strict=True,
+    ):
+        new, seen = query_end - query_start, key_end - key_start
+        visible = torch.ones(new, seen, dtype=torch.bool).tril(seen - new)
+        output, _ = sdpa_attention_forward(
+            module,
+            query[:, :, query_start:query_end],
+            key[:, :, key_start:key_end],
+            value[:, :, key_start:key_end],
+            None if new == 1 else visible[None, None],
+            scaling=options["scaling"],
+        )
+        outputs.append(output)
+    return torch.cat(outputs, dim=1), None
+
+
+AttentionInterface.register(EACH_ALONE, _attend_each_alone)
+AttentionMaskInterface.register(EACH_ALONE, lambda *_, **__: None)
 
 
 class SerialEngine:
@@ -225,6 +282,10 @@ class BatchEngine:
 
     The manager knows text only, so requests with pictures go one at a time beside the batch.
 
+    A request's numbers do not hang on its company: to the bit where the batch is in bfloat16, to a
+    rounding in float32. (Two exceptions: prompts of more than `PREFILL_TOKENS` together are cut to
+    fit a step, and NF4 layers multiply as bitsandbytes does.)
+
     `broken` turns True when the manager's thread has ended: this engine answers no more.
     """
 
@@ -242,6 +303,8 @@ class BatchEngine:
                 max_requests_per_batch=BATCH_REQUESTS,
             ),
         )
+        # Only now: the manager takes no name that it does not know, and would make masks.
+        self._manager.model.set_attn_implementation(EACH_ALONE)
         processors = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([EachRequest()]))
         processors.tensors_required = 1  # counted only for processors the library itself converts
         self._manager.logit_processor = processors

@@ -18,11 +18,9 @@ GREEDY_BELOW = 1e-5
 class Sampler:
     """Temperature, nucleus and seed of one request; it owns its random numbers.
 
-    `temperature` 0, or next to it, takes the likeliest token. A `seed` draws the same random
-    numbers whatever other requests run beside it, and the same logits then give the same tokens.
-    In a batch in bfloat16 the logits themselves round differently in other company, so that now
-    and then a close choice, a greedy one too, falls differently; in float32 they hardly ever do.
-    A `guide` rules out tokens first and is told of the chosen one.
+    `temperature` 0, or next to it, takes the likeliest token. With a `seed` the same prompt gives
+    the same tokens, whatever other requests run beside it. A `guide` rules out tokens first and
+    is told of the chosen one.
     """
 
     temperature: float
