@@ -23,7 +23,8 @@ import pandas as pd
 from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
 
-from helpers.latency import Record, run_load, summarise
+from helpers.latency import Record, run_load
+from helpers.latency_stats import summarise
 
 SERVER = Path(__file__).with_name("scripted_server.py")
 SCRIPT = "steady-200-50-20"  # 50 tokens, the first after 200 ms, then one every 20 ms

@@ -5,7 +5,7 @@
 The time of one of the pocket model's linears on a prompt of 256 tokens in bf16, over that of
 widening its weights and multiplying in float32. With `--attention`: of one token's attention over
 320 others in bf16, over the same in float32, conversions included. These two are why
-`helpers/pocket/engine.py` widens. A processor with bf16 instructions will give other ratios.
+`pocket_model/loading.py` widens. A processor with bf16 instructions will give other ratios.
 """
 
 import sys
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import torch
 
-from helpers.evidence import report
+from labkit.audit.measurements import report
 
 ROUNDS = 200
 

@@ -36,8 +36,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from helpers import configs, ledger, loading, sizes, speed
-from helpers.checkpoints import check_disk
+from helpers.model import configs, loading, memory, sizes, speed
+from helpers.model.checkpoints import check_disk
 
 SHARD_BYTES = 4_500_000_000
 # Of the 24B's proportions: grouped heads, a wide feed-forward part, an untied head.
@@ -150,7 +150,7 @@ def load_bf16(config: PretrainedConfig, folder: Path):
 def timed(load):
     """A load's result with its seconds and its peak of memory in bytes."""
     release()
-    with ledger.Peak() as peak:
+    with memory.Peak() as peak:
         start = time.perf_counter()
         result = load()
         seconds = time.perf_counter() - start
@@ -190,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure everything; 0 when done."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--model", default="mistral-small-3.2-2506", help="a name of helpers.configs"
+        "--model", default="mistral-small-3.2-2506", help="a name of helpers.model.configs"
     )
     parser.add_argument(
         "--work", type=Path, default=Path("random-weights"), help="emptied at the end"
@@ -249,7 +249,7 @@ def main(argv: list[str] | None = None) -> int:
                 saving = round(time.perf_counter() - start, 2)
                 bytes_saved = sum(path.stat().st_size for path in four.iterdir())
                 result["saved"] = {"seconds": saving, "bytes": bytes_saved}
-            table = ledger.ledger(loaded.model, context=plan["context"])
+            table = memory.ledger(loaded.model, context=plan["context"])
             result["ledgers"][scheme] = json.loads(table.to_json(orient="index"))
             keep()
             result["speeds"] += speeds(loaded.model, scheme, plan)

@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
-from helpers.evidence import report
-from helpers.pocket.build import ensure_built
+from labkit.audit.measurements import report
+from pocket_model.build import ensure_built
 
 TOKENS = 256
 

@@ -9,10 +9,10 @@ import sys
 
 from transformers.utils import logging
 
-from helpers.evidence import report
-from helpers.ledger import footprint
-from helpers.loading import load_4bit
-from helpers.pocket.build import ensure_built
+from helpers.model.loading import load_4bit
+from helpers.model.memory import footprint
+from labkit.audit.measurements import report
+from pocket_model.build import ensure_built
 
 logging.disable_progress_bar()
 loaded = load_4bit(ensure_built(), double_quant="--single" not in sys.argv)

@@ -13,9 +13,9 @@ import torch
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
-from helpers.evidence import report
-from helpers.loading import load_4bit
-from helpers.pocket.build import ensure_built
+from helpers.model.loading import load_4bit
+from labkit.audit.measurements import report
+from pocket_model.build import ensure_built
 
 ROUNDS, TOKENS = 4, 16
 

@@ -28,9 +28,9 @@ import torch
 from transformers import Mistral3ForConditionalGeneration
 
 from helpers import connect
-from helpers.loopback import bind
-from helpers.pocket.build import ensure_built
-from helpers.pocket.engine import language_part
+from pocket_model.build import ensure_built
+from pocket_model.loopback import bind
+from pocket_model.server.batch_engine import language_part
 
 TOKENS = 64
 PARALLEL = 16

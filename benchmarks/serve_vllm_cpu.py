@@ -50,8 +50,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from helpers.paths import CacheError, cache_dir
-from helpers.pocket.build import MODEL_ID, BuildError, ensure_built
+from pocket_model.build import MODEL_ID, BuildError, ensure_built
+from pocket_model.cache import CacheError, cache_dir
 
 VLLM = "0.32.0"
 MISTRAL_COMMON = "1.11.7"

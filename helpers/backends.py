@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import httpx2
 import openai
 
-from helpers import budget, conformance_store
-from helpers.paths import CacheError
-from helpers.pocket import lease
-from helpers.pocket.build import MODEL_ID, BuildError
+from helpers import budget, conformance_store, prices
+from pocket_model import lease
+from pocket_model.build import MODEL_ID, BuildError
+from pocket_model.cache import CacheError
 
 if TYPE_CHECKING:
-    from helpers.simulator import Simulator
+    from openrouter_sim.app import Simulator
 
 SMALL = "mistralai/Mistral-Small-3.2-24B-Instruct-2506"
 
@@ -193,7 +193,7 @@ def connect(
     key = _key(backend, row)
     try:
         metered = budget.metered_client(model) if row.paid else None
-    except budget.BudgetError as error:
+    except prices.BudgetError as error:
         raise BackendError(str(error)) from error
     client = openai.OpenAI(base_url=base_url, api_key=key, http_client=metered)
     if not row.paid:
@@ -227,11 +227,11 @@ def _direct() -> httpx2.Client:
 
 
 def _simulated(row: Backend, model: str) -> Lab:
-    from helpers import simulator  # a web server: only for who wants one
+    from openrouter_sim import app
 
     key = _key("openrouter-sim", row)
     try:
-        running = simulator.Simulator()
+        running = app.Simulator()
     except (BuildError, CacheError, lease.ServerError) as error:
         raise BackendError(str(error)) from error
     client = openai.OpenAI(base_url=running.base_url, api_key=key, http_client=_direct())
@@ -244,9 +244,9 @@ def _key(backend: str, row: Backend) -> str:
         return "not-needed"
     key = (os.environ.get(row.key_variable) or _colab_secret(row.key_variable) or "").strip()
     if not key and backend == "openrouter-sim":
-        from helpers import simulator
+        from openrouter_sim import faults
 
-        return simulator.KEY
+        return faults.KEY
     if not key and not row.paid:
         return "not-needed"
     if not key:

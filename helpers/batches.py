@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from helpers import budget, openrouter
+from helpers import openrouter, prices
 
 COLUMNS = ["prompt", "status", "text", "finish_reason", "usd", "seconds", "error"]
 DONE, FAILED, NOT_SENT = "done", "failed", "not sent"
@@ -53,7 +53,7 @@ def run_batch(
         cost where it names one, else by price, else nan.
 
     Raises:
-        budget.BudgetError: ``max_usd`` for a model without a known price.
+        prices.BudgetError: ``max_usd`` for a model without a known price.
         KeyboardInterrupt: after the requests under way were waited for and kept.
 
     A refused key or an empty account (401, 402) ends the batch: the rest would be refused as well.
@@ -174,12 +174,12 @@ def _keys(model: str, prompts: Sequence[str], request: dict) -> list[str]:
 def _worst(model: str, prompt: str, request: dict) -> float:
     longest = request.get("max_completion_tokens") or request.get("max_tokens")
     messages = [{"role": "user", "content": prompt}]
-    most = longest or budget.UNLIMITED_ANSWER
+    most = longest or prices.UNLIMITED_ANSWER
     return openrouter.estimate_cost(messages, model, max_tokens=most).most_usd
 
 
 def _usd(usage, model: str) -> float | None:
     try:
-        return budget.cost(usage.model_dump(), model)
-    except budget.BudgetError:
+        return prices.cost(usage.model_dump(), model)
+    except prices.BudgetError:
         return None

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,98 +10,12 @@ from pathlib import Path
 import httpx2
 import openai
 
-from helpers.paths import DATA
-
-PRICES = DATA / "prices.json"
-RUN_TOKENS = DATA / "run_tokens.json"
+from helpers.prices import UNLIMITED_ANSWER, BudgetError, cost, price
 
 CAP_VARIABLE = "MISTRAL_LAB_MAX_USD"
+
+
 SPENT_VARIABLE = "MISTRAL_LAB_SPENT_FILE"
-
-# The token counts were taken on the pocket model; another model's answers may be longer, and a
-# picture that is 15 tokens to it can be 200 to the 24B. Both allowances are generous guesses.
-SAFETY_FACTOR = 2.0
-PER_NOTEBOOK = {"prompt_tokens": 5000, "completion_tokens": 1000}
-
-# The longest answer that OpenRouter lists for Small 3.2: what a request without a limit may cost.
-UNLIMITED_ANSWER = 16_384
-
-
-class BudgetError(RuntimeError):
-    """A cost cannot be estimated; the message says what is missing."""
-
-
-def priced_models() -> dict[str, dict]:
-    """The models of the dated snapshot `data/prices.json`, by id: prices and context."""
-    return json.loads(PRICES.read_text(encoding="utf-8"))["models"]
-
-
-def without_wish(model: str) -> str:
-    """A model's id without what may stand behind it: ":nitro" for speed, ":floor" for price."""
-    return re.sub(r":(nitro|floor)$", "", model)
-
-
-def price(model: str) -> tuple[float, float]:
-    """USD per input token and per output token, from the dated snapshot `data/prices.json`.
-
-    A wish behind the id, ``:nitro`` or ``:floor``, may change the provider and so the true price.
-    Raises `BudgetError` for a model that is not in it.
-    """
-    models = priced_models()
-    model = without_wish(model)
-    if model not in models:
-        raise BudgetError(
-            f"data/prices.json has no price for {model!r}, so nobody can say what it would cost. "
-            "Add its price, with the date, to run it under a cap."
-        )
-    return models[model]["input"] / 1e6, models[model]["output"] / 1e6
-
-
-def cost(usage: dict, model: str) -> float:
-    """USD for one reply's `usage`: the server's own `cost` where it gives one, else by price."""
-    if usage.get("cost") is not None:
-        return float(usage["cost"])
-    per_input, per_output = price(model)
-    return (
-        usage.get("prompt_tokens", 0) * per_input + usage.get("completion_tokens", 0) * per_output
-    )
-
-
-def estimate_run(notebooks: list[Path], model: str) -> float:
-    """USD that running `notebooks` may cost, from the tokens they used on the pocket model.
-
-    The counts are in `data/run_tokens.json` (made by `python -m helpers run --record-tokens`); they
-    are doubled, and an allowance is added for each notebook. Raises `BudgetError` without a price.
-    """
-    if not RUN_TOKENS.is_file():
-        raise BudgetError("data/run_tokens.json, which the estimate is made from, is missing.")
-    counted = json.loads(RUN_TOKENS.read_text(encoding="utf-8"))["notebooks"]
-    total = 0.0
-    for notebook in notebooks:
-        if notebook.stem not in counted:
-            raise BudgetError(f"data/run_tokens.json has no token count for {notebook.stem}.")
-        total += SAFETY_FACTOR * cost(counted[notebook.stem], model) + cost(PER_NOTEBOOK, model)
-    return total
-
-
-def record_tokens(results: Path) -> None:
-    """Keep the token counts of a finished run on the pocket model (its results.json).
-
-    Raises `BudgetError` for a run on another model, or without its counts.
-    """
-    run = json.loads(results.read_text(encoding="utf-8"))
-    pocket = run["backend"] in ("pocket", "openrouter-sim")
-    if not pocket or any(row["prompt_tokens"] is None for row in run["results"]):
-        raise BudgetError("token counts are kept from whole runs on pocket or openrouter-sim only.")
-    names = ("prompt_tokens", "completion_tokens")
-    counted = {row["name"]: {name: row[name] for name in names} for row in run["results"]}
-    body = {
-        "about": "Tokens each notebook sent and received on the pocket model.",
-        "command": f"python -m helpers run --backend {run['backend']} --record-tokens",
-        "date": run["started"][:10],
-        "notebooks": counted,
-    }
-    RUN_TOKENS.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
 
 
 def metered_client(model: str) -> httpx2.Client | None:

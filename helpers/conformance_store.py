@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
-from helpers.paths import DATA, CacheError, cache_dir
+from helpers.paths import DATA
+from pocket_model.cache import CacheError, cache_dir
 
 SHIPPED = DATA / "conformance"
 
 
-def _name(backend: str, model: str) -> str:
+def result_file(backend: str, model: str) -> str:
     return f"{backend}--{model.replace('/', '-').replace(':', '-')}.json"
 
 
@@ -18,7 +19,7 @@ def supports(backend: str, model: str, documented: frozenset[str]) -> tuple[froz
     The newest result counts, the reader's own or the one shipped with the kit; without either,
     what the backend's makers document is taken, and the evidence says so.
     """
-    name = _name(backend, model)
+    name = result_file(backend, model)
     files = [folder / name for folder in (_own(), SHIPPED) if folder and (folder / name).is_file()]
     if not files:
         return documented, (
@@ -29,15 +30,6 @@ def supports(backend: str, model: str, documented: frozenset[str]) -> tuple[froz
     result = max(results, key=lambda one: one["date"])
     passed = frozenset(row["feature"] for row in result["rows"] if row["status"] == "yes")
     return passed, f"proven by the conformance suite on {result['date']}"
-
-
-def save(result: dict, folder: Path | None = None) -> Path:
-    """Write a result to `folder`, or to the reader's own cache."""
-    folder = folder or cache_dir() / "conformance"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / _name(result["backend"], result["model"])
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return path
 
 
 def _own() -> Path | None:

@@ -17,15 +17,21 @@ import httpx2
 import numpy as np
 from PIL import Image, ImageOps
 
+from pocket_model.pictures import ImageError, as_rgb
+
 LONGEST_SIDE = 1540  # pixels: what Mistral Small 3.1 and 3.2 look at
+
+
 MAX_PIXELS = 80_000_000
+
+
 MAX_BYTES = 50_000_000
+
+
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+
+
 SENT_AS_IT_IS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
-
-
-class ImageError(ValueError):
-    """A picture cannot be used; the message says why and what to do."""
 
 
 def image_part(
@@ -76,27 +82,6 @@ def sent_size(part: dict) -> tuple[int, int]:
     """Width and height in pixels of the picture in a part that `image_part` made."""
     data = part["image_url"]["url"].partition(",")[2]
     return Image.open(io.BytesIO(base64.b64decode(data))).size
-
-
-def as_rgb(picture: Image.Image) -> Image.Image:
-    """The picture in 8 bits a channel, RGB or RGBA; what is transparent stays so.
-
-    mistral_common lays transparency over white. It would clip 16-bit grey at 255, which makes
-    nearly everything white, so that is scaled here.
-
-    Raises:
-        ImageError: a mode that has no such meaning.
-    """
-    if picture.mode in ("RGB", "RGBA"):
-        return picture
-    if picture.mode.startswith("I"):
-        grey = np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if picture.mode in ("1", "L", "CMYK", "YCbCr") and "transparency" not in picture.info:
-        return picture.convert("RGB")
-    if picture.mode in ("1", "L", "LA", "P", "PA"):
-        return picture.convert("RGBA")
-    raise ImageError(f"pictures of mode {picture.mode} cannot be read; save it as RGB")
 
 
 def _opened(source, fetch: bool, timeout_s: float) -> tuple[Image.Image, bytes | None]:

@@ -17,7 +17,7 @@ import openai
 import pydantic
 import tenacity
 
-from helpers import budget, wire
+from helpers import prices, wire
 
 # What a status means, whether the very same request may succeed later, and what to do.
 STATUSES: dict[int, tuple[str, bool, str]] = {
@@ -210,7 +210,7 @@ def _by_code(body: dict, retry_after_s: float | None, before: str = "") -> Advic
 
 def near_models(name: str, known: Iterable[str] | None = None) -> list[str]:
     """The ids most like a wrong one, best first; from the price snapshot unless given."""
-    known = list(known or budget.priced_models())
+    known = list(known or prices.priced_models())
     short = {model: model.split("/")[-1] for model in known}
     like = difflib.get_close_matches(name.split("/")[-1], short.values(), n=3, cutoff=0.4)
     return [model for part in like for model in known if short[model] == part]
@@ -396,9 +396,9 @@ def estimate_cost(
     """Bounds of a request's cost, offline: tokens by Tekken, prices from `data/prices.json`.
 
     Raises:
-        budget.BudgetError: no price for the model.
+        prices.BudgetError: no price for the model.
     """
-    per_input, per_output = budget.price(model)
+    per_input, per_output = prices.price(model)
     count = len(wire.tokens(messages, tools))
     least = count * per_input
     return Estimate(count, least, least + max_tokens * per_output)

@@ -1,35 +1,20 @@
-"""Where things live: the kit's data, and the folder for what is built or downloaded."""
+"""Where the kit's files are, and writing them so that no reader sees half of one."""
+
+from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from platformdirs import user_cache_path
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` atomically as UTF-8."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(part, path)
+
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
 DATA = ROOT / "data"
-
-CACHE_VARIABLE = "MISTRAL_LAB_CACHE"
-
-
-def cache_dir() -> Path:
-    """The folder for built models and running servers; `MISTRAL_LAB_CACHE` overrides it.
-
-    Raises `CacheError` when it cannot be created or written to.
-    """
-    folder = Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("mistral-small-lab"))
-    folder = folder.expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another thread may have been quicker
-    except OSError as error:
-        raise CacheError(
-            f"The cache folder {folder} cannot be written to ({error.strerror}). The small model "
-            f"is kept there. Set {CACHE_VARIABLE} to a folder you may write to and try again."
-        ) from error
-    return folder
-
-
-class CacheError(RuntimeError):
-    """The cache folder cannot be used; the message says which and what to do."""
+NOTEBOOKS = ROOT / "notebooks"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from helpers import connect
-from helpers.paths import CACHE_VARIABLE, cache_dir
-from helpers.pocket import build, fetch
-from helpers.pocket.build import ensure_built
+from pocket_model import base_weights, build
+from pocket_model.build import ensure_built
+from pocket_model.cache import CACHE_VARIABLE, cache_dir
 
 # What a script starts in the background ignores Ctrl-C, and so do its children; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,7 +44,7 @@ def vision_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def gguf_file(tmp_path_factory) -> Path:
     """The file that the pocket model's base comes in."""
-    return fetch.fetch_gguf(tmp_path_factory.mktemp("base"))
+    return base_weights.fetch_gguf(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="session")

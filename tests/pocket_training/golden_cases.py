@@ -15,14 +15,15 @@ import numpy as np
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from PIL import Image
 
-from helpers.pocket import chats
-from helpers.pocket.build import ensure_built
-from helpers.pocket.conversations import mixed_exchanges
-from helpers.pocket.lessons import Writer
-from helpers.pocket.scenes import SCENES, picture_groups
-from helpers.pocket.scenes import counterfactual_pairs as picture_pairs
-from helpers.pocket.tool_data import SKILLS, SPLITS, tool_groups
-from helpers.pocket.tool_data import counterfactual_pairs as tool_pairs
+from pocket_model.build import ensure_built
+from pocket_training import chat_tasks
+from pocket_training.examples import Writer
+from pocket_training.mixed_tasks import mixed_exchanges
+from pocket_training.picture_tasks import counterfactual_pairs as picture_pairs
+from pocket_training.picture_tasks import picture_groups
+from pocket_training.scenes import SCENES
+from pocket_training.tool_tasks import SKILLS, SPLITS, tool_groups
+from pocket_training.tool_tasks import counterfactual_pairs as tool_pairs
 
 CASES = 1000
 SEED = 7
@@ -70,7 +71,7 @@ def hashes() -> dict[str, str]:
             found[f"{split} pictures {kind}"] = digest_of(chain.from_iterable(groups))
         pairs = picture_pairs(split, pairs=500, seed=SEED)
         found[f"{split} pictures counterfactual"] = digest_of(chain.from_iterable(pairs))
-        found[f"{split} chats"] = digest_of(chats.prompts(split, 300, SEED), 300)
+        found[f"{split} chats"] = digest_of(chat_tasks.prompts(split, 300, SEED), 300)
         mixed = (mixed_exchanges(writer, split, Random(i)) for i in range(100))
         found[f"{split} mixed"] = digest_of(chain.from_iterable(mixed), 200)
     return found

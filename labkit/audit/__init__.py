@@ -1,0 +1,1 @@
+"""Public claims, judged, and the kit's own measurements."""

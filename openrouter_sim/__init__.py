@@ -1,0 +1,1 @@
+"""A simulator of OpenRouter on this machine."""

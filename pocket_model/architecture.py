@@ -1,0 +1,165 @@
+"""The pocket model's shape: Mistral Small 3.1's and 3.2's classes, at a two-hundredth of the size.
+
+`Mistral3ForConditionalGeneration` joins three parts, here as in the 24B: a Pixtral vision tower,
+a projector that merges 2 × 2 patches into one token, and a Mistral text model. The text model's
+weights are the base's; tower, projector and the rest that was trained come from `data/pocket`.
+"""
+
+import numpy as np
+import torch
+from transformers import (
+    GenerationConfig,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
+    MistralConfig,
+    PixtralVisionConfig,
+)
+
+from pocket_model.tekken import CONTROL_IDS, IMAGE
+
+# The base has 9 query heads over 3 key-value heads, which nothing shards evenly. Heads of zeros
+# make it 12 over 4, so that the model can be split over 2 or 4 devices as the 24B can.
+HEADS, KEY_VALUE_HEADS = 12, 4
+
+# Where a control token of Mistral's starts from in the base's vocabulary: the mean of these rows.
+# All of them are trained afterwards.
+FIRST_GUESS = {
+    "<s>": ("<|endoftext|>",),
+    "</s>": ("<|im_end|>",),
+    "[INST]": ("<|im_start|>", "user"),
+    "[/INST]": ("<|im_end|>", "<|im_start|>", "assistant"),
+    "[SYSTEM_PROMPT]": ("<|im_start|>", "system"),
+    "[/SYSTEM_PROMPT]": ("<|im_end|>",),
+    "[AVAILABLE_TOOLS]": ("Ġtools",),
+    "[/AVAILABLE_TOOLS]": ("<|im_end|>",),
+    "[TOOL_CALLS]": ("Ġcall",),
+    "[CALL_ID]": ("Ġid",),
+    "[ARGS]": ("Ġwith",),
+    "[TOOL_RESULTS]": ("Ġresult",),
+    "[TOOL_CONTENT]": ("Ġcontent",),
+    "[/TOOL_RESULTS]": ("<|im_end|>",),
+    "[IMG_BREAK]": ("Ċ",),
+    "[IMG_END]": ("Ġpicture",),
+}
+
+
+def configuration(base_config, vocabulary: int, *, heads: int, key_value_heads: int):
+    """The `Mistral3Config` around a base's text shape.
+
+    Args:
+        base_config: the base's own config (a Llama's or Mistral's).
+        vocabulary: entries of the Tekken vocabulary, control tokens included.
+    """
+    ids = {
+        "bos_token_id": CONTROL_IDS["<s>"],
+        "eos_token_id": CONTROL_IDS["</s>"],
+        "pad_token_id": CONTROL_IDS["<pad>"],
+    }
+    text = MistralConfig(
+        vocab_size=vocabulary,
+        hidden_size=base_config.hidden_size,
+        intermediate_size=base_config.intermediate_size,
+        num_hidden_layers=base_config.num_hidden_layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_value_heads,
+        head_dim=base_config.head_dim,
+        max_position_embeddings=base_config.max_position_embeddings,
+        rms_norm_eps=base_config.rms_norm_eps,
+        rope_parameters=base_config.rope_parameters,
+        sliding_window=None,
+        tie_word_embeddings=True,
+        **ids,
+    )
+    vision = PixtralVisionConfig(
+        hidden_size=192,
+        intermediate_size=768,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        image_size=IMAGE["max_image_size"],
+        patch_size=IMAGE["image_patch_size"],
+        hidden_act="silu",
+    )
+    return Mistral3Config(
+        text_config=text,
+        vision_config=vision,
+        image_token_index=CONTROL_IDS["[IMG]"],
+        spatial_merge_size=IMAGE["spatial_merge_size"],
+        multimodal_projector_bias=False,
+        tie_word_embeddings=True,
+        **ids,
+    )
+
+
+def assemble(base, base_tokenizer, places: np.ndarray, *, seed: int = 0):
+    """The untrained pocket model: the base's text weights, a random eye, the Tekken vocabulary.
+
+    Args:
+        base: the base model, a `LlamaForCausalLM`, in float32.
+        base_tokenizer: its fast tokenizer.
+        places: shape (vocabulary,), from `tekken.convert`.
+        seed: for the weights of tower and projector.
+
+    Returns:
+        A `Mistral3ForConditionalGeneration` in float32, in evaluation mode.
+    """
+    heads = (base.config.num_attention_heads, base.config.num_key_value_heads)
+    config = configuration(base.config, len(places), heads=heads[0], key_value_heads=heads[1])
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Mistral3ForConditionalGeneration(config)
+    state = {
+        name.removeprefix("model."): tensor
+        for name, tensor in base.state_dict().items()
+        if name != "lm_head.weight"
+    }
+    state["embed_tokens.weight"] = embedding_rows(base, base_tokenizer, places)
+    model.model.language_model.load_state_dict(state, strict=True)
+    model.tie_weights()
+    model.generation_config = GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+    )
+    return model.eval()
+
+
+def embedding_rows(base, base_tokenizer, places: np.ndarray) -> torch.Tensor:
+    """The base's embedding in Tekken's order, shape (vocabulary, hidden).
+
+    Tokens that the base lacks get the mean row (bytes that no text of its language contains) or
+    a first guess (control tokens).
+    """
+    rows = base.get_input_embeddings().weight.detach()
+    table = rows.mean(dim=0).repeat(len(places), 1)
+    known = torch.from_numpy(places >= 0)
+    table[known] = rows[torch.from_numpy(places)[known]]
+    for token, words in FIRST_GUESS.items():
+        ids = base_tokenizer.convert_tokens_to_ids(list(words))
+        table[CONTROL_IDS[token]] = rows[ids].mean(dim=0)
+    return table
+
+
+def pad_heads(model):
+    """The same model with 12 query and 4 key-value heads, those it lacked filled with zeros.
+
+    A head whose values are zero adds nothing, and neither does one whose output weights are
+    zero, so no logit changes.
+    """
+    text = model.config.text_config
+    config = configuration(text, text.vocab_size, heads=HEADS, key_value_heads=KEY_VALUE_HEADS)
+    rows = {"q_proj": HEADS, "k_proj": KEY_VALUE_HEADS, "v_proj": KEY_VALUE_HEADS}
+    state = {}
+    for name, tensor in model.state_dict().items():
+        part = name.split(".")[-2] if ".language_model." in name else ""
+        shape = list(tensor.shape)
+        if part in rows:
+            shape[0] = rows[part] * text.head_dim
+        elif part == "o_proj":
+            shape[1] = HEADS * text.head_dim
+        state[name] = tensor.new_zeros(shape)
+        state[name][tuple(slice(size) for size in tensor.shape)] = tensor
+    padded = Mistral3ForConditionalGeneration(config).to(model.dtype)
+    padded.load_state_dict(state, strict=True)
+    padded.tie_weights()
+    padded.generation_config = model.generation_config
+    return padded.eval()

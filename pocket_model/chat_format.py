@@ -1,0 +1,118 @@
+"""The pocket model's chat format, Mistral's V11: messages to tokens, and tokens back to a reply.
+
+mistral_common, Mistral AI's own package, writes the prompt, as it does for the 24B. What the model
+writes is read here: text, or `[TOOL_CALLS]name[CALL_ID]id[ARGS]{json}` once for each call.
+"""
+
+import codecs
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from mistral_common.exceptions import MistralCommonException
+from mistral_common.protocol.instruct.chunk import ImageChunk, TextChunk
+from mistral_common.protocol.instruct.messages import (
+    AssistantMessage,
+    SystemMessage,
+    ToolMessage,
+    UserMessage,
+)
+from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.protocol.instruct.tool_calls import FunctionCall, Tool, ToolCall
+from mistral_common.protocol.instruct.validator import ValidationMode
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+
+ROLES = {
+    "system": SystemMessage,
+    "user": UserMessage,
+    "assistant": AssistantMessage,
+    "tool": ToolMessage,
+}
+
+
+class FormatError(ValueError):
+    """A conversation that Mistral's format cannot express; the message says why."""
+
+
+@dataclass
+class Prompt:
+    """A conversation as the model reads it.
+
+    `ids` are token ids, image tokens included; `pictures` are the processed pictures in their
+    order, float32 arrays of shape (3, height, width).
+    """
+
+    ids: list[int]
+    pictures: list[np.ndarray] = field(default_factory=list)
+
+
+class ChatFormat:
+    """Messages to token ids and back, for one built model folder."""
+
+    def __init__(self, folder: Path):
+        # "serving" is mistral_common's strictest mode: every call needs its result, and the last
+        # message must be one that wants an answer.
+        self.mistral = MistralTokenizer.from_file(folder / "tekken.json", ValidationMode.serving)
+        self._tekken = self.mistral.instruct_tokenizer.tokenizer
+        self.control_ids = sorted(self._tekken.special_ids)
+        self.end_token_id = self._tekken.eos_id
+        self.tool_calls_id = self._tekken.get_special_token("[TOOL_CALLS]")
+        self.call_id_id = self._tekken.get_special_token("[CALL_ID]")
+        self.args_id = self._tekken.get_special_token("[ARGS]")
+
+    def encode(self, messages: list[dict], tools: list[dict] | None = None) -> Prompt:
+        """A conversation's prompt, ending where the assistant's answer begins.
+
+        Args:
+            messages: dicts with `role`, `content`, and `tool_calls` or `tool_call_id`, as in
+                OpenAI's protocol, except that a picture is `{"type": "image", "image": …}` with
+                a PIL image. "[INST]" and the like in a text stay text.
+            tools: tools in OpenAI's form.
+
+        Raises:
+            FormatError: roles in a wrong order, ids that do not match, an empty assistant turn.
+        """
+        try:
+            request = ChatCompletionRequest(
+                model="pocket",  # required in serving mode, and not part of the prompt
+                messages=[_message(message) for message in messages],
+                tools=[Tool.from_openai(tool) for tool in tools] if tools else None,
+            )
+            encoded = self.mistral.encode_chat_completion(request)
+        except MistralCommonException as error:
+            raise FormatError(error.message) from error
+        return Prompt(encoded.tokens, encoded.images)
+
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of a plain text, no control token among them."""
+        return self._tekken.encode(text, bos=False, eos=False)
+
+    def decode(self, token_ids: list[int]) -> str:
+        """Text of generated tokens, control tokens left out."""
+        pieces = (self._tekken.id_to_byte_piece(token) for token in token_ids)
+        return b"".join(pieces).decode("utf-8", errors="replace")
+
+    def stream_decoder(self) -> Callable[[int], str]:
+        """A function from one token id to the text it completes ("" while bytes are missing)."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        return lambda token_id: decoder.decode(self._tekken.id_to_byte_piece(token_id))
+
+
+def _message(message: dict):
+    """One message in mistral_common's own classes."""
+    fields = {key: value for key, value in message.items() if key not in ("role", "name")}
+    if isinstance(fields.get("content"), list):
+        fields["content"] = [_chunk(part) for part in fields["content"]]
+    if "tool_calls" in fields:
+        fields["tool_calls"] = [
+            ToolCall(id=call["id"], function=FunctionCall(**call["function"]))
+            for call in fields["tool_calls"] or []
+        ] or None
+    return ROLES[message["role"]](**fields)
+
+
+def _chunk(part: dict) -> TextChunk | ImageChunk:
+    if part["type"] == "image":
+        return ImageChunk(image=part["image"])
+    return TextChunk(text=part["text"])

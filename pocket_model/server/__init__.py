@@ -1,0 +1,1 @@
+"""The pocket model's server: the OpenAI protocol on loopback."""

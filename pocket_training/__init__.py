@@ -1,0 +1,1 @@
+"""The pocket model's training recipe and its evaluation."""

@@ -1,0 +1,66 @@
+"""The script for a graphics card, run whole at a reduced shape."""
+
+import importlib.util
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from helpers.model import sizes
+from helpers.paths import ROOT
+
+
+@pytest.fixture(scope="module")
+def script():
+    place = ROOT / "benchmarks" / "measure_gpu.py"
+    spec = importlib.util.spec_from_file_location("measure_gpu", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_it_measures_everything_it_promises(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "SMALL", script.SMALL | {"prompts": [8], "new_tokens": 3})
+    out, work = tmp_path / "out.json", tmp_path / "work"
+    assert script.main(["--reduced", "--work", str(work), "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert not work.exists()
+    assert found["reload_is_bit_identical"] is True
+    assert set(found["loads"]) == {"bf16", "nf4", "nf4-dq", "nf4-dq saved"}
+    ways = {(row["scheme"], row["batch"], row["cache"]) for row in found["speeds"]}
+    assert {("bf16", 1, "dynamic"), ("nf4-dq", 2, "static")} <= ways
+    assert all(row.get("decode_tokens_per_s", 0) > 0 for row in found["speeds"]), found["speeds"]
+    for scheme in ("nf4", "nf4-dq"):
+        rows = found["ledgers"][scheme]
+        weights = ("quantised weights", "quantisation state", "kept in 16 bits")
+        total = sum(rows[part]["measured"] for part in weights)
+        assert total == found["predicted_bytes"][scheme]
+    assert found["saved"]["bytes"] < found["checkpoint_bytes"]
+
+
+def test_the_random_checkpoint_is_the_models_own_shape(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "SHARD_BYTES", 3_000_000)
+    config = script.shape("mistral-small-3.2-2506", reduced=True)
+    total = script.build(config, tmp_path / "model")
+    assert len(list((tmp_path / "model").glob("model-*.safetensors"))) > 1
+    assert total == sizes.weight_bytes(config, "bf16")
+    model, report = AutoModelForImageTextToText.from_pretrained(
+        tmp_path / "model", output_loading_info=True
+    )
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert model.lm_head.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert torch.all(model.model.language_model.norm.weight == 1)
+
+
+def test_the_full_shape_is_the_24b(script):
+    config = script.shape("mistral-small-3.2-2506", reduced=False)
+    assert 23.9e9 < sizes.parameters(config) < 24.1e9
+
+
+def test_a_taken_folder_is_left_alone(script, tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("mine")
+    assert script.main(["--reduced", "--work", str(tmp_path)]) == 1
+    assert "exists" in capsys.readouterr().out
+    assert (tmp_path / "mine.txt").is_file()

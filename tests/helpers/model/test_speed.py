@@ -1,0 +1,64 @@
+"""Timing generation: what is run, not how fast it is."""
+
+import pytest
+import torch
+
+from helpers.model import loading, speed
+
+
+@pytest.fixture(scope="module")
+def model(text_folder):
+    return loading.load_4bit(text_folder).model
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_it_runs_what_it_says(model, monkeypatch, cache):
+    runs = []
+    plain = type(model).generate
+
+    def watched(self, prompt, **options):
+        out = plain(self, prompt, **options)
+        runs.append((tuple(prompt.shape), out.shape[1] - prompt.shape[1]))
+        return out
+
+    monkeypatch.setattr(type(model), "generate", watched)
+    found = speed.time_generation(
+        model, prompt_tokens=6, new_tokens=5, batch=2, cache=cache, repeats=2
+    )
+    assert runs == [
+        ((2, 6), speed.WARM_UP_TOKENS),
+        ((2, 6), 1),
+        ((2, 6), 1),
+        ((2, 6), 5),
+        ((2, 6), 5),
+    ]
+    assert found["cache"] == cache
+    assert found["prefill_tokens_per_s"] == pytest.approx(12 / found["first_s"])
+    assert found["decode_tokens_per_s"] > 0
+
+
+def test_static_and_dynamic_write_the_same(model):
+    prompt = speed.random_prompt(model, 6, 1)
+    settings = {"max_new_tokens": 8, "do_sample": False, "attention_mask": torch.ones_like(prompt)}
+    plain = model.generate(prompt, **settings)
+    static = model.generate(prompt, cache_implementation="static", disable_compile=True, **settings)
+    assert torch.equal(plain, static)
+
+
+def test_prompts_differ_by_seed_only(model):
+    one, two = (speed.random_prompt(model, 32, 1, seed) for seed in (1, 2))
+    assert not torch.equal(one, two)
+    assert torch.equal(one, speed.random_prompt(model, 32, 1, 1))
+
+
+def test_several_settings_make_a_table(model):
+    table = speed.time_settings(
+        model, [{"cache": "dynamic"}, {"cache": "static"}], prompt_tokens=4, new_tokens=3, repeats=1
+    )
+    assert table["cache"].tolist() == ["dynamic", "static"]
+
+
+@pytest.mark.parametrize("wrong", [{"new_tokens": 1}, {"cache": "elastic"}])
+def test_nonsense_is_refused(model, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        speed.time_generation(model, **{"prompt_tokens": 4, "new_tokens": 3} | wrong)

@@ -1,0 +1,219 @@
+"""Batches: nothing lost, nothing paid twice, nothing over the budget."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import httpx2
+import pytest
+
+from helpers import batches, connect, openrouter, prices
+from openrouter_sim import faults
+
+PROMPTS = [f"What is {n} plus {n}?" for n in range(12)]
+SETTINGS = {"max_tokens": 4, "temperature": 0}
+
+
+@pytest.fixture(scope="module")
+def sim(model_folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OPENROUTER_API_KEY", raising=False)
+        lab = connect("openrouter-sim")
+    yield lab
+    lab.close()
+
+
+def spent(lab) -> float:
+    return openrouter.key_status(lab.client).usage
+
+
+def test_every_prompt_is_answered_in_order_and_costs_what_was_charged(sim, tmp_path):
+    before = spent(sim)
+    table = batches.run_batch(sim, PROMPTS, tmp_path / "a.jsonl", **SETTINGS)
+    assert list(table["prompt"]) == PROMPTS
+    assert set(table["status"]) == {"done"}
+    assert table["usd"].sum() == pytest.approx(spent(sim) - before)
+    # Each answer is what the prompt gets when it is asked alone.
+    alone = sim.client.chat.completions.create(
+        model=sim.model, messages=[{"role": "user", "content": PROMPTS[7]}], **SETTINGS
+    )
+    assert table["text"][7] == alone.choices[0].message.content
+
+
+def test_a_second_run_pays_nothing_and_other_settings_are_other_requests(sim, tmp_path):
+    first = batches.run_batch(sim, PROMPTS[:3], tmp_path / "a.jsonl", **SETTINGS)
+    before = spent(sim)
+    again = batches.run_batch(sim, PROMPTS[:3], tmp_path / "a.jsonl", **SETTINGS)
+    assert spent(sim) == before
+    assert again["text"].equals(first["text"])
+    batches.run_batch(sim, PROMPTS[:3], tmp_path / "a.jsonl", **SETTINGS | {"max_tokens": 3})
+    assert spent(sim) > before
+
+
+def test_equal_prompts_are_asked_once_each(sim, tmp_path):
+    before = spent(sim)
+    table = batches.run_batch(sim, ["Hi", "Hi", "Hi"], tmp_path / "a.jsonl", **SETTINGS)
+    assert len(set(table["usd"])) == 1
+    assert spent(sim) - before == pytest.approx(3 * table["usd"][0])
+    assert len(batches.read(tmp_path / "a.jsonl")) == 3
+
+
+def test_no_more_requests_than_allowed_are_under_way(sim, tmp_path, monkeypatch):
+    real, under_way, most = openrouter.complete, [], []
+
+    def watched(*args, **request):
+        under_way.append(1)
+        most.append(len(under_way))
+        try:
+            return real(*args, **request)
+        finally:
+            under_way.pop()
+
+    monkeypatch.setattr(openrouter, "complete", watched)
+    batches.run_batch(sim, PROMPTS, tmp_path / "a.jsonl", concurrency=3, **SETTINGS)
+    assert max(most) == 3
+
+
+def test_a_budget_stops_the_batch_and_lists_the_rest(sim, tmp_path):
+    before = spent(sim)
+    limit = 0.000006
+    table = batches.run_batch(sim, PROMPTS, tmp_path / "a.jsonl", max_usd=limit, **SETTINGS)
+    assert spent(sim) - before <= limit
+    assert 0 < (table["status"] == "done").sum() < len(PROMPTS)
+    assert (table["status"] == "not sent").sum() + (table["status"] == "done").sum() == 12
+    rest = batches.run_batch(sim, PROMPTS, tmp_path / "a.jsonl", max_usd=1, **SETTINGS)
+    assert set(rest["status"]) == {"done"}
+    assert rest["usd"].sum() == pytest.approx(spent(sim) - before)
+
+
+def test_a_budget_needs_a_price(lab, tmp_path):
+    with pytest.raises(prices.BudgetError, match="no price"):
+        batches.run_batch(lab, PROMPTS[:1], tmp_path / "a.jsonl", max_usd=1)
+    table = batches.run_batch(lab, PROMPTS[:1], tmp_path / "a.jsonl", **SETTINGS)
+    assert table["usd"].isna().all()
+
+
+def test_a_failure_is_kept_with_its_reason_and_tried_again_later(sim, tmp_path):
+    path = tmp_path / "a.jsonl"
+    long = "word " * 9000
+    table = batches.run_batch(sim, ["Hi", long], path, **SETTINGS)
+    assert list(table["status"]) == ["done", "failed"]
+    assert "Shorten" in table["error"][1]
+    headers = {"X-Simulate": "moderation"}
+    failed = batches.run_batch(sim, PROMPTS[:2], path, extra_headers=headers, **SETTINGS)
+    assert set(failed["status"]) == {"failed"}
+    assert "moderation" in failed["error"][0]
+
+
+def test_one_odd_reply_does_not_cost_the_others(sim, tmp_path, monkeypatch):
+    real = openrouter.message
+
+    def odd(reply):
+        if next(turn) == 3:
+            raise AttributeError("odd")
+        return real(reply)
+
+    turn = iter(range(1000))
+    monkeypatch.setattr(openrouter, "message", odd)
+    table = batches.run_batch(sim, PROMPTS[:6], tmp_path / "a.jsonl", concurrency=2, **SETTINGS)
+    assert (table["status"] == "failed").sum() == 1
+    assert (table["status"] == "done").sum() == 5
+    assert "odd" in table[table["status"] == "failed"]["error"].item()
+
+
+def test_an_empty_account_ends_the_batch_and_lists_the_rest(sim, tmp_path):
+    poor = dataclasses.replace(
+        sim, client=sim.client.with_options(api_key=faults.NEARLY_EMPTY, max_retries=0)
+    )
+    many = [f"What is {n} minus {n}?" for n in range(60)]
+    table = batches.run_batch(poor, many, tmp_path / "a.jsonl", concurrency=2, **SETTINGS)
+    counts = table["status"].value_counts()
+    assert counts["done"] >= 2
+    assert 1 <= counts["failed"] <= 2
+    assert counts["not sent"] >= 20
+    assert "402" in table["error"].iloc[-1]
+
+
+def test_an_attempt_that_timed_out_counts_against_the_budget(sim, tmp_path):
+    slow = {"extra_headers": {"X-Simulate": "slow"}, **SETTINGS}
+    most = openrouter.estimate_cost(
+        [{"role": "user", "content": PROMPTS[0]}], sim.model, max_tokens=4
+    ).most_usd
+    table = batches.run_batch(
+        sim, PROMPTS, tmp_path / "a.jsonl", concurrency=1, attempts=1, total_s=0.5,
+        max_usd=2.5 * most, **slow,
+    )  # fmt: skip
+    assert (table["status"] == "failed").sum() == 2
+    assert (table["status"] == "not sent").sum() == len(PROMPTS) - 2
+
+
+def test_lines_that_unicode_would_break_and_files_cut_inside_a_character(tmp_path):
+    path = tmp_path / "a.jsonl"
+    odd = "a\u2028b\u0085c é"
+    lines = [json.dumps({"key": str(n), "text": odd}, ensure_ascii=False) for n in range(2)]
+    data = "\n".join(lines).encode()
+    path.write_bytes(data[: data.rindex("é".encode()) + 1])  # half of the last character
+    assert batches.read(path) == {"0": {"text": odd}}
+
+
+def test_a_half_written_line_is_passed_over(sim, tmp_path):
+    path = tmp_path / "a.jsonl"
+    batches.run_batch(sim, PROMPTS[:3], path, **SETTINGS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    table = batches.run_batch(sim, PROMPTS[:3], path, **SETTINGS)
+    assert set(table["status"]) == {"done"}
+    assert len(batches.read(path)) == 3
+
+
+SCRIPT = """
+import sys
+from helpers import batches, connect
+lab = connect("openrouter-sim", base_url=sys.argv[1])
+prompts = [f"What is {n} plus {n}?" for n in range(int(sys.argv[3]))]
+table = batches.run_batch(lab, prompts, sys.argv[2], max_tokens=1, temperature=0)
+print("DONE", (table["status"] == "done").sum(), table["usd"].sum())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ending", "count"), [(signal.SIGINT, 60), (signal.SIGKILL, 200)])
+def test_an_interrupted_batch_goes_on(model_folder, tmp_path, ending, count):
+    """A server of its own outlives the batch; its account says what was paid for."""
+    server = subprocess.Popen(
+        [sys.executable, "-u", "-m", "helpers", "simulate", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        url = next(w for w in server.stdout.readline().split() if w.startswith("http")).rstrip(";")
+        path = tmp_path / "kept.jsonl"
+        command = [sys.executable, "-c", SCRIPT, url, str(path), str(count)]
+        environment = {n: v for n, v in os.environ.items() if n != "OPENROUTER_API_KEY"}
+        batch = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        while not path.exists() or path.read_bytes().count(b"\n") < count // 2:
+            assert batch.poll() is None
+            time.sleep(0.05)
+        batch.send_signal(ending)
+        batch.wait(timeout=120)
+        time.sleep(2)  # what was under way ends
+        kept = batches.read(path)
+        assert count // 2 <= len(kept) < count
+
+        again = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert f"DONE {count}" in again.stdout, again.stderr
+        assert len(batches.read(path)) == count
+        counted = sum(answer["usd"] for answer in batches.read(path).values())
+        key = {"Authorization": "Bearer sk-or-v1-simulated-working"}
+        paid = httpx2.get(f"{url}/key", headers=key).json()["data"]["usage"]
+        if ending == signal.SIGINT:
+            assert paid == pytest.approx(counted)  # none paid twice
+        else:  # killed: no more than what was under way was paid and lost
+            dearest = max(answer["usd"] for answer in batches.read(path).values())
+            assert counted * (1 - 1e-9) <= paid <= counted + 4 * dearest + 1e-12
+    finally:
+        server.kill()

@@ -1,0 +1,119 @@
+"""Every exercise: its stub is not passed, its solution is, and typical mistakes get their hint."""
+
+import ast
+
+import nbformat
+import pytest
+
+from helpers.paths import DATA
+from labkit.exercises.engine import EXERCISES, check, verdict
+
+NOTEBOOKS = DATA.parent / "notebooks"
+
+
+def solve(name):
+    namespace = {}
+    exec(EXERCISES[name].solution, namespace)
+    return namespace["answer"]
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_stub_does_not_pass_and_says_so(name):
+    right, words = verdict(name, ...)
+    assert not right
+    assert "not answered yet" in words
+    assert EXERCISES[name].hint in words
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solution_passes(name):
+    assert verdict(name, solve(name)) == (True, f"{name}: right!")
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("nonsense", [None, "nonsense", -1, [], {}, object(), lambda *_: None])
+def test_nonsense_never_passes_and_never_raises(name, nonsense):
+    assert not verdict(name, nonsense)[0]
+
+
+def stubs_and_solutions(path):
+    """(name, is a stub, the folded solution's code) of each check call in a notebook."""
+    cells = nbformat.read(path, as_version=4).cells
+    for cell, after in zip(cells, [*cells[1:], None], strict=True):
+        if cell.cell_type != "code" or "check(" not in cell.source:
+            continue
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "check":
+                folded = after.source if after else ""
+                yield node.args[0].value, "answer = ..." in cell.source, folded
+
+
+def test_notebooks_and_exercises_belong_together():
+    found = {}
+    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        for name, is_stub, folded in stubs_and_solutions(path):
+            assert name[:2] == path.name[:2]
+            assert is_stub, f"{name}: the cell in {path.name} is not a stub"
+            assert "<details>" in folded, f"{name}: no folded solution below it in {path.name}"
+            assert EXERCISES[name].solution in folded, f"{name}: the two solutions differ"
+            found[name] = path
+    assert set(found) == set(EXERCISES)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "hint"),
+    [
+        ("00-seed", {"temperature": 0, "seed": 1}, "above 0"),
+        ("00-messages", [{"role": "user", "content": "x"}], "system"),
+        ("01-kv", 80, "without GQA"),
+        ("01-card", "L4", "images=4"),
+        ("01-card", "RTX 3090", "a little less"),
+        ("01-claim", {"B", "D"}, "sliding_window"),
+        ("01-claim", {"B", "C", "D", "E"}, "C is right"),
+        ("01-image", 29 * 22, "one more token"),
+        ("01-image", 29 * 23, "wrong way round"),
+        ("01-roofline", 1008 / 22.901, "two bytes"),
+        ("02-bits", 4 + 8 / 64 + 32 / (64 * 256), "with double quantisation"),
+        ("02-skip", ["vision_tower", "multi_modal_projector", "lm_head"], "start of the path"),
+        ("02-skip", ["model.vision_tower", "model.multi_modal_projector"], "defaults"),
+        ("02-save", "saves_whole", "too late"),
+        ("02-save", "save_pretrained", "rounded"),
+        ("03-cost", lambda a, b, i, o: a * i + b * o, "per million"),
+        ("03-cost", lambda a, b, i, o: (a * o + b * i) / 1e6, "wrong way round"),
+        ("03-retry", {408, 429, 502, 503, 401}, "401"),
+        ("04-tokens", lambda w, h: -(-h // 28) * (-(-w // 28) + 1), "shrunk"),
+        ("04-message", {"role": "user", "content": "look"}, "list of parts"),
+        ("04-pairs", lambda pairs: sum(a or b for a, b in pairs) / len(pairs), "may be a guess"),
+        ("04-pairs", lambda pairs: sum(map(sum, pairs)) / 2 / len(pairs), "single answers"),
+        ("05-id", ["call_abc1"], "neither a letter"),
+        ("05-schema", {"type": "function", "function": {"name": "convert"}}, "description"),
+        ("05-check", lambda text, allowed, required: text.startswith("{"), "no JSON"),
+        ("05-check", lambda text, allowed, required: "Oslo" in text, "no such argument"),
+        ("06-stream", {"ttft": 100, "tpot": 10, "e2e": 350}, "role"),
+        ("06-stream", {"ttft": 300, "tpot": 10, "e2e": 350}, "n - 1"),
+        ("06-rate", 40, "eight"),
+        ("07-flag", "image=4", "JSON"),
+        ("07-workshop", 18_000, "per minute"),
+    ],
+)
+def test_mistakes_get_their_hint(name, wrong, hint):
+    right, words = verdict(name, wrong)
+    assert not right
+    assert hint in words
+
+
+def test_check_prints_and_returns_nothing(capsys):
+    assert check("02-bits", 4.5) is None
+    assert capsys.readouterr().out == "02-bits: right!\n"
+
+
+def test_an_unknown_exercise_lists_the_known_ones():
+    with pytest.raises(KeyError, match="02-bits"):
+        check("99-none", 1)
+
+
+def test_an_answer_that_raises_is_a_hint_not_a_crash():
+    def broken(*_):
+        raise ZeroDivisionError("mine")
+
+    assert "ZeroDivisionError: mine" in verdict("03-cost", broken)[1]

@@ -1,0 +1,316 @@
+"""The committed notebooks pass every structure check, and every check can fail."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import nbformat.v4 as v4
+import pytest
+
+from helpers.paths import ROOT
+from labkit import freshness, notebook_checks, notebooks
+
+# Built from pieces, so that no scanner takes this file for a leak.
+OPENROUTER_KEY = "sk-or-v1-" + "0123456789abcdef" * 4
+HUB_TOKEN = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz" + "01234567"
+GOOGLE_KEY = "AI" + "za" + "SyA1234567890abcdefghijklmnopqrstuvw"
+GITHUB_TOKEN = "ghp_" + "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"
+
+
+@pytest.mark.parametrize("check", notebook_checks.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("path", notebooks.available(), ids=lambda path: path.stem)
+def test_committed_notebook(path, check):
+    assert check(notebook_checks.Context(path, notebooks.read(path))) == []
+
+
+def code(source, number, tags=(), text=""):
+    cell = v4.new_code_cell(source, execution_count=number, metadata={"tags": list(tags)})
+    if text:
+        cell.outputs = [v4.new_output("stream", name="stdout", text=text)]
+    return cell
+
+
+def good(path):
+    """A small notebook without a fault, with neighbours on its shelf."""
+    head = (
+        f"# 05 · Sound\n\n{notebooks.badge(path)}\n\n| | |\n|---|---|\n"
+        "| **You will be able to** | count |\n| **You need** | nothing |\n"
+        "| **How long it takes** | a minute |"
+    )
+    parameters = 'BACKEND = "pocket"  # which server answers'
+    last = "## What you learned\n\n[Previous](04_before.ipynb) · [Next](06_after.ipynb)"
+    return v4.new_notebook(
+        cells=[
+            v4.new_markdown_cell(head),
+            code(notebooks.COLAB_CELL, 1, ["colab"], "Not on Colab: nothing to install here.\n"),
+            code(parameters, 2, ["parameters"]),
+            code("print(1 + 1)", 3, text="2\n"),
+            v4.new_markdown_cell("## Exercises\n\n<details>\n\n`answer = 3`\n\n</details>"),
+            code('answer = 3\ncheck("three", answer)', 4),
+            v4.new_markdown_cell(last),
+        ]
+    )
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    for name in ("04_before", "06_after"):
+        notebooks.write(v4.new_notebook(), tmp_path / f"{name}.ipynb")
+    path = tmp_path / "05_sound.ipynb"
+    notebooks.write(good(path), path)
+    record = {path.name: freshness.fingerprint(path)}
+    (tmp_path / freshness.RECORD).write_text(json.dumps(record))
+    return path
+
+
+def edit(number: int, old: str, new: str) -> Callable:
+    """A fault that replaces text in a cell's source."""
+
+    def fault(book):
+        assert old in book.cells[number].source
+        book.cells[number].source = book.cells[number].source.replace(old, new)
+
+    return fault
+
+
+def show(text: str) -> Callable:
+    """A fault that lets cell 3 print `text`."""
+
+    def fault(book):
+        book.cells[3].outputs[0].text = text
+
+    return fault
+
+
+def change(statement: str) -> Callable:
+    """A fault written as a statement on `book`."""
+    return lambda book: exec(statement, {"book": book, "v4": v4})
+
+
+ERROR = (
+    "book.cells[3].outputs.append(v4.new_output('error', ename='KeyError', evalue='x',"
+    " traceback=[{!r}]))"
+)
+FAULTS = [
+    ("execution_counts", change("book.cells[3].execution_count = None")),
+    ("execution_counts", change("book.cells[3].execution_count = 9")),
+    ("heading", edit(0, "# 05 · ", "# 6 - ")),
+    ("heading", edit(4, "## Exercises", "## Exercises\n\n# Again")),
+    ("heading", edit(0, "You will be able to", "Aims")),
+    ("heading", edit(0, "You need", "Before")),
+    ("heading", edit(0, "How long it takes", "Pace")),
+    ("badge", edit(0, "05_sound.ipynb", "04_before.ipynb")),
+    ("badge", edit(0, "[![Open in Colab]", "\nText first\n\n[![Open in Colab]")),
+    ("colab_cell", edit(1, "--depth=1", "--depth=2")),
+    ("colab_cell", change("book.cells[1].metadata.tags = []")),
+    ("parameters", change("book.cells[2].metadata.tags = []")),
+    ("parameters", edit(2, '"pocket"', '"openrouter"')),
+    ("parameters", edit(2, "# which server answers", "\nNUMBER = 3  # of tries")),
+    ("exercises", edit(4, "## Exercises", "## More")),
+    ("exercises", edit(4, "<details>", "")),
+    ("exercises", edit(5, "check(", "print(")),
+    ("ending", edit(6, "## What you learned", "## The end")),
+    ("ending", edit(6, "04_before.ipynb", "06_after.ipynb")),
+    ("ending", edit(6, "06_after.ipynb", "04_before.ipynb")),
+    ("links", edit(6, "[Next]", "[Gone](../gone.md) [Next]")),
+    ("links", edit(6, "[Next]", '<img src="gone.png"> [Next]')),
+    ("no_errors", change(ERROR.format("KeyError: x"))),
+    ("secrets", edit(3, "1 + 1", repr(OPENROUTER_KEY))),
+    ("secrets", show(f"the key is {HUB_TOKEN}\n")),
+    ("secrets", show(f"token={GITHUB_TOKEN}\n")),
+    ("secrets", change(ERROR.format(f"connect(key={GOOGLE_KEY!r})"))),
+    ("secrets", change(f"book.metadata.key = {OPENROUTER_KEY!r}")),
+    ("secrets", change(f"book.cells[3].metadata.key = {GOOGLE_KEY!r}")),
+    ("secrets", show("Authorization: Bearer " + "abcdefghijklmnopqrstu1\n")),
+    ("secrets", edit(3, "1 + 1", 'client(api_key="' + "0a1b2c3d4e5f6071829304" + '")')),
+    ("machine_paths", show("saved to /home" + "/user/lab/x.txt\n")),
+    ("machine_paths", show("File /tmp/ipykernel_12/3.py\n")),
+    ("machine_paths", edit(3, "1 + 1", r"'C:\\Users\\user\\lab'")),
+    ("widget_state", change("book.metadata.widgets = {}")),
+    ("cell_length", edit(3, "print(1 + 1)", "print(1 + 1)\n" * 31)),
+    ("cell_length", lambda book: [edit(n, "", "\n" * 2)(book) for n in (2, 3, 5)]),
+    ("timed_checks", edit(3, "print(1 + 1)", "assert ttft_s < 3")),
+    ("timed_checks", edit(3, "print(1 + 1)", "assert time.perf_counter() - start < 3")),
+    ("stale", edit(3, "1 + 1", "1 + 2")),
+]
+
+
+@pytest.mark.parametrize("check", notebook_checks.CHECKS, ids=lambda check: check.__name__)
+def test_a_sound_notebook_has_no_problem(shelf, check):
+    assert check(notebook_checks.Context(shelf, notebooks.read(shelf))) == []
+
+
+@pytest.mark.parametrize(("name", "fault"), FAULTS, ids=[name for name, _ in FAULTS])
+def test_each_check_sees_its_planted_fault(shelf, name, fault):
+    book = copy.deepcopy(notebooks.read(shelf))
+    fault(book)
+    notebooks.write(book, shelf)
+    check = next(one for one in notebook_checks.CHECKS if one.__name__ == name)
+    problems = check(notebook_checks.Context(shelf, notebooks.read(shelf)))
+    assert problems
+    for key in (OPENROUTER_KEY, HUB_TOKEN, GOOGLE_KEY, GITHUB_TOKEN):
+        assert key not in str(problems)
+
+
+def test_every_check_has_a_planted_fault():
+    assert {name for name, _ in FAULTS} == {check.__name__ for check in notebook_checks.CHECKS}
+
+
+def test_what_only_looks_like_a_fault_is_let_through(shelf):
+    book = notebooks.read(shelf)
+    text = (
+        "mistralai/mistral-small-3.2-24b-instruct sha256 "
+        + "0123456789abcdef" * 4
+        + " https://example.org/home/page /content/kit sk-... hf_... OPENROUTER_API_KEY\n"
+    )
+    show(text)(book)
+    edit(3, "1 + 1", 'OpenAI(base_url="http://localhost:8000/v1", api_key="not-needed")')(book)
+    context = notebook_checks.Context(shelf, book)
+    assert notebook_checks.secrets(context) == []
+    assert notebook_checks.machine_paths(context) == []
+
+
+def test_fix_renews_badge_and_set_up_cell(shelf):
+    book = notebooks.read(shelf)
+    edit(0, notebooks.badge(shelf), "")(book)
+    del book.cells[1]
+    assert notebooks.fix(book, shelf)
+    context = notebook_checks.Context(shelf, book)
+    assert (
+        notebook_checks.badge(context)
+        + notebook_checks.colab_cell(context)
+        + notebook_checks.heading(context)
+        == []
+    )
+    assert not notebooks.fix(book, shelf)
+
+
+class Colab:
+    """Google Colab as far as the set-up cell looks: records what would be run."""
+
+    def __init__(self, monkeypatch, content):
+        self.commands = []
+        monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+        monkeypatch.setattr(subprocess, "run", self.run)
+        monkeypatch.setattr(os, "chdir", lambda folder: self.commands.append(["cd", folder]))
+        monkeypatch.setattr(os.path, "isdir", lambda folder: False)
+        self.source = notebooks.COLAB_CELL.replace("/content/keep", f"{content}/keep")
+
+    def run(self, command, check):
+        assert check
+        self.commands.append(command)
+
+
+def test_the_set_up_cell_installs_on_colab_and_keeps_its_torch(monkeypatch, tmp_path, capsys):
+    from importlib.metadata import version
+
+    colab = Colab(monkeypatch, tmp_path)
+    exec(colab.source, {})
+    assert (tmp_path / "keep.txt").read_text() == f"torch=={version('torch')}"
+    first, clone, second, requirements, kit = colab.commands
+    assert (first, second) == (["cd", "/content"], ["cd", "mistral-small-lab/notebooks"])
+    assert clone == ["git", "clone", "--depth=1", notebooks.REPOSITORY]
+    assert requirements[-4:] == ["-c", f"{tmp_path}/keep.txt", "-r", "../requirements.txt"]
+    assert kit[-3:] == ["--no-deps", "-e", ".."]
+    assert "torch" in capsys.readouterr().out
+
+
+def test_the_set_up_cell_does_nothing_elsewhere(monkeypatch, capsys):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("ran a command"))
+    exec(notebooks.COLAB_CELL, {})
+    assert capsys.readouterr().out == "Not on Colab: nothing to install here.\n"
+
+
+def test_code_is_formatted_and_linted():
+    for command in (["check", "."], ["format", "--check", "."]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+class TestFreshness:
+    """A fingerprint follows what a notebook's outputs depend on, and nothing else."""
+
+    @pytest.fixture
+    def kit(self, tmp_path, monkeypatch):
+        files = {
+            "helpers/__init__.py": "from .first import one",
+            "helpers/first.py": "def one():\n    from helpers import second\n    return second",
+            "helpers/second.py": "NAME = 'table.json'",
+            "helpers/third.py": "COMMAND = ['-m', 'helpers.room']",
+            "helpers/room/__init__.py": "",
+            "helpers/room/__main__.py": "from . import deep",
+            "helpers/room/deep.py": "",
+            "helpers/unused.py": "",
+            "data/table.json": "[1]",
+            "data/set/deep/one.txt": "1",
+            "data/set/report.html": "",
+            "data/unused.json": "[2]",
+        }
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        monkeypatch.setattr(freshness, "ROOT", tmp_path)
+        monkeypatch.setattr(freshness, "DATA", tmp_path / "data")
+        source = "%matplotlib inline\nfrom helpers import third\nfolder = DATA / 'set/deep'"
+        path = tmp_path / "00_one.ipynb"
+        notebooks.write(v4.new_notebook(cells=[code(source, 1, text="old\n")]), path)
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("name", "matters"),
+        [
+            ("helpers/__init__.py", True),
+            ("helpers/first.py", True),
+            ("helpers/second.py", True),
+            ("helpers/third.py", True),
+            ("helpers/room/__main__.py", True),
+            ("helpers/room/deep.py", True),
+            ("helpers/unused.py", False),
+            ("data/table.json", True),
+            ("data/set/deep/one.txt", True),
+            ("data/set/report.html", False),
+            ("data/unused.json", False),
+        ],
+    )
+    def test_follows_helpers_and_data(self, kit, name, matters):
+        path = kit / "00_one.ipynb"
+        before = freshness.fingerprint(path)
+        with (kit / name).open("a") as file:
+            file.write(" ")
+        assert (freshness.fingerprint(path) != before) == matters
+
+    def test_follows_the_source_and_not_the_outputs(self, kit):
+        path = kit / "00_one.ipynb"
+        before = freshness.fingerprint(path)
+        book = notebooks.read(path)
+        book.cells[0].outputs[0].text = "new\n"
+        notebooks.write(book, path)
+        assert freshness.fingerprint(path) == before
+        book.cells[0].source += "\n1"
+        notebooks.write(book, path)
+        assert freshness.fingerprint(path) != before
+
+    def test_execution_replaces_only_what_succeeded(self, shelf):
+        before = shelf.read_bytes()
+        book = notebooks.read(shelf)
+        book.metadata.widgets = {"state": {}}
+        book.cells[5].source = "1 / 0"
+        notebooks.write(book, shelf)
+        broken = shelf.read_bytes()
+        with pytest.raises(Exception, match="ZeroDivisionError"):
+            freshness.execute(shelf)
+        assert shelf.read_bytes() == broken != before
+        book.cells[5].source = "print('fine')"
+        notebooks.write(book, shelf)
+        freshness.execute(shelf)
+        done = notebooks.read(shelf)
+        assert [cell.execution_count for cell in notebooks.code_cells(done)] == [1, 2, 3, 4]
+        assert set(done.metadata) == {"kernelspec", "language_info"}
+        assert not any("execution" in cell.metadata for cell in done.cells)
+        assert freshness.recorded(shelf.parent)[shelf.name] == freshness.fingerprint(shelf)

@@ -1,0 +1,237 @@
+"""The runner: what it reports, and how it behaves when something fails or is interrupted."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat.v4 as v4
+import pytest
+
+from helpers import budget
+from helpers.paths import ROOT
+from labkit import notebooks, runner
+from labkit.cli import main
+
+PARAMETERS = 'BACKEND = "pocket"  # which server answers\nNUMBER = 1  # any number'
+
+
+def make(folder: Path, name: str, *cells: str) -> Path:
+    """A notebook of a title, a parameters cell and `cells`."""
+    first = v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+    book = v4.new_notebook(
+        cells=[
+            v4.new_markdown_cell(f"# {name[:2]} · {name[3:]}"),
+            first,
+            *(v4.new_code_cell(source) for source in cells),
+        ]
+    )
+    path = folder / f"{name}.ipynb"
+    notebooks.write(book, path)
+    return path
+
+
+class FakeLab:
+    """What `connect` gives, without a server; counts 10 prompt tokens at each look."""
+
+    backend, model, supports = "pocket", "fake-model", frozenset()
+
+    def __init__(self):
+        self.closed = False
+        self.looks = 0
+
+    def usage(self):
+        self.looks += 1
+        return {"prompt_tokens": 10 * self.looks, "completion_tokens": self.looks}
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def lab(monkeypatch):
+    fake = FakeLab()
+    monkeypatch.setattr("helpers.backends.connect", lambda backend: fake)
+    return fake
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    return folder
+
+
+def results(out: Path, backend: str = "pocket") -> list[dict]:
+    return json.loads((out / backend / "results.json").read_text())["results"]
+
+
+def test_a_failure_stops_nothing_and_everything_is_reported(shelf, tmp_path, lab, capsys):
+    make(shelf, "00_good", "print(BACKEND, NUMBER)", "print('SKIPPED: no pictures here')")
+    make(shelf, "01_bad", "print('kept')\n1 / 0", "print('never')")
+    make(shelf, "02_quits", "import sys\nsys.exit(0)", "print('never')")
+    make(shelf, "03_dies", "import os\nos._exit(3)")
+    make(shelf, "04_last", "print('still run')")
+    sources = {path: path.read_bytes() for path in shelf.iterdir()}
+
+    code = runner.run(out=tmp_path / "runs", folder=shelf, pairs=["NUMBER=7"])
+
+    assert code == runner.SOME_FAILED
+    assert lab.closed
+    assert {path: path.read_bytes() for path in shelf.iterdir()} == sources
+    found = results(tmp_path / "runs")
+    assert [one["status"] for one in found] == ["passed", "failed", "failed", "failed", "passed"]
+    assert found[0]["skipped"] == ["no pictures here"]
+    assert (found[0]["prompt_tokens"], found[0]["completion_tokens"]) == (10, 1)
+    assert found[1]["error"] == "ZeroDivisionError: division by zero"
+    assert "1 / 0" in found[1]["traceback"]
+    assert "\x1b" not in found[1]["traceback"]
+    assert "before its last cell" in found[2]["error"]
+    assert "DeadKernel" in found[3]["error"]
+
+    folder = tmp_path / "runs/pocket"
+    copies = {path.stem: path.read_text() for path in folder.glob("*.ipynb")}
+    assert "pocket 7" in copies["00_good"]
+    assert "kept" in copies["01_bad"]
+    index = (folder / "index.html").read_text()
+    for link in re.findall(r'href="([^"]+)"', index):
+        assert (folder / link).exists(), link
+    assert "passed, 1 skipped" in index
+    assert "ZeroDivisionError" in index
+    printed = capsys.readouterr().out
+    assert "ZeroDivisionError: division by zero" in printed
+    assert "no pictures here" in printed
+
+
+def test_a_rerun_keeps_nothing_of_the_run_before(shelf, tmp_path, lab):
+    make(shelf, "00_first", "print('one', 'more')")
+    assert runner.run(out=tmp_path, folder=shelf) == runner.OK
+    assert "one more" in (tmp_path / "pocket/00_first.html").read_text()
+    make(shelf, "00_first", "raise SystemExit(1)")
+    assert runner.run(out=tmp_path, folder=shelf) == runner.SOME_FAILED
+    assert "one more" not in (tmp_path / "pocket/00_first.html").read_text()
+
+
+def test_selection_and_parameters_are_checked_before_anything_runs(shelf, tmp_path, lab, capsys):
+    make(shelf, "00_first", "print('one')")
+    make(shelf, "01_second", "print('two')")
+    for arguments, words in [
+        ({"words": ["7"]}, ["'7'", "00_first", "01_second"]),
+        ({"pairs": ["NUMBR=3"]}, ["NUMBR", "NUMBER"]),
+        ({"pairs": ["NUMBER"]}, ["NAME=VALUE"]),
+    ]:
+        assert runner.run(out=tmp_path, folder=shelf, **arguments) == runner.USAGE
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        assert all(word in line for word in words)
+    assert not (tmp_path / "pocket").exists()
+    assert runner.run(out=tmp_path, folder=shelf, words=["1"]) == runner.OK
+    assert [one["name"] for one in results(tmp_path)] == ["01_second"]
+
+
+def test_parameters_are_literals_or_strings():
+    given = ["A=1", "B=0.5", "C=plain words", "D=[1, 2]", "E=None", "F=a=b"]
+    wanted = {"A": 1, "B": 0.5, "C": "plain words", "D": [1, 2], "E": None, "F": "a=b"}
+    assert runner.parse_parameters(given) == wanted
+
+
+@pytest.mark.parametrize(
+    ("cap", "code", "words"),
+    [
+        (None, runner.USAGE, "Set a cap"),
+        (0.1, runner.USAGE, "above the cap"),
+        (float("nan"), runner.USAGE, "above the cap"),
+        (0.5, runner.OK, ""),
+    ],
+)
+def test_a_paid_backend_needs_a_cap(shelf, tmp_path, lab, monkeypatch, capsys, cap, code, words):
+    monkeypatch.setattr("helpers.backends.BACKENDS", {"costly": SimpleNamespace(paid=True)})
+    monkeypatch.setattr("labkit.run_cost.estimate_run", lambda paths, model: 0.25)
+    for name in (budget.CAP_VARIABLE, budget.SPENT_VARIABLE):
+        monkeypatch.setenv(name, "before")  # so that monkeypatch undoes what the run sets
+    make(shelf, "00_first", f"import os\nprint('cap', os.environ['{budget.CAP_VARIABLE}'])")
+    assert runner.run("costly", out=tmp_path, folder=shelf, max_usd=cap) == code
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert "0.2500 USD" in printed.out
+    assert lab.closed
+    if code == runner.OK:
+        assert "cap 0.5" in (tmp_path / "costly/00_first.ipynb").read_text()
+        assert Path(os.environ[budget.SPENT_VARIABLE]).parent == tmp_path / "costly"
+    else:
+        assert not (tmp_path / "costly").exists()
+
+
+@pytest.mark.parametrize(
+    ("backend", "word"), [("nonsense", "pocket"), ("openrouter", "OPENROUTER_API_KEY")]
+)
+def test_a_backend_that_cannot_answer_is_one_line_at_once(backend, word):
+    environment = {name: value for name, value in os.environ.items() if "API_KEY" not in name}
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "helpers", "run", "--backend", backend],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+    )
+    assert time.monotonic() - start < 10
+    assert done.returncode == runner.USAGE
+    assert done.stderr.count("\n") == 1
+    assert backend in done.stderr
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import helpers.backends
+from labkit import runner
+sys.path.insert(0, {tests!r})
+from test_runner import FakeLab
+class Lab(FakeLab):
+    def close(self): print("lab closed", flush=True)
+helpers.backends.connect = lambda backend: Lab()
+sys.exit(runner.run(out=Path({out!r}), folder=Path({shelf!r})))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's here")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_what_was_finished(shelf, tmp_path, number):
+    make(shelf, "00_first", "print('done')")
+    pid_file = tmp_path / "pid"
+    wait = f"import os, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(99)"
+    make(shelf, "01_second", wait)
+    make(shelf, "02_third", "print('never')")
+    script = SCRIPT.format(tests=str(Path(__file__).parent), out=str(tmp_path), shelf=str(shelf))
+    # In a group of its own, all of which is signalled: that is what Ctrl-C does in a terminal.
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    kernel = int(pid_file.read_text())
+    os.killpg(process.pid, number)
+    printed, _ = process.communicate(timeout=30)
+
+    assert process.returncode == runner.INTERRUPTED
+    assert "lab closed" in printed
+    found = results(tmp_path)
+    assert [one["status"] for one in found] == ["passed", "not run", "not run"]
+    assert [one["error"] for one in found] == ["", "interrupted", ""]
+    assert (tmp_path / "pocket/00_first.html").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(kernel, 0)
+
+
+def test_check_and_notebooks_name_what_there_is(capsys):
+    assert main(["check", "nothing_like_this"]) == 2
+    assert "available: " in capsys.readouterr().err

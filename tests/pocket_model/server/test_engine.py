@@ -1,0 +1,253 @@
+"""The engines: the tokens of `generate`, beginnings and company that change no number."""
+
+import asyncio
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import thin_model
+
+from pocket_model import loading
+from pocket_model.loading import placed
+from pocket_model.server import batch_engine, engine, serial_engine
+from pocket_model.server.prefix_cache import LEAST_TOKENS, Prefixes, cuts
+from pocket_model.server.sampling import Sampler
+from pocket_model.tekken import CONTROL_IDS
+
+BOS, INST, TOOLS, IMG = (
+    CONTROL_IDS[token] for token in ("<s>", "[INST]", "[AVAILABLE_TOOLS]", "[IMG]")
+)
+
+
+def words(count: int, first: int = 1000) -> list[int]:
+    return list(range(first, first + count))
+
+
+END = CONTROL_IDS["[IMG_END]"]
+HISTORY = [BOS, INST, *words(60)]
+DESCRIBED = [TOOLS, *words(90, 3000)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return thin_model(seed=2)
+
+
+def kept_by(model, **settings) -> Prefixes:
+    return Prefixes(model, partial(loading.side_by_side, dtype=torch.float32), **settings)
+
+
+def begin(prefixes, prompt, pictures=()):
+    cache, _, reused = prefixes.begin(prompt, list(pictures))
+    return cache, reused
+
+
+def picture(seed: int) -> np.ndarray:
+    """Two image tokens' worth of noise."""
+    return np.random.default_rng(seed).normal(size=(3, 28, 56)).astype("f4")
+
+
+def states(cache) -> list[torch.Tensor]:
+    return [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+
+
+def test_tokens_to_come_stay_hidden_while_a_batch_computes_beside(model, monkeypatch):
+    """The batching manager turns `config.is_causal` off while it computes with the same modules."""
+    prompt = words(20)
+
+    def hidden(**inputs) -> torch.Tensor:
+        with torch.inference_mode():
+            return model.model(**inputs, use_cache=False).last_hidden_state
+
+    alone = hidden(**placed(prompt, 0))
+    bare = {"input_ids": torch.tensor([prompt])}
+    torch.testing.assert_close(hidden(**bare), alone)
+    monkeypatch.setattr(model.config.text_config, "is_causal", False, raising=False)
+    torch.testing.assert_close(hidden(**placed(prompt, 0)), alone)
+    # Or there would be no need for `placed`.
+    assert not torch.allclose(hidden(**bare), alone)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ([BOS, INST, *words(500)], []),  # one turn, no tools
+        ([BOS, *DESCRIBED, INST, *words(9)], [92]),
+        ([*HISTORY, *DESCRIBED, INST, *words(9)], [62, 153]),
+        ([*HISTORY, INST, *words(9), INST, *words(9)], [62]),  # the second turn is short
+        ([*HISTORY, INST, IMG, END, *words(90), INST, *words(9)], [62, 155]),
+    ],
+)
+def test_prompts_are_cut_before_tools_and_turns(prompt, expected):
+    assert cuts(prompt) == expected
+
+
+def test_what_is_kept_is_what_would_be_computed(model):
+    prefixes = kept_by(model)
+    first, reused = begin(prefixes, [*HISTORY, *DESCRIBED, INST, *words(9)])
+    assert reused == 0
+    again, reused = begin(prefixes, [*HISTORY, *DESCRIBED, INST, *words(20, 5000)])
+    assert reused == 153
+    for one, other in zip(states(first), states(again), strict=True):
+        assert torch.equal(one, other)
+    _, reused = begin(prefixes, [*HISTORY, INST, *words(9)])
+    assert reused == 62
+    _, reused = begin(prefixes, [BOS, INST, *words(60, 1001), *DESCRIBED, INST])  # other words
+    assert reused == 0
+
+
+def test_equal_tokens_of_different_pictures_are_told_apart(model):
+    prefixes = kept_by(model)
+    prompt = [*HISTORY, INST, IMG, IMG, END, *words(50), INST, *words(9)]
+    first, reused = begin(prefixes, prompt, [picture(1)])
+    assert reused == 0
+    other, reused = begin(prefixes, prompt, [picture(2)])
+    assert reused == 62
+    again, reused = begin(prefixes, prompt, [picture(1)])
+    assert reused == 116
+    for one, same, different in zip(states(first), states(again), states(other), strict=True):
+        assert torch.equal(one, same)
+        assert torch.equal(one[:, :, :62], different[:, :, :62])
+        assert not torch.equal(one[:, :, 63:], different[:, :, 63:])
+    _, left, _ = prefixes.begin([*prompt, IMG, IMG, END], [picture(1), picture(3)])
+    assert [one.tobytes() for one in left] == [picture(3).tobytes()]
+
+
+def test_an_answer_leaves_what_is_kept_as_it_was(model):
+    prompt = [*HISTORY, *DESCRIBED, INST, *words(9)]
+    prefixes = kept_by(model)
+    settings = {"do_sample": False, "max_new_tokens": 12, "pad_token_id": 2, "eos_token_id": 2}
+    ids = torch.tensor([prompt])
+    plain = model.generate(ids, attention_mask=torch.ones_like(ids), **settings)
+    for _ in range(3):
+        cache, _ = begin(prefixes, prompt)
+        assert cache.get_seq_length() == 153
+        mine = model.generate(
+            ids, attention_mask=torch.ones_like(ids), past_key_values=cache, **settings
+        )
+        assert mine.tolist() == plain.tolist()
+    for piece in prefixes._kept.values():
+        for tensor in piece[0]:  # and none holds more memory than it needs
+            assert tensor.untyped_storage().nbytes() == tensor.nbytes
+
+
+def test_no_more_is_kept_than_allowed_and_the_newest_stays(model):
+    prefixes = kept_by(model, most_tokens=200)
+    prompts = [[BOS, TOOLS, *words(90, first), INST, 7] for first in (1000, 2000, 3000)]
+    assert [begin(prefixes, prompt)[1] for prompt in prompts] == [0, 0, 0]
+    assert sum(piece[0][0].shape[2] for piece in prefixes._kept.values()) <= 200
+    assert begin(prefixes, prompts[2])[1] == 92
+    assert begin(prefixes, prompts[0])[1] == 0
+
+
+def test_of_a_long_prompt_the_end_is_forgotten_first_and_only_what_is_kept_counts(model):
+    prefixes = kept_by(model, most_tokens=200)
+    long = [*HISTORY, *DESCRIBED, INST, *words(80), INST, 7]  # pieces of 62, 91 and 81 tokens
+    assert cuts(long) == [62, 153, 234]
+    assert [begin(prefixes, long)[1] for _ in range(3)] == [0, 153, 153]
+    assert begin(prefixes, [BOS, TOOLS, *words(100), INST, 7])[1] == 0
+    assert begin(prefixes, long)[1] == 62
+
+
+@pytest.mark.parametrize("pictures", [0, 2])
+def test_the_engine_writes_what_generate_writes(model, pictures):
+    """With two pictures: one in a piece that is kept, one behind the last cut."""
+    seen = [picture(number) for number in range(pictures)]
+    shown = [IMG, IMG, END] if pictures else []
+    prompt = [*HISTORY, *shown, *DESCRIBED, INST, *words(9), *shown]
+    ids = torch.tensor([prompt])
+    out = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=12,
+        **loading.side_by_side(seen, torch.float32),
+    )
+    serial = serial_engine.SerialEngine(model)
+
+    async def answer():
+        request = serial_engine.Request(prompt, 12, CONTROL_IDS["</s>"], Sampler(0.0), seen)
+        return [token async for token in serial.stream(request)], request.reused
+
+    assert asyncio.run(answer()) == (out[0, len(prompt) :].tolist(), 0)
+    if pictures:  # the answer depends on which is which
+        swapped = loading.side_by_side(seen[::-1], torch.float32)
+        with torch.no_grad():
+            logits = [
+                model(input_ids=ids, **each).logits[0, -1]
+                for each in (loading.side_by_side(seen, torch.float32), swapped)
+            ]
+        assert not torch.allclose(*logits, atol=1e-4)
+    assert asyncio.run(answer()) == (out[0, len(prompt) :].tolist(), 153 + len(shown))
+
+
+class _Recording(Sampler):
+    """Keeps the logits that it was given."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.logits = []
+
+    def choose(self, logits):
+        self.logits.append(logits.clone())
+        return super().choose(logits)
+
+
+def test_a_requests_numbers_do_not_hang_on_its_company(model_folder):
+    loaded = loading.load_model(model_folder, None, batching=True)
+    batch = batch_engine.BatchEngine(loaded)
+
+    async def answer(number: int):
+        sampler = _Recording(1.5 * (number % 2), top_p=0.9, seed=number)
+        prompt = [BOS, INST, *words(5 + 7 * number)]
+        request = serial_engine.Request(prompt, 4 + 2 * number, CONTROL_IDS["</s>"], sampler)
+        return [token async for token in batch.stream(request)], torch.stack(sampler.logits)
+
+    async def alone():
+        return [await answer(number) for number in range(6)]
+
+    async def together():
+        return await asyncio.gather(*map(answer, range(6)))
+
+    try:
+        pairs = zip(asyncio.run(alone()), asyncio.run(together()), strict=True)
+    finally:
+        batch._manager.stop()
+    exact = {"atol": 0, "rtol": 0} if loaded.dtype == torch.bfloat16 else {"atol": 1e-3, "rtol": 0}
+    for (tokens, logits), (same_tokens, same_logits) in pairs:
+        assert tokens == same_tokens
+        torch.testing.assert_close(same_logits, logits, **exact)
+
+
+def test_short_pieces_are_not_worth_keeping():
+    turns = [BOS, INST, *words(LEAST_TOKENS - 3), INST, 7]
+    assert cuts(turns) == []
+    assert cuts([BOS, *turns]) == [LEAST_TOKENS]
+
+
+def test_attention_in_float32_is_no_further_from_the_truth(model):
+    """In bf16, the wide attention differs from float32's by no more than torch's own kernel."""
+    ids = torch.tensor([[BOS, INST, *words(80)]])
+    with torch.no_grad():
+        exact = model(input_ids=ids).logits
+        rounded = thin_model(seed=2).to(torch.bfloat16)
+        plain = (rounded(input_ids=ids).logits.float() - exact).abs().mean()
+        rounded.set_attn_implementation(loading.WIDE_ATTENTION)
+        wide = (rounded(input_ids=ids).logits.float() - exact).abs().mean()
+        begun = rounded(input_ids=ids[:, :50], use_cache=True).past_key_values
+        rest = rounded(input_ids=ids[:, 50:], past_key_values=begun).logits.float()
+    assert wide != plain
+    assert wide <= 1.05 * plain
+    assert (rest - exact[:, 50:]).abs().mean() <= 1.5 * plain
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_processor_without_bf16_attends_in_float32(model_folder, monkeypatch, fast):
+    monkeypatch.setattr(engine, "bf16_matmul_is_fast", lambda: fast)
+    loaded = loading.load_model(model_folder, None, batching=False)
+    used = loaded.config.text_config._attn_implementation
+    assert used == ("sdpa" if fast else loading.WIDE_ATTENTION)
+    assert loading.load_model(model_folder, None, batching=True).dtype == (
+        torch.bfloat16 if fast else torch.float32
+    )

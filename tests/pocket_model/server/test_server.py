@@ -1,0 +1,192 @@
+"""The pocket server, asked over HTTP as any client would."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import openai
+import psutil
+import pytest
+
+from helpers import connect
+from pocket_model.build import MODEL_ID
+
+HELLO = [{"role": "user", "content": "Tell me about the sea."}]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["serial", "batching"])
+def lab(request, model_folder):
+    connected = connect("pocket", batching=request.param)
+    yield connected
+    connected.close()
+
+
+def ask(lab, **settings):
+    settings = {"model": lab.model, "messages": HELLO, "max_tokens": 8, "temperature": 0} | settings
+    return lab.client.chat.completions.create(**settings)
+
+
+def test_lists_exactly_the_pocket_model(lab):
+    assert [model.id for model in lab.client.models.list()] == [MODEL_ID]
+
+
+def test_stream_is_server_sent_events_with_usage_and_done(lab):
+    body = {"model": MODEL_ID, "messages": HELLO, "max_tokens": 6, "stream": True}
+    body["stream_options"] = {"include_usage": True}
+    reply = httpx2.post(f"{lab.client.base_url}chat/completions", json=body, timeout=120)
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    events = reply.text.split("\n\n")
+    assert events[-2:] == ["data: [DONE]", ""]
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events[:-2]]
+    assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert chunks[-2]["choices"][0]["finish_reason"] == "length"
+    assert chunks[-1]["choices"] == []
+    assert chunks[-1]["usage"]["completion_tokens"] == 6
+
+
+def test_parallel_requests_keep_their_own_settings(lab):
+    topics = ["the sea", "bread", "trains", "bees", "snow"]
+    wishes = [
+        {
+            "messages": [{"role": "user", "content": f"Tell me about {topic}."}],
+            "max_tokens": 4 + i,
+            "temperature": 1.5 * (i % 2),
+            "seed": 10 * i,
+            "top_p": 0.9,
+        }
+        for i, topic in enumerate(topics)
+    ]
+    # One of them with a stop string, taken from what it answers without.
+    whole = ask(lab, **wishes[2], stream=False).choices[0].message.content
+    wishes[2]["stop"] = whole.split()[2]
+    alone = [ask(lab, **wish) for wish in wishes]
+    with ThreadPoolExecutor(5) as pool:
+        together = list(pool.map(lambda wish: ask(lab, **wish), wishes))
+    for before, after in zip(alone, together, strict=True):
+        assert after.choices[0].message.content == before.choices[0].message.content
+        assert after.usage == before.usage
+    assert [reply.choices[0].finish_reason for reply in together].count("stop") == 1
+    assert len({reply.choices[0].message.content for reply in together}) == 5
+
+
+def test_a_stop_string_ends_the_answer_before_it(lab):
+    whole = ask(lab, max_tokens=20).choices[0].message.content
+    stop = whole.split()[4]
+    cut = ask(lab, max_tokens=20, stop=stop)
+    assert cut.choices[0].message.content == whole[: whole.index(stop)]
+    assert cut.choices[0].finish_reason == "stop"
+
+
+def tokens_still_being_made(lab) -> bool:
+    """Whether the count of generated tokens is growing although nobody asked for more."""
+    start = time.monotonic()
+    while time.monotonic() - start < 30:
+        before = psutil.Process(lab._lease.pid).cpu_times().user
+        time.sleep(2)
+        if psutil.Process(lab._lease.pid).cpu_times().user - before < 0.5:
+            return False  # an engine at work uses more than a quarter of a core
+    return True
+
+
+# A schema that forbids an early end: otherwise the model may be done before anybody leaves.
+ENDLESS = {
+    "messages": [{"role": "user", "content": "Write a long story."}],
+    "max_tokens": 3000,
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {
+            "name": "story",
+            "schema": {
+                "type": "object",
+                "properties": {"story": {"type": "string", "minLength": 20000}},
+                "required": ["story"],
+                "additionalProperties": False,
+            },
+        },
+    },
+}
+
+
+def test_a_client_that_leaves_a_stream_frees_the_engine(lab):
+    stream = ask(lab, stream=True, **ENDLESS)
+    for _ in zip(range(3), stream, strict=False):
+        pass
+    stream.close()
+    assert not tokens_still_being_made(lab)
+
+
+def test_a_client_that_gives_up_waiting_frees_the_engine(lab):
+    impatient = lab.client.with_options(timeout=2, max_retries=0)
+    with pytest.raises(openai.APITimeoutError):
+        impatient.chat.completions.create(model=lab.model, temperature=0, **ENDLESS)
+    assert not tokens_still_being_made(lab)
+
+
+def test_a_temperature_next_to_zero_is_greedy_and_breaks_nothing(lab):
+    tiny = ask(lab, temperature=1e-320).choices[0].message.content
+    assert tiny == ask(lab).choices[0].message.content
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "says"),
+    [
+        ({"model": "mistral-small-3"}, 404, "pocket-small"),
+        ({"temperature": 2.5}, 400, "temperature"),
+        ({"top_p": 0}, 400, "top_p"),
+        ({"max_tokens": 0}, 400, "max_tokens"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, 400, "stop"),
+        ({"stop": ""}, 400, "stop"),
+        ({"n": 2}, 400, "n:"),
+        ({"messages": []}, 400, "messages"),
+        ({"messages": [{"role": "user", "content": "x " * 9000}]}, 400, "context"),
+        ({"messages": [{"role": "wizard", "content": "hi"}]}, 400, "role"),
+        ({"messages": [*HELLO, {"role": "assistant", "content": "Hi"}]}, 400, "last message"),
+        ({"messages": [*HELLO, {"role": "system", "content": "Be brief"}]}, 400, "last message"),
+        ({"messages": [{"role": "system", "content": "Be brief"}]}, 400, "user speaks first"),
+        ({"messages": [{"role": "assistant", "content": "Hi"}, *HELLO]}, 400, "user speaks first"),
+        ({"messages": [*HELLO, {"role": "assistant", "content": ""}, *HELLO]}, 400, "is empty"),
+        ({"messages": [{"role": "user", "content": None}]}, 400, "no content"),
+        ({"extra_body": {"top_k": 3}}, 400, "top_k"),
+    ],
+)
+def test_what_it_cannot_take_is_refused_with_a_reason(lab, change, status, says):
+    with pytest.raises(openai.APIStatusError) as error:
+        ask(lab, **change)
+    assert error.value.status_code == status
+    assert says in error.value.body["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model": 1}', "ü".encode("latin-1")])
+def test_garbage_is_refused_and_the_server_lives(lab, body):
+    url = f"{lab.client.base_url}chat/completions"
+    reply = httpx2.post(url, content=body, headers={"Content-Type": "application/json"})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"]
+    assert ask(lab, max_tokens=1).usage.completion_tokens == 1
+
+
+def test_listens_on_loopback_only(lab):
+    process = psutil.Process(lab._lease.pid)
+    addresses = {c.laddr.ip for c in process.net_connections("tcp") if c.status == "LISTEN"}
+    assert addresses == {"127.0.0.1"}
+
+
+def test_stays_within_one_and_a_half_gigabytes(lab):
+    ask(lab, messages=[{"role": "user", "content": "word " * 1500}], max_tokens=2)
+    assert psutil.Process(lab._lease.pid).memory_info().rss < 1.5e9
+
+
+def test_a_taken_port_is_said(model_folder):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "pocket_model", "serve", "--port", port]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert port in result.stdout
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,491 @@
+"""Tool calls and JSON answers: held to their schemas, whatever the model thinks."""
+
+import asyncio
+import json
+import random
+import re
+import time
+
+import jsonschema
+import numpy as np
+import openai
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tiny_models import thin_model
+
+from helpers import connect
+from pocket_model.chat_format import ChatFormat
+from pocket_model.reply import read_reply
+from pocket_model.server.engine import Request
+from pocket_model.server.grammar import Grammars, SchemaError
+from pocket_model.server.sampling import Sampler
+from pocket_model.server.serial_engine import SerialEngine
+from pocket_model.tekken import CONTROL_IDS
+
+ASK = {"role": "user", "content": "How many people live in Norway?"}
+ID = re.compile(r"[a-zA-Z0-9]{9}")
+
+
+def function(name, properties, required=None, **more):
+    schema = {"type": "object", "properties": properties, "required": required or [*properties]}
+    return {"name": name, "description": f"Use {name}.", "parameters": schema | more}
+
+
+def tool(*args, **more):
+    return {"type": "function", "function": function(*args, **more)}
+
+
+# Short by their schemas: a model that knows nothing must come to an end too.
+COUNTRY = tool("get_population", {"country": {"type": "string", "maxLength": 5}})
+LEVEL = tool("set_level", {"level": {"type": "integer", "minimum": 0, "maximum": 9}})
+TOOLS = [COUNTRY, LEVEL]
+SCHEMAS = {each["function"]["name"]: each["function"]["parameters"] for each in TOOLS}
+
+
+# --- the grammar, with logits of chance ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chat_format(model_folder):
+    return ChatFormat(model_folder)
+
+
+@pytest.fixture(scope="module")
+def grammars(chat_format):
+    return Grammars(chat_format)
+
+
+def written(chat_format, guide, *, seed=0, most=400, ahead=False) -> list[int]:
+    """What a model of pure chance writes under a guide, the end token left out.
+
+    With ``ahead``, what must come is taken without asking the model.
+    """
+    noise = torch.Generator().manual_seed(seed)
+    vocabulary = chat_format.mistral.instruct_tokenizer.tokenizer.n_words
+    # 300 tokens are likely, as in a model; without them, chance ends no string for a long time.
+    logits = torch.zeros(vocabulary)
+    logits[torch.randint(40, vocabulary, (300,), generator=noise)] = 5.0
+    logits[chat_format.end_token_id] = 5.0
+    logits[[40 + ord(mark) for mark in '"}]']] = 8.0
+    sampler = Sampler(1.0, seed=seed, guide=guide)
+    ids = []
+    while len(ids) < most and (not ids or ids[-1] != chat_format.end_token_id):
+        ids += sampler.go_on(logits, most) if ahead else [sampler.choose(logits)]
+    assert ids.pop() == chat_format.end_token_id, chat_format.decode(ids)
+    assert guide.error is None
+    return ids
+
+
+VALUES = st.one_of(
+    st.builds(lambda n: {"type": "string", "maxLength": n}, st.integers(0, 6)),
+    st.builds(
+        lambda low, span: {"type": "integer", "minimum": low, "maximum": low + span},
+        st.integers(-50, 50),
+        st.integers(0, 40),
+    ),
+    st.just({"type": "boolean"}),
+    st.builds(
+        lambda values: {"enum": values},
+        st.lists(st.text(max_size=6) | st.integers(-9, 9), min_size=1, max_size=4),
+    ),
+    st.builds(
+        lambda n: {"type": "array", "items": {"type": "boolean"}, "maxItems": n}, st.integers(1, 3)
+    ),
+)
+NAMES = st.text("abcdefgXYZ_09", min_size=1, max_size=8)
+
+
+@st.composite
+def functions(draw):
+    properties = draw(st.dictionaries(NAMES, VALUES, max_size=4))
+    required = [name for name in properties if draw(st.booleans())]
+    return function(draw(NAMES), properties, required)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    offered=st.lists(functions(), min_size=1, max_size=3, unique_by=lambda f: f["name"]),
+    parallel=st.booleans(),
+    seed=st.integers(0, 99),
+    ahead=st.booleans(),
+)
+def test_forced_calls_fit_their_schemas(chat_format, grammars, offered, parallel, seed, ahead):
+    guide = grammars.guide(offered, must_call=True, parallel=parallel)
+    read = read_reply(chat_format, written(chat_format, guide, seed=seed, ahead=ahead))
+    assert read["content"] == ""
+    calls = read["tool_calls"]
+    assert len(calls) >= 1 if parallel else len(calls) == 1
+    schemas = {each["name"]: each["parameters"] for each in offered}
+    for call in calls:
+        schema = schemas[call["name"]]
+        arguments = json.loads(call["arguments"])
+        jsonschema.Draft202012Validator(schema).validate(arguments)
+        assert arguments.keys() <= schema["properties"].keys()
+        assert call["arguments"] == json.dumps(arguments, ensure_ascii=False) or (
+            # what json.dumps would write otherwise: a needless escape, minus nought
+            "\\" in call["arguments"] or "-0" in call["arguments"]
+        )
+        assert ID.fullmatch(call["id"])
+    assert len({call["id"] for call in calls}) == len(calls)
+
+
+def follow(guide) -> list[int]:
+    found = []
+    while (token := guide.must_come) is not None:
+        guide.accept(token)
+        found.append(token)
+    return found
+
+
+def test_what_must_come_is_spelt_as_the_tokenizer_spells_it(chat_format, grammars):
+    level = function("set_level", {"level": {"enum": ["low", "high"]}})
+    guide = grammars.guide([level, function("stop", {})])
+    guide.accept(CONTROL_IDS["[TOOL_CALLS]"])
+    assert guide.must_come is None  # one of two
+    guide.accept(chat_format.encode_text("set")[0])
+    name = follow(guide)
+    at = name.index(CONTROL_IDS["[CALL_ID]"])
+    rest = name.index(CONTROL_IDS["[ARGS]"]) + 1
+    assert [chat_format.encode_text("set")[0], *name[:at]] == chat_format.encode_text("set_level")
+    assert ID.fullmatch(chat_format.decode(name[at + 1 : rest - 1]))
+    written_out = chat_format.encode_text('{"level": "low"}')
+    assert name[rest:] == written_out[: len(name) - rest]
+    for token in written_out[len(name) - rest :]:
+        guide.accept(token)
+    assert guide.must_come is None  # an end or another call
+    assert grammars.guide().must_come is None  # nothing is ruled out
+
+
+def test_a_long_text_that_must_come_keeps_to_the_limit(chat_format, grammars):
+    text = "never mind the length " * 2000
+    guide = grammars.guide(schema={"const": text})
+    logits = torch.zeros(chat_format.mistral.instruct_tokenizer.tokenizer.n_words)
+    sampler = Sampler(0.0, guide=guide)
+    started, ids = time.monotonic(), []
+    while len(ids) < 1000:
+        ids += (made := sampler.go_on(logits, 16))
+        assert len(made) <= 16
+    assert json.dumps(text).startswith(chat_format.decode(ids))
+    # Looked up anew for each token, it would take a minute and more.
+    assert time.monotonic() - started < 20
+
+
+def test_both_ways_of_asking_draw_alike(chat_format, grammars):
+    """With a seed, an engine that asks token by token writes what one that runs ahead writes."""
+    offered = [function("set_level", {"level": {"type": "integer"}, "name": {"enum": ["a", "b"]}})]
+    for seed in range(4):
+        both = [
+            written(chat_format, grammars.guide(offered, must_call=True), seed=seed, ahead=ahead)
+            for ahead in (False, True)
+        ]
+        assert both[0] == both[1]
+
+
+def test_what_must_come_asks_no_model(chat_format, grammars):
+    model = thin_model()
+    passes = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    offered = [function("set_the_level", {"level": {"type": "boolean"}})]
+    prompt = chat_format.encode([ASK], [{"type": "function", "function": offered[0]}]).ids
+    guide = grammars.guide(offered, must_call=True, parallel=False)
+    request = Request(prompt, 60, chat_format.end_token_id, Sampler(0.0, guide=guide))
+
+    async def all_of_it():
+        return [token async for token in SerialEngine(model).stream(request)]
+
+    tokens = asyncio.run(all_of_it())
+    (call,) = read_reply(chat_format, tokens)["tool_calls"]
+    assert call["name"] == "set_the_level"
+    assert json.loads(call["arguments"])["level"] in (True, False)
+    assert len(passes) <= 6 < 15 < len(tokens)
+
+
+def test_every_id_is_new(chat_format, grammars):
+    one = function("f", {})
+    seen = set()
+    for seed in range(5):
+        ids = written(chat_format, grammars.guide([one], must_call=True, parallel=False), seed=seed)
+        seen.add(read_reply(chat_format, ids)["tool_calls"][0]["id"])
+    assert len(seen) == 5
+    # The same seed would draw the same id; one that the conversation has already is passed over.
+    taken = grammars.guide([one], must_call=True, parallel=False, taken_ids=seen)
+    again = read_reply(chat_format, written(chat_format, taken, seed=0))["tool_calls"][0]["id"]
+    assert again not in seen
+
+
+def test_free_text_holds_no_control_token_and_calls_only_what_is_offered(chat_format, grammars):
+    size = chat_format.mistral.instruct_tokenizer.tokenizer.n_words
+    for offered, more in (([], set()), ([function("f", {})], {CONTROL_IDS["[TOOL_CALLS]"]})):
+        masked = grammars.guide(offered).mask(torch.zeros(size))
+        allowed = set((masked > float("-inf")).nonzero().flatten().tolist())
+        assert allowed == set(range(40, size)) | {CONTROL_IDS["</s>"]} | more
+
+
+def test_a_call_after_text_is_constrained_unless_told_otherwise(chat_format, grammars):
+    size = chat_format.mistral.instruct_tokenizer.tokenizer.n_words
+    text, begin = chat_format.encode_text("Well."), CONTROL_IDS["[TOOL_CALLS]"]
+    allowed = {}
+    for constrain in (True, False):
+        guide = grammars.guide([function("zebra", {})], constrain=constrain)
+        for token in [*text, begin]:
+            assert guide.mask(torch.zeros(size))[token] == 0
+            guide.accept(token)
+        possible = (guide.mask(torch.zeros(size)) > float("-inf")).nonzero().flatten().tolist()
+        allowed[constrain] = [chat_format.decode([token]) for token in possible]
+    assert all("zebra".startswith(piece) for piece in allowed[True])
+    assert len(allowed[False]) > 40_000
+
+
+def test_json_answers_fit_their_schema_and_may_give_way_to_calls(chat_format, grammars):
+    schema = {"type": "object", "properties": {"a": {"enum": ["x", "ü", 3]}}, "required": ["a"]}
+    schema["additionalProperties"] = False
+    kinds = set()
+    for seed in range(6):
+        text = chat_format.decode(written(chat_format, grammars.guide(schema=schema), seed=seed))
+        jsonschema.validate(json.loads(text), schema)
+        guide = grammars.guide([function("f", {})], schema=schema)
+        read = read_reply(chat_format, written(chat_format, guide, seed=seed))
+        kinds.add(bool(read["tool_calls"]))
+        if not read["tool_calls"]:
+            jsonschema.validate(json.loads(read["content"]), schema)
+    assert kinds <= {True, False}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "items": {"type": "integer"}, "uniqueItems": True},
+        {"if": {"type": "string"}, "then": {"minLength": 2}},
+        {"$ref": "https://example.org/schema.json"},
+        {"type": "string", "pattern": "(?=a)b"},
+    ],
+)
+def test_schemas_beyond_the_grammar_are_refused_with_the_reason(grammars, schema):
+    with pytest.raises(SchemaError, match=r"cannot be enforced: .{5}"):
+        grammars.guide(schema=schema)
+
+
+def test_a_guide_in_trouble_ends_its_request_and_says_why(chat_format, grammars):
+    guide = grammars.guide(schema={"type": "boolean"})
+    size = chat_format.mistral.instruct_tokenizer.tokenizer.n_words
+    guide.accept(chat_format.encode_text("maybe")[0])  # not what its mask would have allowed
+    masked = guide.mask(torch.zeros(size))
+    assert (masked > float("-inf")).nonzero().flatten().tolist() == [chat_format.end_token_id]
+    assert guide.error
+
+
+# --- the server ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["serial", "batching"])
+def lab(request, model_folder):
+    connected = connect("pocket", batching=request.param)
+    yield connected
+    connected.close()
+
+
+def ask(lab, messages=(ASK,), **wishes):
+    wishes = {"max_tokens": 60, "temperature": 1, "seed": 1, "tools": TOOLS} | wishes
+    return lab.client.chat.completions.create(model=lab.model, messages=list(messages), **wishes)
+
+
+def test_a_forced_call_is_whole(lab):
+    reply = ask(lab, tool_choice="required", parallel_tool_calls=False)
+    choice = reply.choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.content is None
+    (call,) = choice.message.tool_calls
+    assert call.type == "function"
+    assert ID.fullmatch(call.id)
+    jsonschema.validate(json.loads(call.function.arguments), SCHEMAS[call.function.name])
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_named_tool_is_called(lab, name):
+    choice = {"type": "function", "function": {"name": name}}
+    reply = ask(lab, tool_choice=choice, parallel_tool_calls=False)
+    assert [call.function.name for call in reply.choices[0].message.tool_calls] == [name]
+
+
+def test_tools_that_may_not_be_called_are_not_in_the_prompt(lab):
+    silent, untold = (
+        ask(lab, max_tokens=1, **settings).usage.prompt_tokens
+        for settings in ({"tool_choice": "none"}, {"tools": openai.omit})
+    )
+    assert silent == untold
+
+
+def test_none_calls_nothing(lab):
+    message = ask(lab, tool_choice="none", max_tokens=8).choices[0].message
+    assert not message.tool_calls
+    assert message.content
+
+
+def assembled(stream):
+    """A streamed reply's calls put together as OpenAI documents it."""
+    calls, reasons, usage = [], [], None
+    for chunk in stream:
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            reasons.append(choice.finish_reason)
+            for delta in choice.delta.tool_calls or []:
+                if delta.id:
+                    assert delta.index == len(calls)
+                    assert delta.type == "function"
+                    calls.append({"id": delta.id, "name": delta.function.name, "arguments": ""})
+                else:
+                    assert delta.function.name is None
+                calls[delta.index]["arguments"] += delta.function.arguments
+    return calls, reasons, usage
+
+
+def test_a_streamed_call_equals_the_whole_one(lab):
+    wish = {"tool_choice": "required", "parallel_tool_calls": False}
+    ask(lab, **wish)  # so that both others find the tools kept
+    whole = ask(lab, **wish)
+    stream = ask(lab, **wish, stream=True, stream_options={"include_usage": True})
+    calls, reasons, usage = assembled(stream)
+    assert calls == [
+        {"id": call.id, "name": call.function.name, "arguments": call.function.arguments}
+        for call in whole.choices[0].message.tool_calls
+    ]
+    assert reasons[-1] == "tool_calls"
+    assert usage == whole.usage
+
+
+def test_the_usage_says_what_was_kept_from_before(model_folder):
+    lab = connect("pocket")
+    tools = [tool("weigh_anchor", {"fathoms": {"type": "integer", "maximum": 9}})]
+    # Without tools in the prompt nothing comes again, one question being all there is.
+    plain = [ask(lab, tools=tools, tool_choice="none").usage for _ in range(2)]
+    assert [usage.prompt_tokens_details for usage in plain] == [None, None]
+    first, second = (ask(lab, tools=tools, tool_choice="required") for _ in range(2))
+    lab.close()
+    assert first.usage.prompt_tokens_details is None
+    assert 40 < second.usage.prompt_tokens_details.cached_tokens < second.usage.prompt_tokens
+    wishes = [reply.choices[0].message.tool_calls[0] for reply in (first, second)]
+    assert wishes[0] == wishes[1]
+
+
+def test_the_clients_own_assembly_takes_the_stream(lab):
+    wish = {"tool_choice": "required", "parallel_tool_calls": False, "seed": 3, "max_tokens": 60}
+    with lab.client.chat.completions.stream(
+        model=lab.model, messages=[ASK], tools=TOOLS, temperature=1, **wish
+    ) as stream:
+        message = stream.get_final_completion().choices[0].message
+    whole = ask(lab, **wish).choices[0].message
+    assert [call.id for call in message.tool_calls] == [call.id for call in whole.tool_calls]
+    assert message.tool_calls[0].function.arguments == whole.tool_calls[0].function.arguments
+
+
+def test_the_reply_and_its_result_go_back_as_they_came(lab):
+    first = ask(lab, tool_choice="required", parallel_tool_calls=False).choices[0].message
+    result = {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "5500000"}
+    for message in (first, first.model_dump()):
+        answer = ask(lab, [ASK, message, result], tool_choice="none", max_tokens=4)
+        assert answer.usage.completion_tokens >= 1
+
+
+def test_a_call_cut_by_max_tokens_says_length(lab):
+    slow = tool("f", {"text": {"type": "string", "minLength": 500}})
+    reply = ask(lab, tools=[slow], tool_choice="required", max_tokens=25)
+    assert reply.choices[0].finish_reason == "length"
+    arguments = reply.choices[0].message.tool_calls[0].function.arguments
+    assert arguments.startswith('{"text": "')
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(arguments)
+
+
+def test_a_stop_string_ends_text_and_never_a_call(lab):
+    reply = ask(lab, tool_choice="required", parallel_tool_calls=False, stop=["{", '"'])
+    call = reply.choices[0].message.tool_calls[0]
+    jsonschema.validate(json.loads(call.function.arguments), SCHEMAS[call.function.name])
+
+
+def test_json_answers_fit_the_schema(lab):
+    schema = {
+        "type": "object",
+        "properties": {"code": {"type": "string", "pattern": "^[A-Z]{3}$"}, "ok": {"const": True}},
+        "required": ["code", "ok"],
+        "additionalProperties": False,
+    }
+    named = {"name": "answer", "schema": schema}
+    for strict in (True, False):
+        wanted = {"type": "json_schema", "json_schema": named | {"strict": strict}}
+        reply = ask(lab, tools=openai.omit, response_format=wanted)
+        jsonschema.validate(json.loads(reply.choices[0].message.content), schema)
+        assert reply.choices[0].finish_reason == "stop"
+
+
+def test_a_json_object_begins_as_one(lab):
+    wanted = {"type": "json_object"}
+    reply = ask(lab, tools=openai.omit, response_format=wanted, max_tokens=10)
+    assert reply.choices[0].message.content.startswith("{")
+    if reply.choices[0].finish_reason == "stop":
+        assert isinstance(json.loads(reply.choices[0].message.content), dict)
+
+
+CALL = {
+    "id": "Ab3dE6gH9",
+    "type": "function",
+    "function": {"name": "set_level", "arguments": '{"level": 3}'},
+}
+CALLED = {"role": "assistant", "tool_calls": [CALL]}
+RESULT = {"role": "tool", "tool_call_id": "Ab3dE6gH9", "content": "done"}
+
+
+def called(**change):
+    return {"role": "assistant", "tool_calls": [CALL | {"function": CALL["function"] | change}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"messages": [ASK, CALLED, RESULT | {"tool_call_id": "Zb3dE6gH9"}]}, "Unexpected tool"),
+        ({"messages": [ASK, CALLED, RESULT | {"tool_call_id": "call_1"}]}, "tool call id"),
+        ({"messages": [ASK, CALLED, {"role": "tool", "content": "1"}]}, "needs the tool_call_id"),
+        ({"messages": [ASK, CALLED, ASK]}, "Not the same number"),
+        ({"messages": [ASK, RESULT]}, "Unexpected role"),
+        ({"messages": [ASK, called(arguments="{level: 3}"), RESULT]}, "must be JSON"),
+        ({"messages": [ASK, called(arguments="[3]"), RESULT]}, "JSON object"),
+        ({"messages": [ASK, called(name="set level"), RESULT]}, "name"),
+        ({"messages": [ASK | {"tool_calls": [CALL]}]}, "belong to the assistant"),
+        ({"tools": [{"type": "function"}]}, "function"),
+        ({"tools": [tool("two words", {})]}, "name"),
+        ({"tools": [tool("same", {}), tool("same", {})]}, "same name"),
+        ({"tools": [tool("f", {"a": {"type": "strin"}})]}, "not a JSON schema at $.properties.a"),
+        ({"tools": [tool("f", {}, type="array")]}, "object"),
+        ({"tools": [tool("f", {"a": {"not": {"type": "null"}}})]}, "cannot be enforced"),
+        ({"tool_choice": {"type": "function", "function": {"name": "fly"}}}, "fly"),
+        ({"tools": [], "tool_choice": "required"}, "no tools"),
+        ({"tool_choice": "always"}, "tool_choice"),
+        ({"response_format": {"type": "yaml"}}, "json_schema"),
+        ({"response_format": {"type": "json_schema"}}, "json_schema"),
+        ({"response_format": {"type": "json_object"}, "tool_choice": "required"}, "must be a call"),
+    ],
+)
+def test_bad_tools_are_refused_with_a_reason_and_the_server_lives(lab, change, says):
+    with pytest.raises(openai.BadRequestError) as error:
+        ask(lab, **change)
+    assert says in error.value.body["message"]
+    assert ask(lab, tools=openai.omit, max_tokens=1).usage.completion_tokens == 1
+
+
+def test_mixed_requests_in_parallel_keep_to_themselves(lab):
+    from concurrent.futures import ThreadPoolExecutor
+
+    rng = random.Random(0)
+    wishes = [{"tools": openai.omit, "max_tokens": 12, "seed": seed} for seed in range(3)]
+    forced = {"tool_choice": "required", "parallel_tool_calls": False}
+    wishes += [forced | {"seed": seed} for seed in range(3)]
+    rng.shuffle(wishes)
+    with ThreadPoolExecutor(len(wishes)) as pool:
+        replies = list(pool.map(lambda wish: ask(lab, **wish), wishes))
+    calls = [reply.choices[0].message.tool_calls for reply in replies]
+    assert [bool(each) for each in calls] == ["tool_choice" in wish for wish in wishes]
+    ids = [each[0].id for each in calls if each]
+    assert len(np.unique(ids)) == 3

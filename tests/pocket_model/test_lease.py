@@ -1,0 +1,104 @@
+"""One server for all who need it, gone soon after the last, however it went."""
+
+import gc
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from helpers import connect
+from pocket_model import lease
+
+HOLD = """
+import sys
+from pocket_model import lease
+held = lease.acquire()
+print(held.pid, held.base_url, flush=True)
+sys.stdin.read()
+"""
+
+
+def hold() -> tuple[subprocess.Popen, int]:
+    """A process that holds a lease until it is killed, and its server's process id."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    return process, int(process.stdout.readline().split()[0])
+
+
+def seconds_until_gone(pid: int, limit: float = 20) -> float:
+    start = time.monotonic()
+    while psutil.pid_exists(pid) and time.monotonic() - start < limit:
+        time.sleep(0.1)
+    return time.monotonic() - start
+
+
+def kill(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+def test_killed_clients_let_go_one_after_the_other(private_cache):
+    first, server = hold()
+    second, same = hold()
+    assert server == same
+    kill(first)
+    time.sleep(8)  # longer than a server without leases lives
+    third = lease.acquire()
+    assert third.pid == server  # undisturbed
+    third.close()
+    kill(second)
+    assert seconds_until_gone(server) < 10
+
+
+def test_two_clients_at_once_start_one_server(private_cache):
+    command = [sys.executable, "-c", HOLD]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    clients = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    servers = {client.stdout.readline() for client in clients}
+    for client in clients:
+        kill(client)
+    assert len(servers) == 1
+    assert "127.0.0.1" in servers.pop()
+
+
+def test_a_server_file_that_is_stale_is_not_believed(private_cache, monkeypatch):
+    folder = private_cache / "servers"
+    folder.mkdir()
+    info = folder / f"{lease._version()}.json"
+    for content in ('{"port": 9, "pid": 1}', "{", json.dumps({"pid": 1})):
+        info.write_text(content)
+        assert lease._hold(info) is None
+
+
+def test_a_lease_outlasts_the_variable_that_held_it(private_cache):
+    client = connect("pocket").client  # the lab itself is gone at once
+    gc.collect()
+    time.sleep(8)  # longer than a server without leases lives
+    assert [model.id for model in client.models.list()]
+    for held in list(lease._held):
+        if held.base_url == str(client.base_url).rstrip("/"):
+            held.close()
+
+
+def test_a_server_that_has_anothers_port_is_not_believed(private_cache):
+    held = lease.acquire()
+    port = int(held.base_url.split(":")[2].split("/")[0])
+    info = private_cache / "servers" / "other.json"
+    info.write_text(json.dumps({"port": port, "pid": held.pid + 1}))
+    assert lease._hold(info) is None
+    held.close()
+
+
+def test_a_server_that_dies_while_starting_leaves_its_last_words(private_cache, monkeypatch):
+    # A simulated fault: a model folder without a model in it.
+    (private_cache / "pocket").unlink()
+    (private_cache / "pocket" / lease.build.recipe()).mkdir(parents=True)
+    with pytest.raises(lease.ServerError, match="ended while starting"):
+        lease.acquire()
