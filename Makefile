@@ -11,6 +11,8 @@ PYTHON    ?= python3
 VENV      := .venv
 PY        := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+# The tests and the linters need more than a user of the notebooks does.
+DEV       := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lab notebooks lint clean
@@ -21,7 +23,7 @@ help:
 	@echo 'make test        run the whole test suite'
 	@echo 'make lab         open JupyterLab on the notebooks'
 	@echo 'make notebooks   re-execute the committed notebooks in place (NOTEBOOKS="03 05")'
-	@echo 'make lint        ruff and the notebook checks'
+	@echo 'make lint        ruff, the import contracts and the notebook checks'
 	@echo 'make clean       remove runs/ and caches (.venv stays)'
 	@echo 'PYTHON=python3.12 chooses the Python that .venv is made from'
 
@@ -29,18 +31,19 @@ run: $(INSTALLED)
 	@$(PY) -m helpers run --backend '$(BACKEND)' --notebooks '$(NOTEBOOKS)' \
 	  $(if $(MAX_USD),--max-usd '$(MAX_USD)')
 
-test: $(INSTALLED)
+test: $(DEV)
 	$(PY) -m pytest
 
 lab: $(INSTALLED)
 	$(PY) -m jupyterlab notebooks
 
-notebooks: $(INSTALLED)
+notebooks: $(DEV)
 	$(PY) -m helpers notebooks $(NOTEBOOKS)
 
-lint: $(INSTALLED)
+lint: $(DEV)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
 	$(PY) -m helpers check
 
 # The stamp is touched last: an install that was interrupted, or whose lists have changed since,
@@ -55,6 +58,10 @@ $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
 	@touch $@
 
+$(DEV): $(INSTALLED) requirements-dev.txt
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
 clean:
 	rm -rf runs .pytest_cache .ruff_cache notebooks/.ruff_cache build *.egg-info
-	find helpers tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	find helpers labkit pocket_model pocket_training openrouter_sim tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
