@@ -19,7 +19,7 @@ from pocket_model.cache import CacheError
 if TYPE_CHECKING:
     from openrouter_sim.app import Simulator
 
-SMALL = "mistralai/Mistral-Small-3.2-24B-Instruct-2506"
+SMALL_3_2 = "mistralai/Mistral-Small-3.2-24B-Instruct-2506"
 
 
 class BackendError(RuntimeError):
@@ -36,19 +36,32 @@ class Backend:
     model: str | None = None
     paid: bool = False
     documented: frozenset[str] = frozenset()
-    how: str = ""
+    setup_hint: str = ""
 
 
-_ALL = frozenset(
-    {"stream", "stop", "seed", "max_tokens", "usage", "conversation", "errors", "parallel"}
-    | {"context_overflow", "tools", "tool_choice", "structured_output", "vision"}
+# Every feature that the conformance suite tries, in its order.
+ALL_FEATURES = (
+    "stream",
+    "stop",
+    "seed",
+    "max_tokens",
+    "usage",
+    "conversation",
+    "errors",
+    "context_overflow",
+    "parallel",
+    "tools",
+    "tool_choice",
+    "structured_output",
+    "vision",
 )
+_EVERYTHING = frozenset(ALL_FEATURES)
 
 BACKENDS: dict[str, Backend] = {
     "pocket": Backend(
         "the embedded small model, on this machine",
         model=MODEL_ID,
-        how="nothing: it is built and started when first needed",
+        setup_hint="nothing: it is built and started when first needed",
     ),
     "openrouter": Backend(
         "OpenRouter, a gateway to many providers",
@@ -56,15 +69,15 @@ BACKENDS: dict[str, Backend] = {
         "OPENROUTER_API_KEY",
         "mistralai/mistral-small-3.2-24b-instruct",
         paid=True,
-        documented=_ALL,
-        how="make a key at https://openrouter.ai/settings/keys",
+        documented=_EVERYTHING,
+        setup_hint="make a key at https://openrouter.ai/settings/keys",
     ),
     "openrouter-sim": Backend(
         "a simulator of OpenRouter on this machine; the pocket model answers, no money moves",
         key_variable="OPENROUTER_API_KEY",
         model="mistralai/mistral-small-3.2-24b-instruct",
-        documented=_ALL,
-        how="nothing: it starts in this process; it takes any well-formed key, or its own",
+        documented=_EVERYTHING,
+        setup_hint="nothing: it starts in this process; it takes any well-formed key, or its own",
     ),
     "mistral": Backend(
         "Mistral AI's own API (its `latest` is a newer Small by now)",
@@ -72,8 +85,8 @@ BACKENDS: dict[str, Backend] = {
         "MISTRAL_API_KEY",
         "mistral-small-latest",
         paid=True,
-        documented=_ALL - {"seed"},  # it is called random_seed there
-        how="make a key at https://console.mistral.ai/api-keys",
+        documented=_EVERYTHING - {"seed"},  # it is called random_seed there
+        setup_hint="make a key at https://console.mistral.ai/api-keys",
     ),
     "together": Backend(
         "Together AI",
@@ -81,8 +94,8 @@ BACKENDS: dict[str, Backend] = {
         "TOGETHER_API_KEY",
         "mistralai/Mistral-Small-24B-Instruct-2501",
         paid=True,
-        documented=_ALL - {"vision"},
-        how="make a key at https://api.together.ai/settings/api-keys",
+        documented=_EVERYTHING - {"vision"},
+        setup_hint="make a key at https://api.together.ai/settings/api-keys",
     ),
     "fireworks": Backend(
         "Fireworks AI",
@@ -90,29 +103,29 @@ BACKENDS: dict[str, Backend] = {
         "FIREWORKS_API_KEY",
         "accounts/fireworks/models/mistral-small-24b-instruct-2501",
         paid=True,
-        documented=_ALL - {"vision"},
-        how="make a key at https://app.fireworks.ai/settings/users/api-keys",
+        documented=_EVERYTHING - {"vision"},
+        setup_hint="make a key at https://app.fireworks.ai/settings/users/api-keys",
     ),
     "ollama": Backend(
         "Ollama on this machine",
         "http://localhost:11434/v1",
         model="mistral-small3.2",
-        documented=_ALL,
-        how="install Ollama, then: ollama pull mistral-small3.2 && ollama serve",
+        documented=_EVERYTHING,
+        setup_hint="install Ollama, then: ollama pull mistral-small3.2 && ollama serve",
     ),
     "vllm": Backend(
         "vLLM on this machine or through a tunnel",
         "http://localhost:8000/v1",
         "VLLM_API_KEY",
-        model=SMALL,
-        documented=_ALL,
-        how="start it as notebook 07 shows: vllm serve " + SMALL + " …",
+        model=SMALL_3_2,
+        documented=_EVERYTHING,
+        setup_hint="start it as notebook 07 shows: vllm serve " + SMALL_3_2 + " …",
     ),
     "custom": Backend(
         "any other server that speaks the same protocol",
         key_variable="CUSTOM_API_KEY",
         documented=frozenset({"stream", "usage"}),
-        how='connect("custom", base_url="http://…/v1", model="…")',
+        setup_hint='connect("custom", base_url="http://…/v1", model="…")',
     ),
 }
 
@@ -121,14 +134,14 @@ BACKENDS: dict[str, Backend] = {
 class Lab:
     """A connected backend: its `client`, the `model` to name in requests, what it `supports`.
 
-    `evidence` says whether `supports` was proven by the conformance suite or only documented.
+    `supports_source` says whether the conformance suite proved `supports` or its makers document it.
     """
 
     backend: str
     client: openai.OpenAI = field(repr=False)
     model: str
     supports: frozenset[str]
-    evidence: str
+    supports_source: str
     _lease: lease.Lease | None = field(default=None, repr=False)
     _simulator: "Simulator | None" = field(default=None, repr=False)
 
@@ -187,7 +200,7 @@ def connect(
     base_url = base_url or row.base_url
     model = model or row.model
     if not base_url or not model:
-        raise BackendError(f"{backend!r} needs an address and a model: {row.how}")
+        raise BackendError(f"{backend!r} needs an address and a model: {row.setup_hint}")
     if not base_url.startswith(("http://", "https://")):
         raise BackendError(f"base_url must begin with http:// or https://, got {base_url!r}.")
     key = _key(backend, row)
@@ -198,8 +211,8 @@ def connect(
     client = openai.OpenAI(base_url=base_url, api_key=key, http_client=metered)
     if not row.paid:
         _check_server(client, backend, row, model)
-    supports, evidence = conformance_store.supports(backend, model, row.documented)
-    return Lab(backend, client, model, supports, evidence)
+    supports, source = conformance_store.supports(backend, model, row.documented)
+    return Lab(backend, client, model, supports, source)
 
 
 def _pocket(
@@ -217,8 +230,8 @@ def _pocket(
     except (BuildError, CacheError, lease.ServerError) as error:
         raise BackendError(str(error)) from error
     client = openai.OpenAI(base_url=held.base_url, api_key="not-needed", http_client=_direct())
-    supports, evidence = conformance_store.supports("pocket", MODEL_ID, frozenset())
-    return Lab("pocket", client, MODEL_ID, supports, evidence, held)
+    supports, source = conformance_store.supports("pocket", MODEL_ID, frozenset())
+    return Lab("pocket", client, MODEL_ID, supports, source, held)
 
 
 def _direct() -> httpx2.Client:
@@ -235,8 +248,8 @@ def _simulated(row: Backend, model: str) -> Lab:
     except (BuildError, CacheError, lease.ServerError) as error:
         raise BackendError(str(error)) from error
     client = openai.OpenAI(base_url=running.base_url, api_key=key, http_client=_direct())
-    supports, evidence = conformance_store.supports("openrouter-sim", model, row.documented)
-    return Lab("openrouter-sim", client, model, supports, evidence, running.lease, running)
+    supports, source = conformance_store.supports("openrouter-sim", model, row.documented)
+    return Lab("openrouter-sim", client, model, supports, source, running.lease, running)
 
 
 def _key(backend: str, row: Backend) -> str:
@@ -252,8 +265,9 @@ def _key(backend: str, row: Backend) -> str:
     if not key:
         raise BackendError(
             f"{backend!r} needs a key in the environment variable {row.key_variable}, and it is "
-            f"not set. {row.how[0].upper()}{row.how[1:]}, then set {row.key_variable} before you "
-            "start Jupyter (on Colab: the key icon at the left). Never write it into a cell."
+            f"not set. {row.setup_hint[0].upper()}{row.setup_hint[1:]}, then set "
+            f"{row.key_variable} before you start Jupyter (on Colab: the key icon at the left). "
+            "Never write it into a cell."
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise BackendError(
@@ -281,7 +295,9 @@ def _check_server(client: openai.OpenAI, backend: str, row: Backend, model: str)
     try:
         listed = [entry.id for entry in quick.models.list()]
     except openai.APIConnectionError as error:
-        raise BackendError(f"No server answers at {here}. To start one: {row.how}") from error
+        raise BackendError(
+            f"No server answers at {here}. To start one: {row.setup_hint}"
+        ) from error
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
         raise BackendError(
             f"{here} wants a key, and the one it got is not right. It is read from "
@@ -330,7 +346,7 @@ def readiness(backend: str) -> str | None:
     row = BACKENDS[backend]
     try:
         if backend == "custom":
-            return row.how
+            return row.setup_hint
         if row.paid:
             _key(backend, row)
         elif backend not in ("pocket", "openrouter-sim"):

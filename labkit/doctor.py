@@ -149,7 +149,7 @@ def _backend(name: str) -> tuple[str, str, str, str]:
     if missing is None:
         detail = f"key found in {row.key_variable}" if row.key_variable else "server answers"
         return f"backend {name}", OK, detail, ""
-    advice = f"{row.how}; set {row.key_variable}" if row.key_variable else row.how
+    advice = f"{row.setup_hint}; set {row.key_variable}" if row.key_variable else row.setup_hint
     return f"backend {name}", NOTE, "not set up (optional)", advice
 
 

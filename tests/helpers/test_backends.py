@@ -39,7 +39,7 @@ def test_the_pocket_lab_is_a_plain_openai_client(lab):
     assert lab.model == "pocket-small"
     assert lab.supports >= {"stream", "stop", "seed", "usage", "errors", "parallel"}
     assert lab.supports >= {"tools", "tool_choice", "vision", "structured_output"}
-    assert "proven" in lab.evidence
+    assert "proven" in lab.supports_source
     before = lab.usage()
     lab.client.chat.completions.create(
         model=lab.model, messages=[{"role": "user", "content": "Hi"}], max_tokens=2
@@ -75,7 +75,7 @@ def test_no_repr_shows_a_key(monkeypatch):
     for thing in (lab, lab.client, vars(lab), backends.table(), backends.BACKENDS):
         assert CANARY not in repr(thing)
     assert lab.client.api_key == CANARY
-    assert "not proven" in lab.evidence
+    assert "not proven" in lab.supports_source
 
 
 @pytest.mark.parametrize("name", ["vllm", "ollama"])
