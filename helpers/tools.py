@@ -6,9 +6,7 @@ can often mend it; nothing that a model writes makes the loop raise.
 """
 
 import json
-import random
 import re
-import string
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,16 +14,13 @@ from dataclasses import dataclass, field
 
 import jsonschema
 
-TOOL_ID = re.compile(r"[a-zA-Z0-9]{9}")  # the only form that Mistral's tokenizers accept
+from pocket_model.call_id import CALL_ID_PATTERN, new_call_id
+
+TOOL_ID = re.compile(CALL_ID_PATTERN)  # the only form that Mistral's tokenizers accept
 
 
 class ToolError(ValueError):
     """A function cannot be a tool; the message says what it lacks."""
-
-
-def new_id() -> str:
-    """A tool call's id in the form that Mistral's models take: nine letters and digits."""
-    return "".join(random.choices(string.ascii_letters + string.digits, k=9))
 
 
 def describe(function: Callable) -> dict:
@@ -179,7 +174,7 @@ def run_tools(
 
 def _plain(call) -> dict:
     """A call as a message holds it, with an id that Mistral's models take."""
-    call_id = call.id if TOOL_ID.fullmatch(call.id or "") else new_id()
+    call_id = call.id if TOOL_ID.fullmatch(call.id or "") else new_call_id()
     arguments = call.function.arguments or "{}"
     # Servers refuse a conversation whose calls are no JSON objects, so the words are kept in one.
     unreadable = _object(arguments) is None

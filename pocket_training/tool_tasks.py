@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
+from pocket_model.call_id import new_call_id
 from pocket_training import tool_words as words
 from pocket_training.tool_schemas import (
     KNOWN_TOOLS,
@@ -145,7 +146,8 @@ def _invented_question(tool: _Tool, rng: Random, split: str) -> str:
 
 
 def _call_id(rng: Random) -> str:
-    return "".join(rng.choices(string.ascii_letters + string.digits, k=9))
+    # As `rng.choices` draws: the seeded cases must not change.
+    return new_call_id(lambda size: int(rng.random() * size))
 
 
 def call(name: str, arguments: dict, rng: Random) -> dict:
