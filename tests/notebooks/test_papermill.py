@@ -24,10 +24,10 @@ def test_another_model_is_taken_apart(tmp_path):
 @pytest.mark.slow
 @pytest.mark.pocket
 def test_another_question_is_read_and_answered_at_another_length(tmp_path):
-    def tokens_read(text: str) -> int:
-        return int(re.search(r"tokens read: +(\d+)", text)[1])
+    def prompt_tokens(text: str) -> int:
+        return int(re.search(r"prompt tokens: +(\d+)", text)[1])
 
     first = run(tmp_path, "00_start_here", "QUESTION=Hello!", "MAX_TOKENS=3")
     other = run(tmp_path, "00_start_here", "QUESTION=Hello, hello, hello, hello!", "MAX_TOKENS=3")
-    assert re.search(r"tokens written: +3\b", first)
-    assert tokens_read(other) > tokens_read(first)
+    assert re.search(r"completion tokens: +3\b", first)
+    assert prompt_tokens(other) > prompt_tokens(first)
