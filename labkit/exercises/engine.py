@@ -1,73 +1,121 @@
-"""The exercises of the notebooks: ``check(name, answer)`` says if an answer is right, or why not.
+"""`check(name, answer)` grades an exercise: it prints whether the answer is right, or a hint.
 
-Nothing is sent anywhere: each exercise is a small function that looks at the answer and returns
-None when it is right, or else a hint for the mistake it recognises. An untouched exercise holds
-``answer = ...`` and is answered with its first hint, so that a notebook runs from top to bottom.
+Nothing is sent anywhere. Each exercise has a judge: a small function that returns None for a right
+answer, and otherwise a hint for the mistake that it recognizes. An untouched exercise holds
+`answer = ...` and gets the exercise's first hint, so a notebook runs from top to bottom.
+
+The exercises of notebook 01 are in `nb01.py`, and so on. A file is imported when one of its
+exercises is checked for the first time.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+Judge = Callable[[Any], str | None]
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """``hint`` opens the way, ``judge`` returns None or what is wrong, ``solution`` is code."""
+    """`judge` returns None or a hint. `hint` is for an empty answer; `solution` is code."""
 
     hint: str
-    judge: Callable[[Any], str | None]
+    judge: Judge
     solution: str
 
 
-EXERCISES: dict[str, Exercise] = {}
+_MODULES = sorted(path.stem for path in Path(__file__).parent.glob("nb[0-9][0-9].py"))
+_exercises: dict[str, Exercise] = {}
 
 
 def check(name: str, answer: Any) -> None:
-    """Print whether ``answer`` solves exercise ``name``, with a hint when it does not."""
+    """Print whether `answer` solves the exercise `name`, with a hint if it does not.
+
+    Raises:
+        KeyError: No exercise has this name. The message lists the names.
+    """
     print(verdict(name, answer)[1])
 
 
 def verdict(name: str, answer: Any) -> tuple[bool, str]:
-    """Whether an answer is right, and the words for it.
+    """Whether `answer` is right, and the message for the learner.
 
-    Raises KeyError, with the names there are, for an unknown exercise.
+    Raises:
+        KeyError: No exercise has this name. The message lists the names.
     """
-    if name not in EXERCISES:
-        raise KeyError(f"no exercise named {name!r}; there are: {', '.join(EXERCISES)}")
-    exercise = EXERCISES[name]
+    exercise = find(name)
     if answer is ...:
         return False, f"{name}: not answered yet. Hint: {exercise.hint}"
     try:
-        mistake = exercise.judge(answer)
-    except Exception as error:  # an answer may be any code of the learner's
-        mistake = f"checking it raised {type(error).__name__}: {error}"
-    if mistake:
-        return False, f"{name}: not yet. {mistake}"
+        hint = exercise.judge(answer)
+    except Exception as error:  # the judge may run the learner's own code
+        hint = f"Checking it raised {type(error).__name__}: {error}"
+    if hint:
+        return False, f"{name}: not yet. {hint}"
     return True, f"{name}: right!"
 
 
-def exercise(name: str, hint: str, solution: str) -> Callable:
-    """Register the decorated judge as an exercise."""
+def find(name: str) -> Exercise:
+    """The exercise called `name`, such as `"01-kv"`. Only its own notebook's file is imported.
 
-    def register(judge: Callable[[Any], str | None]) -> Callable:
-        EXERCISES[name] = Exercise(hint, judge, solution)
+    Raises:
+        KeyError: No exercise has this name. The message lists the names.
+    """
+    module = f"nb{str(name)[:2]}"
+    if module in _MODULES:
+        import_module(f"labkit.exercises.{module}")
+    if str(name) not in _exercises:
+        raise KeyError(f"no exercise is called {name!r}; there are: {', '.join(load_all())}")
+    return _exercises[name]
+
+
+def load_all() -> dict[str, Exercise]:
+    """Every exercise by its name, in the order of the notebooks."""
+    for module in _MODULES:
+        import_module(f"labkit.exercises.{module}")
+    return dict(sorted(_exercises.items(), key=lambda item: item[0][:2]))
+
+
+def exercise(name: str, hint: str, solution: str) -> Callable[[Judge], Judge]:
+    """Register the decorated function as the judge of exercise `name`."""
+
+    def register(judge: Judge) -> Judge:
+        _exercises[name] = Exercise(hint, judge, solution)
         return judge
 
     return register
 
 
-def number(expected: float, mistakes: dict[float, str], tolerance: float = 0.005) -> Callable:
-    """A judge for a number within a relative tolerance; known wrong numbers have their own hint."""
+def number_exercise(
+    name: str,
+    expected: float,
+    *,
+    hint: str,
+    solution: str,
+    mistakes: dict[float, str],
+    tolerance: float = 0.005,
+) -> None:
+    """Register an exercise whose answer is a number; see `judge_number` for the arguments."""
+    judge = partial(judge_number, expected=expected, mistakes=mistakes, tolerance=tolerance)
+    exercise(name, hint, solution)(judge)
 
-    def judge(answer: Any) -> str | None:
-        if isinstance(answer, bool) or not isinstance(answer, int | float):
-            return f"A number is wanted, not {type(answer).__name__}."
-        if math.isclose(answer, expected, rel_tol=tolerance):
-            return None
-        for wrong, words in mistakes.items():
-            if math.isclose(answer, wrong, rel_tol=tolerance):
-                return words
-        return f"{answer:,} is too {'small' if answer < expected else 'large'}."
 
-    return judge
+def judge_number(
+    answer: Any, expected: float, mistakes: dict[float, str], tolerance: float
+) -> str | None:
+    """None if `answer` is `expected` within a relative `tolerance`, or else a hint.
+
+    `mistakes` maps wrong numbers that are to be expected to the hint for each.
+    """
+    if isinstance(answer, bool) or not isinstance(answer, int | float):
+        return f"The answer should be a number, not {type(answer).__name__}."
+    if math.isclose(answer, expected, rel_tol=tolerance):
+        return None
+    for wrong, hint in mistakes.items():
+        if math.isclose(answer, wrong, rel_tol=tolerance):
+            return hint
+    return f"{answer:,} is too {'small' if answer < expected else 'large'}."

@@ -1,56 +1,55 @@
-"""TODO."""
+"""Exercises of notebook 01, Architecture notes."""
 
 from typing import Any
 
-from labkit.exercises.engine import exercise, number
+from labkit.exercises.engine import exercise, number_exercise
 
-exercise(
+number_exercise(
     "01-kv",
-    hint="2 (key and value) × layers × key/value heads × head dim × bytes, for each token.",
+    20,
+    hint="For each token: 2 (key and value) × layers × key/value heads × head dim × bytes.",
     solution="answer = 2 * 40 * 8 * 128 * 2 * 32768 * 4 / 1024**3",
-)(
-    number(
-        20,
-        {
-            5: "That is one reader's; there are four.",
-            10: "Half of it: a key and a value are both kept, at 2 bytes each.",
-            80: "That is without GQA: 8 key/value heads are kept, not 32.",
-            21.47: "That is GB, of 10⁹ bytes; the question asks for GiB.",
-        },
-        tolerance=1e-3,
-    )
+    mistakes={
+        5: "That is the cache of one user; there are four.",
+        10: "That is half of it: a key and a value are stored, at 2 bytes each.",
+        80: "That is without GQA: 8 key/value heads are stored, not 32.",
+        21.47: "That is in GB (10⁹ bytes); the question asks for GiB.",
+    },
+    tolerance=1e-3,
 )
 
 
 @exercise(
     "01-card",
-    hint="fit.what_fits_where takes images=4; its rows go from the smallest memory up.",
-    solution="""from helpers import fit
+    hint="Call fit.what_fits_where with images=4. Its rows begin with the smallest memory.",
+    solution="""from helpers.model import fit
 
 table = fit.what_fits_where("mistral-small-3.2", 16384, images=4)
 answer = table.index[table["scheme"] != "none"][0]""",
 )
-def _card(answer: Any) -> str | None:
+def judge_card(answer: Any) -> str | None:
+    """The smallest card with room for weights, context and four pictures."""
     if not isinstance(answer, str):
-        return "The card's name as a string is wanted."
+        return "The answer should be the card's name, as a string."
     if answer in ("Apple M2 Pro 32GB", "Apple M4 32GB", "A10G", "L4"):
-        return "The weights fit, and the four pictures do not: say images=4."
+        return "The weights fit, but the four pictures do not: pass images=4."
     if answer in ("RTX 4090", "RTX 3090"):
-        return None if answer == "RTX 4090" else "It fits, but a card with a little less does too."
-    return "Look down the column scheme for the first row that is not none."
+        return None if answer == "RTX 4090" else "It fits, but so does a card with less memory."
+    return 'Find the first row whose "scheme" is not "none".'
 
 
 @exercise(
     "01-claim",
-    hint="look for each in this notebook: the KV cache, the windows, the roofline, 3.1 and 3.2.",
+    hint="This notebook has each answer: see KV cache, windows, roofline, and 3.1 against 3.2.",
     solution="""answer = {"B", "D", "E"}""",
 )
-def _claim(answer: Any) -> str | None:
+def judge_claims(answer: Any) -> str | None:
+    """The set of the wrong claims. The hint is about the first letter that is judged wrongly."""
     if not isinstance(answer, set) or not answer or not answer <= set("ABCDE"):
-        return 'A set of letters from A to E is wanted, such as {"A", "C"}.'
+        return 'The answer should be a set of letters from A to E, such as {"A", "C"}.'
     reasons = {
-        "A": "A is right: 32 query heads share 8 key heads.",
-        "B": "B is wrong: sharing keys saves memory, no token more is seen.",
+        "A": "A is right: 32 query heads share 8 key/value heads.",
+        "B": "B is wrong: shared key/value heads save memory; no more tokens are seen.",
         "C": "C is right: the ceiling is 73 tokens per second.",
         "D": "D is wrong: half of 2.11 would be 1.06.",
         "E": "E is wrong: its sliding_window is null.",
@@ -59,40 +58,33 @@ def _claim(answer: Any) -> str | None:
     return reasons[mistaken[0]] if mistaken else None
 
 
-exercise(
+number_exercise(
     "01-image",
-    hint="columns = ⌈width / 28⌉, rows = ⌈height / 28⌉, and each row ends in one more token.",
+    660,
+    hint="columns = ⌈width / 28⌉, rows = ⌈height / 28⌉, and each row ends with one more token.",
     solution="""import math
 
 rows, columns = math.ceil(600 / 28), math.ceil(800 / 28)
 answer = rows * (columns + 1)""",
-)(
-    number(
-        660,
-        {
-            638: "Each row ends in one more token: [IMG_BREAK], or [IMG_END] after the last.",
-            667: "Rows and columns are the wrong way round: the extra token comes once a row.",
-            588: "Round up: a part of a patch is a patch.",
-            2494: "Patches of 14 are merged 2 × 2 before the language model sees them: 28.",
-        },
-        tolerance=1e-9,
-    )
+    mistakes={
+        638: "Each row ends with one more token: [IMG_BREAK], or [IMG_END] after the last row.",
+        667: "Rows and columns are the wrong way round: each row has one extra token.",
+        588: "Round up: a part of a patch counts as a patch.",
+        2494: "The language model sees patches of 28 pixels: 2 × 2 patches of 14, merged.",
+    },
+    tolerance=1e-9,
 )
 
-
-exercise(
+number_exercise(
     "01-roofline",
-    hint="every token reads every weight once: bandwidth / bytes read per token.",
+    22.0,
+    hint="Each token reads every weight once: bandwidth / bytes read per token.",
     solution="""gigabytes_per_token = (22.230e9 + 0.671e9) * 2 / 1e9
 answer = 1008 / gigabytes_per_token""",
-)(
-    number(
-        22.0,
-        {
-            44.0: "Each parameter takes two bytes at 16 bits.",
-            0.04544: "That is seconds per token; turn it over.",
-            88.0: "Each parameter takes two bytes, and dividing by them makes the rate smaller.",
-        },
-        tolerance=0.02,
-    )
+    mistakes={
+        44.0: "Each parameter takes two bytes at 16 bits.",
+        0.04544: "That is seconds per token; take the inverse.",
+        88.0: "Each parameter takes two bytes, so divide by 2 instead of multiplying.",
+    },
+    tolerance=0.02,
 )

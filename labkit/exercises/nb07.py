@@ -1,37 +1,35 @@
-"""TODO."""
+"""Exercises of notebook 07, Serve it."""
 
 import json
 from typing import Any
 
-from labkit.exercises.engine import exercise, number
+from labkit.exercises.engine import exercise, number_exercise
 
 
 @exercise(
     "07-flag",
-    hint="a JSON object from the kind of input to how many.",
+    hint="It is a JSON object that maps the kind of input to the number allowed.",
     solution="""answer = '{"image": 4}'""",
 )
-def _flag(answer: Any) -> str | None:
+def judge_picture_limit(answer: Any) -> str | None:
+    """The value of `--limit-mm-per-prompt` for four pictures."""
     if not isinstance(answer, str):
-        return "The value as a string is wanted, as it stands on the command line."
+        return "The answer should be a string, as it is written on the command line."
     try:
         value = json.loads(answer)
     except json.JSONDecodeError:
-        return "vLLM reads it as JSON, and it is not: mind the braces and the double quotes."
+        return "vLLM reads it as JSON, and it is not JSON: check braces and double quotes."
     return None if value == {"image": 4} else "Four pictures: the key is image, the value 4."
 
 
-exercise(
+number_exercise(
     "07-workshop",
+    300,
     hint="requests per second × tokens per answer.",
     solution="answer = 30 * 2 / 60 * 300",
-)(
-    number(
-        300,
-        {
-            18_000: "That is per minute.",
-            150: "Each of them asks twice a minute.",
-            600: "That is what one learner reads in a minute.",
-        },
-    )
+    mistakes={
+        18_000: "That is per minute.",
+        150: "Each learner asks twice a minute.",
+        600: "That is what one learner gets in a minute.",
+    },
 )

@@ -1,14 +1,17 @@
-"""Every exercise: its stub is not passed, its solution is, and typical mistakes get their hint."""
+"""Every exercise: its stub fails, its solution passes, and typical mistakes get their hint."""
 
 import ast
+import subprocess
+import sys
 
 import nbformat
 import pytest
 
-from helpers.paths import DATA
-from labkit.exercises.engine import EXERCISES, check, verdict
+from helpers.paths import NOTEBOOKS, ROOT
+from labkit.exercises import check
+from labkit.exercises.engine import load_all, verdict
 
-NOTEBOOKS = DATA.parent / "notebooks"
+EXERCISES = load_all()
 
 
 def solve(name):
@@ -19,10 +22,10 @@ def solve(name):
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_stub_does_not_pass_and_says_so(name):
-    right, words = verdict(name, ...)
+    right, message = verdict(name, ...)
     assert not right
-    assert "not answered yet" in words
-    assert EXERCISES[name].hint in words
+    assert "not answered yet" in message
+    assert EXERCISES[name].hint in message
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -49,15 +52,15 @@ def stubs_and_solutions(path):
 
 
 def test_notebooks_and_exercises_belong_together():
-    found = {}
+    notebook_of = {}
     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         for name, is_stub, folded in stubs_and_solutions(path):
             assert name[:2] == path.name[:2]
             assert is_stub, f"{name}: the cell in {path.name} is not a stub"
             assert "<details>" in folded, f"{name}: no folded solution below it in {path.name}"
             assert EXERCISES[name].solution in folded, f"{name}: the two solutions differ"
-            found[name] = path
-    assert set(found) == set(EXERCISES)
+            notebook_of[name] = path
+    assert set(notebook_of) == set(EXERCISES)
 
 
 @pytest.mark.parametrize(
@@ -67,16 +70,16 @@ def test_notebooks_and_exercises_belong_together():
         ("00-messages", [{"role": "user", "content": "x"}], "system"),
         ("01-kv", 80, "without GQA"),
         ("01-card", "L4", "images=4"),
-        ("01-card", "RTX 3090", "a little less"),
+        ("01-card", "RTX 3090", "less memory"),
         ("01-claim", {"B", "D"}, "sliding_window"),
         ("01-claim", {"B", "C", "D", "E"}, "C is right"),
         ("01-image", 29 * 22, "one more token"),
         ("01-image", 29 * 23, "wrong way round"),
         ("01-roofline", 1008 / 22.901, "two bytes"),
-        ("02-bits", 4 + 8 / 64 + 32 / (64 * 256), "with double quantisation"),
+        ("02-bits", 4 + 8 / 64 + 32 / (64 * 256), "with double quantization"),
         ("02-skip", ["vision_tower", "multi_modal_projector", "lm_head"], "start of the path"),
         ("02-skip", ["model.vision_tower", "model.multi_modal_projector"], "defaults"),
-        ("02-save", "saves_whole", "too late"),
+        ("02-save", "can_save", "too late"),
         ("02-save", "save_pretrained", "rounded"),
         ("03-cost", lambda a, b, i, o: a * i + b * o, "per million"),
         ("03-cost", lambda a, b, i, o: (a * o + b * i) / 1e6, "wrong way round"),
@@ -97,9 +100,9 @@ def test_notebooks_and_exercises_belong_together():
     ],
 )
 def test_mistakes_get_their_hint(name, wrong, hint):
-    right, words = verdict(name, wrong)
+    right, message = verdict(name, wrong)
     assert not right
-    assert hint in words
+    assert hint in message
 
 
 def test_check_prints_and_returns_nothing(capsys):
@@ -107,9 +110,25 @@ def test_check_prints_and_returns_nothing(capsys):
     assert capsys.readouterr().out == "02-bits: right!\n"
 
 
-def test_an_unknown_exercise_lists_the_known_ones():
-    with pytest.raises(KeyError, match="02-bits"):
-        check("99-none", 1)
+@pytest.mark.parametrize("name", ["99-none", "01-none", "01", "", "..-kv", "kv", 1, ..., None, []])
+def test_an_unknown_exercise_lists_the_known_ones(name):
+    with pytest.raises(KeyError, match=r"no exercise is called .*01-kv.*02-bits"):
+        check(name, 1)
+
+
+def test_exercises_are_listed_in_the_order_of_the_notebooks():
+    assert list(EXERCISES)[:4] == ["00-messages", "00-seed", "01-kv", "01-card"]
+    assert [name[:2] for name in EXERCISES] == sorted(name[:2] for name in EXERCISES)
+
+
+def test_a_check_imports_its_own_notebooks_exercises_only():
+    code = (
+        "import sys; from labkit.exercises import check; check('02-bits', 4.5);"
+        "print(sorted(name[-4:] for name in sys.modules if name.startswith('labkit.exercises.nb')))"
+    )
+    command = [sys.executable, "-c", code]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert output == "02-bits: right!\n['nb02']\n"
 
 
 def test_an_answer_that_raises_is_a_hint_not_a_crash():
