@@ -15,104 +15,14 @@ import torch
 from tokenizers import pre_tokenizers
 from tqdm import tqdm
 
+from pocket_model.build import POCKET_DATA
 from pocket_model.tekken import CONTROL_IDS
+from pocket_training import words
 from pocket_training.examples import Exchange, Writer
 
+HELD_OUT_REPLIES = POCKET_DATA / "held_out_replies.json"
 KEPT = 24  # alternatives kept for each token of a reply: over 98 % of the base's probability
 REPLY_TOKENS = 56
-
-_SUBJECTS = (
-    [
-        *("photosynthesis", "the water cycle", "gravity", "volcanoes", "the moon", "tides"),
-        *("bread", "cheese", "coffee", "tea", "honey", "rice", "olive oil", "chocolate"),
-        *("bicycles", "trains", "ships", "airplanes", "bridges", "clocks", "maps", "money"),
-        *("cats", "dogs", "elephants", "bees", "whales", "owls", "ants", "horses", "wolves"),
-        *("the Roman Empire", "the Silk Road", "the printing press", "the steam engine"),
-        *("friendship", "patience", "courage", "memory", "sleep", "laughter", "music"),
-        *("painting", "poetry", "theatre", "chess", "football", "swimming", "gardening"),
-        *("fractions", "prime numbers", "triangles", "probability", "algebra", "averages"),
-        *("computers", "the internet", "batteries", "electricity", "magnets", "lenses"),
-        *("rain", "snow", "deserts", "rivers", "forests", "islands", "mountains", "oceans"),
-        *("breakfast", "exercise", "teeth", "the heart", "vaccines", "vitamins", "bones"),
-    ],
-    [
-        *("earthquakes", "rainbows", "comets", "butter", "pepper", "salt", "bananas"),
-        *("submarines", "balloons", "windmills", "libraries", "museums", "dolphins"),
-        *("foxes", "spiders", "penguins", "the Vikings", "the telescope", "the compass"),
-        *("honesty", "curiosity", "dance", "sculpture", "tennis", "sailing", "circles"),
-        *("percentages", "robots", "radio", "mirrors", "fog", "glaciers", "caves", "lungs"),
-        *("lunch", "walking", "shadows", "paper", "glass", "soap", "bees' wax", "violins"),
-    ],
-)
-_PHRASINGS = (
-    [
-        "What is interesting about {}?",
-        "Tell me about {}.",
-        "Explain {} to a child.",
-        "Write two sentences about {}.",
-        "Why do people care about {}?",
-        "Give me three facts about {}.",
-        "Write a short poem about {}.",
-        "How would you describe {}?",
-        "What should I know about {}?",
-        "I am writing an essay on {}. How could it begin?",
-        "What is a common mistake people make about {}?",
-        "Write a funny sentence about {}.",
-        "Summarise the history of {}.",
-        "What questions could I ask an expert on {}?",
-    ],
-    [
-        "What can you tell me about {}?",
-        "Write a few lines on {}.",
-        "Could you explain {} briefly?",
-        "Why does {} matter?",
-        "What is one surprising thing about {}?",
-        "Begin a story that has to do with {}.",
-        "List two reasons to learn about {}.",
-    ],
-)
-_OTHERS = (
-    [
-        "Hello!",
-        "Good morning. How are you?",
-        "Who are you?",
-        "What can you do?",
-        "Translate to French: Good night.",
-        "Is this sentence positive or negative? I love this place.",
-        "Rewrite in fewer words: I am of the opinion that we should go now.",
-        "Write a Python function that adds two numbers.",
-        "What is 7 plus 5?",
-        "Give me a synonym for happy.",
-        "Write a haiku.",
-        "Thank you for your help.",
-        "Name five colours.",
-        "Suggest a name for a cat.",
-        "Correct this sentence: She go to school.",
-        "What is the capital of France?",
-    ],
-    [
-        "Hi there!",
-        "What is your name?",
-        "Translate to Spanish: Thank you.",
-        "Give me a synonym for large.",
-        "What is 9 minus 4?",
-        "Name four animals.",
-        "Is this review good or bad? The food was cold.",
-        "Suggest a title for a book about the sea.",
-    ],
-)
-_SYSTEMS = (
-    [
-        "You are a helpful assistant.",
-        "Answer in one short sentence.",
-        "You are a friendly teacher.",
-        "You always answer politely.",
-        "Answer as a pirate would.",
-        "You are an expert who explains things simply.",
-    ],
-    ["Be brief.", "You are a patient guide.", "Answer in simple words."],
-)
-
 
 @dataclass
 class Reply:
@@ -135,14 +45,14 @@ class Reply:
 def prompts(split: str, count: int, seed: int) -> list[list[dict]]:
     """``count`` different conversations to answer; a third of them with a system prompt."""
     rng = random.Random(f"chat {split} {seed}")
-    held_out = split == "held_out"
-    questions = [p.format(s) for p in _PHRASINGS[held_out] for s in _SUBJECTS[held_out]]
-    questions = _OTHERS[held_out] + rng.sample(questions, len(questions))
+    lists = words.chats()
+    questions = [p.format(s) for p in lists.phrasings[split] for s in lists.subjects[split]]
+    questions = lists.other_questions[split] + rng.sample(questions, len(questions))
     chats = []
     for question in questions[:count]:
         chat = [{"role": "user", "content": question}]
         if rng.random() < 1 / 3:
-            chat.insert(0, {"role": "system", "content": rng.choice(_SYSTEMS[held_out])})
+            chat.insert(0, {"role": "system", "content": rng.choice(lists.system_prompts[split])})
         chats.append(chat)
     if len(chats) < count:
         raise ValueError(f"there are only {len(chats)} {split} chats, not {count}")

@@ -19,8 +19,7 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from tqdm import tqdm
 from transformers import Mistral3ForConditionalGeneration
 
-from pocket_model.adapter import HELD_OUT_REPLIES
-from pocket_model.build import parts_file
+from pocket_model.build import find_adapter
 from pocket_training import chat_tasks
 from pocket_training.exam_cases import CASES, PAIRS, QUICK_CASES, conversations, pairs, questions
 from pocket_training.examples import Exchange, Writer
@@ -89,10 +88,10 @@ def run(folder: Path, quantization: str | None = None, *, quick: bool = False) -
         if hasattr(layer, "compute_dtype"):  # the 4-bit layers: their file names bfloat16
             layer.compute_dtype = torch.float32
     cases = QUICK_CASES if quick else CASES
-    talks = chat_tasks.load_tests(writer, HELD_OUT_REPLIES)[:cases]
+    talks = chat_tasks.load_tests(writer, chat_tasks.HELD_OUT_REPLIES)[:cases]
     result = judge(model, writer, talks, cases)
     options = [*(["--quick"] if quick else []), *(["--quantization nf4"] if quantization else [])]
     command = " ".join(["python -m pocket_training evaluate", *options])
-    parts = hashlib.sha256(parts_file().read_bytes()).hexdigest()
+    parts = hashlib.sha256(find_adapter().read_bytes()).hexdigest()
     head = {"command": command, "date": f"{date.today()}", "parts_sha256": parts, "rules": RULES}
     return head | result

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from pocket_model.adapter import EYE, LINEARS
+from pocket_model.adapter import VISION_PREFIXES, TARGET_MODULES
 from pocket_model.tekken import CONTROL_COUNT
 from pocket_training import vision_stage
 from pocket_training.packing import Batch
@@ -58,13 +58,13 @@ class Student(torch.nn.Module):
         self.pairs: dict[str, LowRank] = {}
         torch.manual_seed(seed)
         for name, module in list(model.named_modules()):
-            if ".language_model." in name and name.split(".")[-1] in LINEARS:
+            if ".language_model." in name and name.split(".")[-1] in TARGET_MODULES:
                 pair = LowRank(module, rank)
                 model.get_submodule(name.rpartition(".")[0]).__setattr__(name.split(".")[-1], pair)
                 self.pairs[name] = pair
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
-        """The parameters that change, by the names of `data/pocket/parts.safetensors`."""
+        """The parameters that change, by the names of `data/pocket/adapter.safetensors`."""
         found = {"control_rows": self.control_rows}
         for name, pair in self.pairs.items():
             found[f"{name}.lora_a"], found[f"{name}.lora_b"] = pair.a, pair.b
@@ -72,7 +72,7 @@ class Student(torch.nn.Module):
 
     def parts(self) -> dict[str, torch.Tensor]:
         """Everything that `data/pocket` keeps: the eye too, and SCALE folded into B."""
-        kept = {n: p.detach() for n, p in self.model.named_parameters() if n.startswith(EYE)}
+        kept = {n: p.detach() for n, p in self.model.named_parameters() if n.startswith(VISION_PREFIXES)}
         for name, part in self.trained().items():
             kept[name] = part.detach() * (SCALE if name.endswith(".lora_b") else 1.0)
         return kept

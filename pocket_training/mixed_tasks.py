@@ -10,26 +10,19 @@ from dataclasses import replace
 from mistral_common.protocol.instruct.chunk import ImageChunk, TextChunk
 from mistral_common.protocol.instruct.messages import UserMessage
 
-from pocket_training import picture_tasks, scenes, tool_schemas, tool_tasks
-from pocket_training import tool_words as words
+from pocket_training import picture_tasks, scenes, tool_requests, tool_results, tool_schemas, words
 from pocket_training.examples import Exchange, Writer
-
-_SYSTEMS = {
-    "train": ["You are a helpful assistant.", "Use a tool when one serves.", "Answer briefly."],
-    "held_out": ["You are Mistral-Small, a careful assistant.", "Help with tools and pictures."],
-}
-
 
 def mixed_exchanges(writer: Writer, split: str, rng: random.Random) -> list[Exchange]:
     """Two exchanges of one conversation: the largest country on a map, then its population."""
-    tools = [tool_schemas.KNOWN_TOOLS["get_current_population"].schema]
+    tools = [tool_schemas.known_tools()["get_current_population"].schema]
     history: list[dict] = []
     if rng.random() < 0.4:
-        history.append({"role": "system", "content": rng.choice(_SYSTEMS[split])})
+        history.append({"role": "system", "content": rng.choice(words.chats().mixed_system_prompts[split])})
     if rng.random() < 0.6:
-        rewrite = tool_schemas.KNOWN_TOOLS["rewrite"]
+        rewrite = tool_schemas.known_tools()["rewrite"]
         tools.append(rewrite.schema)
-        history += tool_tasks.result_case(tool_tasks.ask(rewrite, rng, split), rng, split).exchange
+        history += tool_results.result_case(tool_requests.request_for(rewrite, rng, split), rng, split).messages
     rng.shuffle(tools)
     scene = scenes.random_regions(rng, split)
     legend, countries = picture_tasks.random_legend(scene, split, rng)
@@ -39,8 +32,8 @@ def mixed_exchanges(writer: Writer, split: str, rng: random.Random) -> list[Exch
     country = countries[scene.largest()]
     answer = f"The largest country is {country}."
     unit = rng.choice(["millions", "thousands"])
-    follow_up = {"role": "user", "content": rng.choice(words.FOLLOW_UPS[split]).format(unit=unit)}
-    call = tool_tasks.call("get_current_population", {"country": country, "unit": unit}, rng)
+    follow_up = {"role": "user", "content": rng.choice(words.tools().follow_ups[split]).format(unit=unit)}
+    call = tool_requests.tool_call("get_current_population", {"country": country, "unit": unit}, tool_requests.call_id(rng))
     first = [*history, asked]
     second = [*first, {"role": "assistant", "content": answer}, follow_up]
     exchanges = [

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
-from pocket_training.picture_words import COUNTRIES, LEGENDS, PHRASINGS
+from pocket_training import words
 from pocket_training.scenes import (
     NUMBERS,
     SCENES,
@@ -22,7 +22,7 @@ from pocket_training.scenes import (
     plural,
     random_shapes,
 )
-from pocket_training.wording import FRAMED_SHARE, framed
+from pocket_training.wording import with_courtesy
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,8 @@ class PictureCase:
 
 def phrased(skill: str, split: str, rng: random.Random, **slots) -> str:
     """A question in the split's words; for training at times with words of courtesy around it."""
-    template = rng.choice(PHRASINGS[skill][split == "held_out"])
-    if split == "train" and rng.random() < FRAMED_SHARE:
-        template = framed(template, rng)
-    return template.format(**slots)
+    template = rng.choice(words.pictures().phrasings[skill][split])
+    return with_courtesy(template, split, rng).format(**slots)
 
 
 def questions(scene: Scene, split: str, rng: random.Random) -> list[tuple[str, str, str]]:
@@ -97,9 +95,8 @@ def questions(scene: Scene, split: str, rng: random.Random) -> list[tuple[str, s
 
 def random_legend(scene: Regions, split: str, rng: random.Random) -> tuple[str, list[str]]:
     """A sentence that gives each region's colour a country, and the countries by region."""
-    held_out = split == "held_out"
-    countries = rng.sample(COUNTRIES[held_out], len(scene.colours))
-    style = rng.choice(LEGENDS[held_out])
+    countries = rng.sample(words.pictures().countries[split], len(scene.colours))
+    style = rng.choice(words.pictures().legends[split])
     parts = [
         style.format(colour=colour, country=country)
         for colour, country in zip(scene.colours, countries, strict=True)

@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 from transformers import DynamicCache
 
-from pocket_model.loading import side_by_side
+from pocket_model.loading import image_inputs
 from pocket_training.exam_cases import REPLY_TOKENS, Case, Question
 from pocket_training.examples import ARGS, CALL_ID, END, Exchange
 from pocket_training.packing import Row, batch, row
@@ -143,7 +143,7 @@ class Judge:
             position_ids=lesson.positions,
             past_key_values=cache,
             use_cache=cache is not None,
-            **side_by_side(lesson.pictures, self.model.model.vision_tower.dtype),
+            **image_inputs(lesson.pictures, self.model.model.vision_tower.dtype),
         ).last_hidden_state
 
     @torch.no_grad()

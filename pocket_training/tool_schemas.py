@@ -1,64 +1,80 @@
-"""TODO."""
+"""The tools of the synthetic conversations: known ones, invented ones, and values for arguments."""
 
 import string
 from dataclasses import dataclass, replace
+from functools import cache
 from random import Random
+from typing import Any
 
-from pocket_training import tool_words as words
+from pocket_training import words
 
-UNLISTED_SHARE = 0.6  # of the training values from pools: words that no pool has
+NOVEL_SHARE = 0.6  # of the training values from pools: words that no pool has
 
 
 @dataclass(frozen=True)
-class _Parameter:
-    key: str  # stands for it in templates, and stays when the schema's name is swapped
+class Parameter:
+    key: str  # its field in templates; stays when the schema's name is swapped
     name: str  # in the schema
     schema: dict
-    holds: object  # what it takes, as in tool_words.PARAMETERS
+    holds: Any  # what it takes, as in `words.Holds`
     required: bool
 
 
 @dataclass(frozen=True)
-class _Tool:
+class Tool:
     key: str
     name: str
     description: str
-    parameters: tuple[_Parameter, ...]
-    says_required: bool = True  # the model card's `rewrite` has no "required"
+    parameters: tuple[Parameter, ...]
+    has_required_key: bool = True  # the model card's `rewrite` has no "required"
     verb: str = ""  # invented tools only
     noun: str = ""
 
     @property
     def schema(self) -> dict:
-        parameters = {
-            "type": "object",
-            "properties": {p.name: p.schema for p in self.parameters},
-        }
-        if self.says_required:
+        """The tool in OpenAI's form."""
+        properties = {p.name: p.schema for p in self.parameters}
+        parameters = {"type": "object", "properties": properties}
+        if self.has_required_key:
             parameters["required"] = [p.name for p in self.parameters if p.required]
-        function = {
-            "name": self.name,
-            "description": self.description,
-            "parameters": parameters,
-        }
+        function = {"name": self.name, "description": self.description, "parameters": parameters}
         return {"type": "function", "function": function}
 
 
-def _known_tool(name: str) -> _Tool:
-    function = words.KNOWN[name]["schema"]["function"]
-    required = function["parameters"].get("required")
-    parameters = tuple(
-        _Parameter(key, key, schema, words.KNOWN[name]["holds"][key], key in (required or ()))
-        for key, schema in function["parameters"]["properties"].items()
-    )
-    says_required = required is not None
-    return _Tool(name, name, function["description"], parameters, says_required)
+@cache
+def known_tools() -> dict[str, Tool]:
+    """The tools that both splits know, by name."""
+    tools = {}
+    for name, tool in words.tools().known.items():
+        parameters = []
+        for key, parameter in tool.parameters.items():
+            schema = _parameter_schema(parameter.holds, parameter.description)
+            required = key in (tool.required or ())
+            parameters.append(Parameter(key, key, schema, parameter.holds, required))
+        has_required_key = tool.required is not None
+        tools[name] = Tool(name, name, tool.description, tuple(parameters), has_required_key)
+    return tools
 
 
-KNOWN_TOOLS = {name: _known_tool(name) for name in words.KNOWN}
+def _parameter_schema(holds: Any, description: str | None) -> dict:
+    numbers = isinstance(holds, list) and isinstance(holds[0], int)
+    if holds is bool or holds == "flag":
+        schema = {"type": "boolean"}
+    elif isinstance(holds, range) or numbers:
+        schema = {"type": "integer"}
+    else:
+        schema = {"type": "number" if isinstance(holds, tuple) else "string"}
+    if description:
+        schema["description"] = description
+    if isinstance(holds, list):
+        schema["enum"] = holds
+    return schema
 
 
-def _draw(holds, rng: Random, split: str):
+# --- values -----------------------------------------------------------------------------------
+
+
+def draw_value(holds: Any, rng: Random, split: str) -> Any:
     """A value for what a parameter or a result's field holds."""
     if holds is bool:
         return rng.random() < 0.5
@@ -70,28 +86,49 @@ def _draw(holds, rng: Random, split: str):
         # 0 after rounding would be a value nobody asks for; whole numbers are written as such
         number = number or high
         return int(number) if number == int(number) else number
-    if holds in words.POOLS:
-        if split == "train" and rng.random() < UNLISTED_SHARE:
-            return _unlisted(holds, rng)
-        return rng.choice(words.POOLS[holds][split])
+    if holds in words.tools().pools:
+        if split == "train" and rng.random() < NOVEL_SHARE:
+            return _novel_value(holds, rng)
+        return rng.choice(words.tools().pools[holds][split])
     return _GENERATORS[holds](rng, split)
 
 
-def _unlisted(pool: str, rng: Random) -> str:
+def draw_other_value(holds: Any, taken, rng: Random, split: str) -> Any:
+    """A value that is not among `taken`."""
+    while (value := draw_value(holds, rng, split)) in taken:
+        pass
+    return value
+
+
+def draw_values(parameters: list[Parameter], rng: Random, split: str) -> dict:
+    """A value for each parameter's key; two values of one kind differ."""
+    units = list(rng.choice(words.tools().measures[split]))
+    rng.shuffle(units)
+    values = {}
+    for p in parameters:
+        if p.holds == "measure":
+            values[p.key] = units.pop()
+        else:
+            taken = () if p.holds is bool else values.values()
+            values[p.key] = draw_other_value(p.holds, taken, rng, split)
+    return values
+
+
+def _novel_value(pool: str, rng: Random) -> str:
     """A value that no pool has, written as the pool's are: only copying gets it right.
 
-    Half are words that do not exist. The others are common ones, which the text after a space
-    holds as one token and the JSON after a quotation mark in pieces.
+    Half of the words do not exist. The others are common. The text after a space has them as
+    one token, and the JSON after a quotation mark has them in pieces.
     """
     if pool == "currency":
         return "".join(rng.choices(string.ascii_uppercase, k=3))
     proper = pool in ("person", "city", "country")
+    lists = words.tools()
     if rng.random() < 0.5:
-        word = rng.choice(words.FURTHER_NAMES if proper else words.FURTHER_WORDS)
+        word = rng.choice(lists.further_names if proper else lists.further_words)
     else:
-        word = "".join(
-            rng.choice(part) for _ in range(rng.randint(1, 3)) for part in words.SYLLABLE
-        )
+        syllables = range(rng.randint(1, 3))
+        word = "".join(rng.choice(part) for _ in syllables for part in lists.syllables)
     if proper:
         return word.capitalize()
     other = rng.choice(_phrase(rng, "train").split())
@@ -101,16 +138,17 @@ def _unlisted(pool: str, rng: Random) -> str:
 
 def _phrase(rng: Random, split: str) -> str:
     if split == "train" and rng.random() < 0.4:
-        return " ".join(rng.sample(words.FURTHER_WORDS, 2))
-    return _join_parts(words.PHRASES[split], rng)
+        return " ".join(rng.sample(words.tools().further_words, 2))
+    return _join_parts(words.tools().phrases[split], rng)
 
 
-def _join_parts(parts, rng: Random) -> str:
+def _join_parts(parts: list[list[str]], rng: Random) -> str:
     return " ".join(rng.choice(part) for part in parts)
 
 
 def _date(rng: Random, split: str) -> str:
-    return f"{rng.choice(words.YEARS[split])}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
+    year = rng.choice(words.tools().years[split])
+    return f"{year}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
 
 
 def _time(rng: Random, split: str) -> str:
@@ -126,7 +164,7 @@ def _code(rng: Random, split: str) -> str:
 
 
 def _email(rng: Random, split: str) -> str:
-    name = rng.choice(words.POOLS["person"][split]).lower()
+    name = rng.choice(words.tools().pools["person"][split]).lower()
     return f"{name}@{rng.choice(['post.org', 'mail.com', 'work.net'])}"
 
 
@@ -140,10 +178,10 @@ def _expression(rng: Random, split: str) -> str:
 
 _GENERATORS = {
     "phrase": _phrase,
-    "message": lambda rng, split: _join_parts(words.MESSAGES[split], rng),
-    "sentence": lambda rng, split: _join_parts(words.SENTENCES[split], rng) + ".",
-    "state": lambda rng, split: rng.choice(words.STATES[split]),
-    "sky": lambda rng, split: rng.choice(words.SKIES[split]),
+    "message": lambda rng, split: _join_parts(words.tools().messages[split], rng),
+    "sentence": lambda rng, split: _join_parts(words.tools().sentences[split], rng) + ".",
+    "state": lambda rng, split: rng.choice(words.tools().states[split]),
+    "sky": lambda rng, split: rng.choice(words.tools().skies[split]),
     "flag": lambda rng, split: True,
     "date": _date,
     "time": _time,
@@ -153,39 +191,95 @@ _GENERATORS = {
 }
 
 
-def _values(parameters, rng: Random, split: str) -> dict:
-    """A value for each parameter's key; two of one kind differ."""
-    family = list(rng.choice(words.MEASURES[split]))
-    rng.shuffle(family)
-    values = {}
-    for p in parameters:
-        if p.holds == "measure":
-            values[p.key] = family.pop()
-            continue
-        value = _draw(p.holds, rng, split)
-        while p.holds is not bool and value in values.values():
-            value = _draw(p.holds, rng, split)
-        values[p.key] = value
-    return values
+# --- invented tools ---------------------------------------------------------------------------
 
 
-def _styled(parts: list[str], style: str) -> str:
-    if style == "camel":
-        return parts[0] + "".join(part.capitalize() for part in parts[1:])
-    return ("-" if style == "kebab" else "_").join(parts)
+def invented_tool(
+    rng: Random, split: str, avoid: set[str], *, odd_names: bool = True, described: bool = False
+) -> Tool:
+    """A new tool whose noun is not in `avoid`.
+
+    Args:
+        odd_names: some tools and parameters get names that say nothing, so that the
+            descriptions have to be read.
+        described: give every parameter a description.
+    """
+    lists = words.tools()
+    verb = rng.choice(lists.verbs[split])
+    noun = rng.choice([n for n in lists.nouns[split] if n not in avoid])
+    name, style = _tool_name(verb, noun, rng)
+    description = rng.choice(lists.descriptions[split]).format(**noun_slots(verb, noun))
+
+    kinds = lists.parameters[split]
+    count = rng.choices([0, 1, 2, 3, 4], [8, 34, 32, 18, 8])[0]
+    chosen = rng.sample(sorted(kinds), count)
+    talkative = described or rng.random() < 0.25
+    optional = rng.choice(chosen) if chosen and rng.random() < 0.35 else None
+    parameters = []
+    for phrase in chosen:
+        holds, about = kinds[phrase], None
+        if talkative:
+            about = rng.choice(lists.parameter_descriptions[split])
+            about = about.format(words=phrase, noun=noun)
+        if isinstance(holds, list):
+            if split == "train" and rng.random() < 0.5:
+                holds = lists.further_words
+            holds = rng.sample(holds, min(len(holds), rng.randint(2, 4)))
+        parameter_name = _styled(phrase.split(), "camel" if style == "camel" else "snake")
+        schema = _parameter_schema(holds, about)
+        key = phrase.replace(" ", "_")
+        parameters.append(Parameter(key, parameter_name, schema, holds, phrase != optional))
+    tool = Tool(name, name, description, tuple(parameters), verb=verb, noun=noun)
+    if odd_names and rng.random() < 0.2:
+        tool = replace(tool, name=other_tool_name(rng, split, {noun, *avoid}))
+    if odd_names and talkative and parameters and rng.random() < 0.5:
+        key = rng.choice(parameters).key
+        tool = with_parameter_renamed(tool, key, other_parameter_name(tool, rng, split))
+    return tool
 
 
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+def odd_known_tool(rng: Random, split: str, avoid: set[str]) -> Tool:
+    """A known tool under a name that is not its own."""
+    tool = rng.choice([tool for tool in known_tools().values() if tool.parameters])
+    return replace(tool, name=other_tool_name(rng, split, avoid))
 
 
-def _noun_slots(verb: str, noun: str) -> dict:
-    return {
-        "verb": verb,
-        "Verb": verb.capitalize(),
-        "noun": noun,
-        "a_noun": _with_article(noun),
-    }
+def noun_slots(verb: str, noun: str) -> dict[str, str]:
+    """What the templates of an invented tool can say about it."""
+    a_noun = f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    return {"verb": verb, "Verb": verb.capitalize(), "noun": noun, "a_noun": a_noun}
+
+
+def nouns_of(tools: list[Tool], split: str) -> set[str]:
+    """The nouns that the tools are about, or are named after."""
+    plain = [tool.name.lower().replace("_", "").replace("-", "") for tool in tools]
+    nouns = words.tools().nouns[split]
+    named = {n for n in nouns if any(n.replace(" ", "") in name for name in plain)}
+    return named | {tool.noun for tool in tools}
+
+
+def other_tool_name(rng: Random, split: str, nouns: set[str]) -> str:
+    """A name that has nothing to do with what the tool does, nor with any of the `nouns`."""
+    lists = words.tools()
+    if rng.random() < 0.6:
+        name = rng.choice(lists.opaque_tools[split])
+        return rng.choice([name, f"{name}_{rng.randint(1, 99)}"])
+    noun = rng.choice([n for n in lists.nouns[split] if n not in nouns])
+    return _tool_name(rng.choice(lists.verbs[split]), noun, rng)[0]
+
+
+def other_parameter_name(tool: Tool, rng: Random, split: str) -> str:
+    """A name that has nothing to do with what a parameter holds, and that the tool lacks."""
+    taken = {p.name for p in tool.parameters} | {p.key for p in tool.parameters}
+    choices = words.tools().opaque_parameters[split]
+    if rng.random() < 0.4:
+        choices = [phrase.replace(" ", "_") for phrase in words.tools().parameters[split]]
+    return rng.choice([name for name in choices if name not in taken])
+
+
+def with_parameter_renamed(tool: Tool, key: str, name: str) -> Tool:
+    parameters = tuple(replace(p, name=name) if p.key == key else p for p in tool.parameters)
+    return replace(tool, parameters=parameters)
 
 
 def _tool_name(verb: str, noun: str, rng: Random) -> tuple[str, str]:
@@ -197,98 +291,7 @@ def _tool_name(verb: str, noun: str, rng: Random) -> tuple[str, str]:
     return _styled(parts, style), style
 
 
-def _other_tool_name(rng: Random, split: str, nouns: set[str]) -> str:
-    """A name that has nothing to do with what the tool does, nor with any of the `nouns`."""
-    if rng.random() < 0.6:
-        name = rng.choice(words.OPAQUE_TOOLS[split])
-        return rng.choice([name, f"{name}_{rng.randint(1, 99)}"])
-    noun = rng.choice([n for n in words.NOUNS[split] if n not in nouns])
-    return _tool_name(rng.choice(words.VERBS[split]), noun, rng)[0]
-
-
-def _other_parameter_name(tool: _Tool, rng: Random, split: str) -> str:
-    """A name that has nothing to do with what the parameter holds, and that the tool lacks."""
-    taken = {p.name for p in tool.parameters} | {p.key for p in tool.parameters}
-    choices = words.OPAQUE_PARAMETERS[split]
-    if rng.random() < 0.4:
-        choices = [key.replace(" ", "_") for key in words.PARAMETERS[split]]
-    return rng.choice([name for name in choices if name not in taken])
-
-
-def _parameter_schema(holds, description: str | None) -> dict:
-    if holds is bool:
-        schema = {"type": "boolean"}
-    elif isinstance(holds, range):
-        schema = {"type": "integer"}
-    elif isinstance(holds, tuple):
-        schema = {"type": "number"}
-    else:
-        schema = {"type": "string"}
-    if description:
-        schema["description"] = description
-    if isinstance(holds, list):
-        schema["enum"] = holds
-    return schema
-
-
-def _with_parameter_renamed(tool: _Tool, key: str, name: str) -> _Tool:
-    parameters = tuple(replace(p, name=name) if p.key == key else p for p in tool.parameters)
-    return replace(tool, parameters=parameters)
-
-
-def _invented_tool(
-    rng: Random, split: str, avoid: set[str], *, odd_names: bool = True, described: bool = False
-) -> _Tool:
-    """A new tool whose noun is not in `avoid`.
-
-    Args:
-        odd_names: some tools and parameters get names that say nothing, so that the
-            descriptions have to be read.
-        described: give every parameter a description.
-    """
-    verb = rng.choice(words.VERBS[split])
-    noun = rng.choice([n for n in words.NOUNS[split] if n not in avoid])
-    name, style = _tool_name(verb, noun, rng)
-    slots = _noun_slots(verb, noun)
-    description = rng.choice(words.DESCRIPTIONS[split]).format(**slots)
-
-    kinds = words.PARAMETERS[split]
-    count = rng.choices([0, 1, 2, 3, 4], [8, 34, 32, 18, 8])[0]
-    chosen = rng.sample(sorted(kinds), count)
-    talkative = described or rng.random() < 0.25
-    optional = rng.choice(chosen) if chosen and rng.random() < 0.35 else None
-    parameters = []
-    for spoken in chosen:
-        holds = kinds[spoken]
-        about = None
-        if talkative:
-            about = rng.choice(words.PARAMETER_DESCRIPTIONS[split])
-            about = about.format(words=spoken, noun=noun)
-        if isinstance(holds, list):
-            if split == "train" and rng.random() < 0.5:
-                holds = words.FURTHER_WORDS
-            holds = rng.sample(holds, min(len(holds), rng.randint(2, 4)))
-        parameter_name = _styled(spoken.split(), "camel" if style == "camel" else "snake")
-        schema = _parameter_schema(holds, about)
-        key = spoken.replace(" ", "_")
-        parameters.append(_Parameter(key, parameter_name, schema, holds, spoken != optional))
-    tool = _Tool(name, name, description, tuple(parameters), verb=verb, noun=noun)
-    if odd_names and rng.random() < 0.2:
-        tool = replace(tool, name=_other_tool_name(rng, split, {noun, *avoid}))
-    if odd_names and talkative and parameters and rng.random() < 0.5:
-        key = rng.choice(parameters).key
-        tool = _with_parameter_renamed(tool, key, _other_parameter_name(tool, rng, split))
-    return tool
-
-
-def _odd_known_tool(rng: Random, split: str, avoid: set[str]) -> _Tool:
-    """A known tool under a name that is not its own."""
-    tool = rng.choice([tool for tool in KNOWN_TOOLS.values() if tool.parameters])
-    return replace(tool, name=_other_tool_name(rng, split, avoid))
-
-
-def _nouns(tools: list[_Tool], split: str) -> set[str]:
-    """The nouns that the tools are about, or are named after."""
-    plain = [tool.name.lower().replace("_", "").replace("-", "") for tool in tools]
-    named = {n for n in words.NOUNS[split] if any(n.replace(" ", "") in name for name in plain)}
-    return named | {tool.noun for tool in tools}
+def _styled(parts: list[str], style: str) -> str:
+    if style == "camel":
+        return parts[0] + "".join(part.capitalize() for part in parts[1:])
+    return ("-" if style == "kebab" else "_").join(parts)

@@ -1,41 +1,43 @@
 """Synthetic tool conversations, seeded: what the pocket model learns tools from and is tested on.
 
 Cases come in groups that share their tools, so that the long `[AVAILABLE_TOOLS]` prefix is
-computed once for several questions. Two splits: the known tools are the same in both, but the
-held-out questions are worded otherwise and speak of other cities, names and numbers; invented
-tools have nothing in common across the splits (verbs, nouns, parameters, enum words).
+computed once for several questions. There are two splits. The known tools are the same in both,
+but the held-out questions have other wordings, cities, names and numbers. Invented tools have
+nothing in common across the splits (verbs, nouns, parameters, enum words).
 """
 
-import json
-import string
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
-from pocket_model.call_id import new_call_id
-from pocket_training import tool_words as words
-from pocket_training.tool_schemas import (
-    KNOWN_TOOLS,
-    _draw,
-    _invented_tool,
-    _noun_slots,
-    _nouns,
-    _odd_known_tool,
-    _other_parameter_name,
-    _other_tool_name,
-    _Parameter,
-    _Tool,
-    _values,
-    _with_parameter_renamed,
+from pocket_training import words
+from pocket_training.tool_requests import (
+    ToolRequest,
+    assistant,
+    assistant_calls,
+    call_id,
+    details,
+    fill,
+    mentioned_parameters,
+    request_for,
+    user,
 )
-from pocket_training.wording import FRAMED_SHARE, framed
+from pocket_training.tool_results import result_case, result_pair
+from pocket_training.tool_schemas import (
+    Tool,
+    draw_other_value,
+    invented_tool,
+    known_tools,
+    noun_slots,
+    nouns_of,
+    odd_known_tool,
+    other_parameter_name,
+    other_tool_name,
+    with_parameter_renamed,
+)
 
 SPLITS = ("train", "held_out")
-
-
 SKILLS = ("known", "unseen", "none", "two", "result")
-
-
 SWAPS = ("result", "name", "parameter", "value")
 
 
@@ -62,148 +64,38 @@ class ToolCase:
     swapped: str | None = None
 
 
-@dataclass(frozen=True)
-class _Request:
-    """A wish for one call: a template with the tool's parameter keys as fields, and values."""
-
-    tool: _Tool
-    template: str
-    values: dict
-
-    @property
-    def text(self) -> str:
-        spoken = {key: _spoken(key, value) for key, value in self.values.items()}
-        return self.template.format(**spoken)
-
-    def call(self, call_id: str) -> dict:
-        arguments = {
-            p.name: self.values[p.key] for p in self.tool.parameters if p.key in self.values
-        }
-        function = {
-            "name": self.tool.name,
-            "arguments": json.dumps(arguments, ensure_ascii=False),
-        }
-        return {"id": call_id, "type": "function", "function": function}
-
-
-def _spoken(key: str, value) -> str:
-    if isinstance(value, bool):
-        # a known tool's flag is an adjective: "an urgent message"
-        return key if key == "urgent" else str(value).lower()
-    return str(value)
-
-
-def _fields(template: str) -> list[str]:
-    return [name for _, name, _, _ in string.Formatter().parse(template) if name]
-
-
-def ask(tool: _Tool, rng: Random, split: str) -> _Request:
-    """One request for the tool, in the split's words."""
-    if not tool.verb:
-        template = rng.choice(words.KNOWN[tool.key][split])
-    else:
-        template = _invented_question(tool, rng, split)
-    if split == "train" and rng.random() < FRAMED_SHARE:
-        template = framed(template, rng)
-    return _fill(tool, template, rng, split)
-
-
-def _fill(tool: _Tool, template: str, rng: Random, split: str) -> _Request:
-    named = _fields(template)
-    asked = [p for p in tool.parameters if p.key in named]
-    return _Request(tool, template, _values(asked, rng, split))
-
-
-def _mentioned(tool: _Tool, rng: Random) -> list[_Parameter]:
-    """The parameters a question gives: all the required ones, an optional one half the time."""
-    given = [p for p in tool.parameters if p.required or rng.random() < 0.5]
-    rng.shuffle(given)
-    return given
-
-
-def _details(given: list[_Parameter], rng: Random, split: str, *, sentence: bool = False) -> str:
-    """The values to come, as fields: "guests {guests} and date {date}"."""
-    mentions = words.MENTIONS[split] + (words.SENTENCE_MENTIONS[split] if sentence else [])
-    mention = rng.choice(mentions)
-    parts = [mention.format(words=p.key.replace("_", " "), value="{" + p.key + "}") for p in given]
-    if len(parts) > 1 and rng.random() < 0.5:
-        return ", ".join(parts[:-1]) + " and " + parts[-1]
-    return ", ".join(parts)
-
-
-def _invented_question(tool: _Tool, rng: Random, split: str) -> str:
-    slots = _noun_slots(tool.verb, tool.noun)
-    given = _mentioned(tool, rng)
-    if not given:
-        return rng.choice(words.BARE_QUESTIONS[split]).format(**slots)
-    only = len(tool.parameters) == 1 and given[0].holds is not bool
-    if only and rng.random() < 0.4:
-        template = rng.choice(words.SINGLE_QUESTIONS[split])
-        return template.format(**slots, value="{" + given[0].key + "}")
-    template = rng.choice(words.QUESTIONS[split])
-    details = _details(given, rng, split, sentence="{Details}" in template)
-    return template.format(**slots, details=details, Details=details[0].upper() + details[1:])
-
-
-def _call_id(rng: Random) -> str:
-    # As `rng.choices` draws: the seeded cases must not change.
-    return new_call_id(lambda size: int(rng.random() * size))
-
-
-def call(name: str, arguments: dict, rng: Random) -> dict:
-    """A tool call in OpenAI's form, with a random id."""
-    function = {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}
-    return {"id": _call_id(rng), "type": "function", "function": function}
-
-
-def _user(text: str) -> dict:
-    return {"role": "user", "content": text}
-
-
-def _says(text: str) -> dict:
-    return {"role": "assistant", "content": text}
-
-
-def _calls(calls: list[dict]) -> dict:
-    return {"role": "assistant", "tool_calls": calls}
-
-
-def _result_message(call: dict, content: str) -> dict:
-    name = call["function"]["name"]
-    return {"role": "tool", "tool_call_id": call["id"], "name": name, "content": content}
-
-
-def _known_tools(rng: Random, *, first: str | None = None, limit: int = 4) -> list[_Tool]:
+def _choose_known_tools(rng: Random, *, first: str | None = None, limit: int = 4) -> list[Tool]:
+    tools = known_tools()
     count = min(limit, rng.choices([1, 2, 3, 4], [42, 38, 16, 4])[0])
-    names = rng.sample([name for name in KNOWN_TOOLS if name != first], count)
+    names = rng.sample([name for name in tools if name != first], count)
     if first:
         names[0] = first
     # a question without arguments has few wordings: some other tool has to make up the group
-    if all(not KNOWN_TOOLS[name].parameters for name in names):
+    if all(not tools[name].parameters for name in names):
         names[0] = "get_weather"
     rng.shuffle(names)
-    return [KNOWN_TOOLS[name] for name in names]
+    return [tools[name] for name in names]
 
 
-def _invented_tools(rng: Random, split: str, *, known: float = 0.0, **options) -> list[_Tool]:
+def _invent_tools(rng: Random, split: str, *, known: float = 0.0, **options) -> list[Tool]:
     """One to three tools; with the share `known`, a known one under another name is among them."""
-    tools = []
+    tools: list[Tool] = []
     for _ in range(rng.choices([1, 2, 3], [45, 40, 15])[0]):
-        tools.append(_invented_tool(rng, split, _nouns(tools, split), **options))
+        tools.append(invented_tool(rng, split, nouns_of(tools, split), **options))
     if rng.random() < known:
-        place = rng.randrange(len(tools))
-        tools[place] = _odd_known_tool(rng, split, _nouns(tools, split))
+        index = rng.randrange(len(tools))
+        tools[index] = odd_known_tool(rng, split, nouns_of(tools, split))
     # calls without arguments have few wordings: some tool has to make up the group
-    if _same_names(tools) or not any(p.required for tool in tools for p in tool.parameters):
-        return _invented_tools(rng, split, known=known, **options)
+    if _share_a_name(tools) or not any(p.required for tool in tools for p in tool.parameters):
+        return _invent_tools(rng, split, known=known, **options)
     return tools
 
 
-def _same_names(tools: list[_Tool]) -> bool:
+def _share_a_name(tools: list[Tool]) -> bool:
     return len({tool.name for tool in tools}) < len(tools)
 
 
-def _pick(tools: list[_Tool], rng: Random) -> _Tool:
+def _pick(tools: list[Tool], rng: Random) -> Tool:
     """A tool to ask for; those without arguments, which have few wordings, seldom."""
     return rng.choices(tools, [4 if tool.parameters else 1 for tool in tools])[0]
 
@@ -217,226 +109,113 @@ class _Group:
         self.country: str | None = None
         kind = rng.random()
         if skill == "known" and kind < 0.1:
-            self.tools = _known_tools(rng, first="get_current_population", limit=3)
+            self.tools = _choose_known_tools(rng, first="get_current_population", limit=3)
             self._name_a_country()
         elif skill == "known" or (skill != "unseen" and kind < 0.5):
-            self.tools = _known_tools(rng)
+            self.tools = _choose_known_tools(rng)
         elif skill == "unseen":
-            self.tools = _invented_tools(rng, split, known=0.15 if split == "train" else 0.0)
+            self.tools = _invent_tools(rng, split, known=0.15 if split == "train" else 0.0)
             if len(self.tools) < 3 and rng.random() < 0.15:
                 # a known tool that nobody asks for
-                self.tools.insert(rng.randint(0, 1), rng.choice(list(KNOWN_TOOLS.values())))
+                self.tools.insert(rng.randint(0, 1), rng.choice(list(known_tools().values())))
         else:
-            self.tools = _invented_tools(rng, split)
-        self.schemas = [tool.schema for tool in self.tools]
-
-    def case(self) -> ToolCase:
-        makers = {
-            "known": self._one,
-            "unseen": self._one,
-            "none": self._none,
-            "two": self._two,
-            "result": self._result,
-        }
-        made = makers[self.skill]()
-        return replace(made, messages=[*self.history, *made.messages])
-
-    def _case(self, messages, reply, must_contain=()) -> ToolCase:
-        return ToolCase(self.skill, messages, self.schemas, reply, tuple(must_contain))
-
-    def _request(self) -> _Request:
-        askable = [tool for tool in self.tools if tool.name not in KNOWN_TOOLS]
-        tools = askable if self.skill == "unseen" else self.tools
-        return ask(_pick(tools, self.rng), self.rng, self.split)
-
-    # one call
-
-    def _one(self) -> ToolCase:
-        follows = self.country and self.rng.random() < 0.6
-        request = self._follow_up() if follows else self._request()
-        return self._case([_user(request.text)], _calls([request.call(_call_id(self.rng))]))
+            self.tools = _invent_tools(rng, split)
 
     def _name_a_country(self) -> None:
         """A turn before, in which the assistant names the country that is then "that country"."""
-        rng, split = self.rng, self.split
-        self.country = rng.choice(words.POOLS["country"][split])
+        rng, split, lists = self.rng, self.split, words.tools()
+        self.country = rng.choice(lists.pools["country"][split])
         if rng.random() < 0.3:
-            request = ask(KNOWN_TOOLS["rewrite"], rng, split)
-            self.history += result_case(request, rng, split).exchange
-        question, answer = rng.choice(words.NAMINGS[split])
-        self.history += [_user(question), _says(answer.format(country=self.country))]
+            request = request_for(known_tools()["rewrite"], rng, split)
+            self.history += result_case(request, rng, split).messages
+        question, answer = rng.choice(list(lists.country_namings[split].items()))
+        self.history += [user(question), assistant(answer.format(country=self.country))]
 
-    def _follow_up(self) -> _Request:
-        tool = KNOWN_TOOLS["get_current_population"]
-        request = _fill(tool, self.rng.choice(words.FOLLOW_UPS[self.split]), self.rng, self.split)
-        return replace(request, values={"country": self.country, **request.values})
+    def case(self) -> ToolCase:
+        must_contain: tuple[str, ...] = ()
+        if self.skill == "none":
+            question, answer = self._no_call()
+            messages, reply = [user(question)], assistant(answer)
+        elif self.skill == "result":
+            result = result_case(self._request(), self.rng, self.split)
+            *messages, reply = result.messages
+            must_contain = result.must_contain
+        else:
+            text, requests = self._two_calls() if self.skill == "two" else self._one_call()
+            messages = [user(text)]
+            reply = assistant_calls([request.call(call_id(self.rng)) for request in requests])
+        schemas = [tool.schema for tool in self.tools]
+        return ToolCase(self.skill, [*self.history, *messages], schemas, reply, must_contain)
 
-    # no call
+    def _request(self) -> ToolRequest:
+        tools = self.tools
+        if self.skill == "unseen":
+            tools = [tool for tool in tools if tool.name not in known_tools()]
+        return request_for(_pick(tools, self.rng), self.rng, self.split)
 
-    def _none(self) -> ToolCase:
-        if self.rng.random() < 0.55:
-            question, answer = self.rng.choice(words.CHAT[self.split])
-            return self._case([_user(question)], _says(answer))
-        question = self._outside_question()
-        return self._case([_user(question)], _says(self.rng.choice(words.NO_TOOL[self.split])))
+    def _one_call(self) -> tuple[str, list[ToolRequest]]:
+        rng, split = self.rng, self.split
+        if self.country and rng.random() < 0.6:
+            template = rng.choice(words.tools().follow_ups[split])
+            request = fill(known_tools()["get_current_population"], template, rng, split)
+            request = replace(request, values={"country": self.country, **request.values})
+        else:
+            request = self._request()
+        return request.text, [request]
+
+    def _no_call(self) -> tuple[str, str]:
+        """A question that needs no tool, or another one, and its answer."""
+        rng, lists = self.rng, words.tools()
+        if rng.random() < 0.55:
+            return rng.choice(list(lists.chat[self.split].items()))
+        return self._outside_question(), rng.choice(lists.no_tool[self.split])
 
     def _outside_question(self) -> str:
-        """A request that another tool would serve, and none of the group's does."""
+        """A request that needs another tool than the group has."""
         rng, split = self.rng, self.split
         source = rng.random()
         if source < 0.4:
-            return ask(_invented_tool(rng, split, _nouns(self.tools, split)), rng, split).text
+            tool = invented_tool(rng, split, nouns_of(self.tools, split))
+            return request_for(tool, rng, split).text
         if source < 0.6:
             own = {tool.noun for tool in self.tools if tool.noun}
-            errands = [e for e in words.ERRANDS[split] if not any(noun in e for noun in own)]
-            return rng.choice(errands)
+            requests = words.tools().unserved_requests[split]
+            return rng.choice([text for text in requests if not any(n in text for n in own)])
         names = {tool.key for tool in self.tools}
-        # these two would be a way to answer the other's questions
+        # either of these two could answer the other's questions
         if names & {"list_notebooks", "search_notebooks"}:
             names |= {"list_notebooks", "search_notebooks"}
-        outside = [tool for name, tool in KNOWN_TOOLS.items() if name not in names]
-        return ask(rng.choice(outside), rng, split).text
+        outside = [tool for name, tool in known_tools().items() if name not in names]
+        return request_for(rng.choice(outside), rng, split).text
 
-    # two calls
-
-    def _two(self) -> ToolCase:
-        text, requests = self._two_requests()
-        calls = [request.call(_call_id(self.rng)) for request in requests]
-        return self._case([_user(text)], _calls(calls))
-
-    def _two_requests(self) -> tuple[str, list[_Request]]:
-        rng, split = self.rng, self.split
+    def _two_calls(self) -> tuple[str, list[ToolRequest]]:
+        rng, split, lists = self.rng, self.split, words.tools()
         tool = _pick(self.tools, rng)
-        if rng.random() < 0.5 and tool.key in words.PAIRS:
-            key, templates = words.PAIRS[tool.key]
-            pair = [_fill(tool, "{" + key + "}", rng, split) for _ in range(2)]
+        if rng.random() < 0.5 and tool.key in lists.pairs:
+            key = lists.pairs[tool.key].parameter
+            pair = [fill(tool, "{" + key + "}", rng, split) for _ in range(2)]
             if pair[0].values != pair[1].values:
-                text = rng.choice(templates[split])
+                text = rng.choice(lists.pairs[tool.key].questions[split])
                 return text.format(*(request.values[key] for request in pair)), pair
         if rng.random() < 0.5 and tool.verb and any(p.required for p in tool.parameters):
-            return self._same_tool_twice(tool)
+            return _same_tool_twice(tool, rng, split)
         first, second = self._request(), self._request()
         while first.call("") == second.call(""):
             first, second = self._request(), self._request()
-        joints = words.JOINTS[split]
+        conjunctions = lists.conjunctions[split]
         if not first.text.endswith((".", "?", "!", '"')) or first.template.endswith("{text}"):
-            joints = [joint for joint in joints if "\n" in joint]
-        return rng.choice(joints).format(first.text, second.text), [first, second]
-
-    def _same_tool_twice(self, tool: _Tool) -> tuple[str, list[_Request]]:
-        rng, split = self.rng, self.split
-        given = _mentioned(tool, rng)
-        details = _details(given, rng, split)
-        pair = [_fill(tool, details, rng, split) for _ in range(2)]
-        while pair[0].values == pair[1].values:
-            pair[1] = _fill(tool, details, rng, split)
-        template = rng.choice(words.TWICE_QUESTIONS[split])
-        slots = _noun_slots(tool.verb, tool.noun)
-        return template.format(**slots, details=pair[0].text, details_2=pair[1].text), pair
-
-    # the answer after a result
-
-    def _result(self) -> ToolCase:
-        made = result_case(self._request(), self.rng, self.split)
-        return self._case(made.exchange[:3], made.exchange[3], made.must_contain)
+            conjunctions = [conjunction for conjunction in conjunctions if "\n" in conjunction]
+        return rng.choice(conjunctions).format(first.text, second.text), [first, second]
 
 
-@dataclass(frozen=True)
-class _ResultCase:
-    exchange: list[dict]  # question, call, result, answer
-    must_contain: tuple[str, ...]
-
-
-def result_case(request: _Request, rng: Random, split: str, errors: float = 0.1) -> _ResultCase:
-    return _result_pair(request, rng, split, errors)[0]
-
-
-def _result_pair(
-    request: _Request, rng: Random, split: str, errors: float = 0.0
-) -> tuple[_ResultCase, _ResultCase]:
-    """Two cases that differ in one value of the result, which the answer has to name.
-
-    A share `errors` of the results is an error (then both cases are one and the same).
-    """
-    call = request.call(_call_id(rng))
-
-    def finish(question: str, content: str, answer: str, shown) -> _ResultCase:
-        exchange = [_user(question), _calls([call]), _result_message(call, content), _says(answer)]
-        return _ResultCase(exchange, tuple(str(value) for value in shown))
-
-    if rng.random() < errors:
-        error = rng.choice(words.ERRORS[split])
-        content = rng.choice([json.dumps({"error": error}), f"Error: {error}"])
-        case = finish(request.text, content, words.ERROR_REPLY.format(error=error), [error])
-        return case, case
-
-    if request.tool.verb:
-        question, content, answer, holds = _invented_result(request, rng, split)
-    else:
-        recipe = words.KNOWN[request.tool.key]
-        question, holds = request.text, recipe["fields"]
-        content = rng.choice(recipe["results"][split])
-        answer = rng.choice(recipe["answers"])
-    values = {}
-    for field in holds:
-        values[field] = _unsaid(holds[field], [question, *values.values()], rng, split)
-    shown = [field for field in holds if field in _fields(answer)]
-    changed = dict(values)
-    field = rng.choice(shown)
-    changed[field] = _unsaid(holds[field], [question, *values.values()], rng, split)
-    return tuple(
-        finish(
-            question,
-            _result_content(content, {**request.values, **facts}),
-            answer.format(**{**request.values, **facts}),
-            [facts[field] for field in shown],
-        )
-        for facts in (values, changed)
-    )
-
-
-def _unsaid(holds, said: list, rng: Random, split: str):
-    """A value that is not among, or part of, what was said: it can only come from the result.
-
-    Nor is it one character, which any answer might contain.
-    """
-    said = [str(text) for text in said]
-    while True:
-        value = _draw(holds, rng, split)
-        new = len(str(value)) > 1 and not any(str(value) in s or s in str(value) for s in said)
-        if new:
-            return value
-
-
-def _result_content(content: dict | str, facts: dict) -> str:
-    if isinstance(content, str):
-        return content.format(**facts)
-    # a field that is no fact ("started") is said as it is
-    filled = {key: facts.get(field, field) for key, field in content.items()}
-    return json.dumps(filled, ensure_ascii=False)
-
-
-def _invented_result(request: _Request, rng: Random, split: str) -> tuple[str, object, str, dict]:
-    """Question, content, answer and what the result's fields hold."""
-    fields = words.RESULT_FIELDS[split]
-    free = [key for key in fields if key not in {p.key for p in request.tool.parameters}]
-    keys = rng.sample(free, rng.choices([1, 2, 3], [45, 40, 15])[0])
-    # result fields are set apart from the parameters' keys, which the answer does not use
-    holds = {f"result_{key}": fields[key] for key in keys}
-    question, asked = request.text, keys
-    if len(keys) == 3 or (len(keys) == 2 and rng.random() < 0.5):
-        asked = [rng.choice(keys)]
-        if question[-1] not in ".?!":
-            question += "."
-        question = rng.choice(words.RESULT_WISHES[split]).format(
-            question=question, words=asked[0].replace("_", " ")
-        )
-    parts = [f"the {key.replace('_', ' ')} is {{result_{key}}}" for key in asked]
-    answer = " and ".join(parts) + "."
-    content = {key: f"result_{key}" for key in keys}
-    if rng.random() < 0.2:
-        content = ", ".join(f"{key}: {{result_{key}}}" for key in keys)
-    return question, content, answer[0].upper() + answer[1:], holds
+def _same_tool_twice(tool: Tool, rng: Random, split: str) -> tuple[str, list[ToolRequest]]:
+    template = details(mentioned_parameters(tool, rng), rng, split)
+    pair = [fill(tool, template, rng, split) for _ in range(2)]
+    while pair[0].values == pair[1].values:
+        pair[1] = fill(tool, template, rng, split)
+    question = rng.choice(words.tools().twice_questions[split])
+    slots = noun_slots(tool.verb, tool.noun)
+    return question.format(**slots, details=pair[0].text, details_2=pair[1].text), pair
 
 
 def tool_groups(
@@ -461,14 +240,12 @@ def tool_groups(
     for index in range(groups):
         # seeded by text: Random hashes it by SHA-512, alike in every process
         group = _Group(split, skill, Random(f"tools/{split}/{skill}/{seed}/{index}"))
-        cases, asked = [], set()
+        cases: dict[str, ToolCase] = {}  # by question
         while len(cases) < per_group:
             case = group.case()
             question = [m["content"] for m in case.messages if m["role"] == "user"][-1]
-            if question not in asked:
-                asked.add(question)
-                cases.append(case)
-        yield cases
+            cases.setdefault(question, case)
+        yield list(cases.values())
 
 
 def counterfactual_pairs(
@@ -495,60 +272,53 @@ def _pair(split: str, swapped: str, rng: Random) -> tuple[ToolCase, ToolCase]:
     # plain names first, so that the swapped one is the surprise; every parameter is described,
     # since a swapped name must be found by its description
     if rng.random() < 0.3:
-        tools = _known_tools(rng, limit=3)
+        tools = _choose_known_tools(rng, limit=3)
     else:
-        tools = _invented_tools(rng, split, odd_names=False, described=swapped == "parameter")
+        tools = _invent_tools(rng, split, odd_names=False, described=swapped == "parameter")
     tool = _pick(tools, rng)
-    request = ask(tool, rng, split)
-    schemas = [t.schema for t in tools]
+    request = request_for(tool, rng, split)
 
-    def case(messages, schemas, reply, must_contain=()) -> ToolCase:
+    def case(messages, tools, reply, must_contain=()) -> ToolCase:
+        schemas = [t.schema for t in tools]
         return ToolCase("counterfactual", messages, schemas, reply, must_contain, swapped=swapped)
 
     if swapped == "result":
-        made = _result_pair(request, rng, split)
-        return tuple(case(m.exchange[:3], schemas, m.exchange[3], m.must_contain) for m in made)
+        pair = result_pair(request, rng, split)
+        return tuple(case(r.messages[:3], tools, r.messages[3], r.must_contain) for r in pair)
 
     other = _swap(request, swapped, rng, split)
-    if other is None or _same_names([other.tool, *(t for t in tools if t is not tool)]):
+    if other is None or _share_a_name([other.tool, *(t for t in tools if t is not tool)]):
         return _pair(split, swapped, rng)
-    call_id = _call_id(rng)
+    new_id = call_id(rng)
     return tuple(
         case(
-            [_user(asked.text)],
-            [asked.tool.schema if t is tool else t.schema for t in tools],
-            _calls([asked.call(call_id)]),
+            [user(version.text)],
+            [version.tool if t is tool else t for t in tools],
+            assistant_calls([version.call(new_id)]),
         )
-        for asked in (request, other)
+        for version in (request, other)
     )
 
 
-def _swap(request: _Request, swapped: str, rng: Random, split: str) -> _Request | None:
-    """The request with one thing swapped, None where this one does not lend itself to it."""
+def _swap(request: ToolRequest, swapped: str, rng: Random, split: str) -> ToolRequest | None:
+    """The request with one thing swapped; None if this request has nothing to swap."""
     tool = request.tool
+    given = [p for p in tool.parameters if p.key in request.values]
     if swapped == "name":
-        return replace(request, tool=replace(tool, name=_other_tool_name(rng, split, {tool.noun})))
+        return replace(request, tool=replace(tool, name=other_tool_name(rng, split, {tool.noun})))
     if swapped == "parameter":
         # known tools partly lack descriptions; an only parameter needs none
-        fit = [
-            p.key
-            for p in tool.parameters
-            if p.key in request.values and ("description" in p.schema or len(tool.parameters) == 1)
-        ]
+        fit = [p.key for p in given if "description" in p.schema or len(tool.parameters) == 1]
         if not fit:
             return None
-        name = _other_parameter_name(tool, rng, split)
-        return replace(request, tool=_with_parameter_renamed(tool, rng.choice(fit), name))
-    fit = [
-        p for p in tool.parameters if p.key in request.values and p.holds not in ("flag", "measure")
-    ]
+        name = other_parameter_name(tool, rng, split)
+        return replace(request, tool=with_parameter_renamed(tool, rng.choice(fit), name))
+    fit = [p for p in given if p.holds not in ("flag", "measure")]
     if not fit:
         return None
     parameter = rng.choice(fit)
     if parameter.holds is bool:
         value = not request.values[parameter.key]
     else:
-        value = _draw(parameter.holds, rng, split)
-        while value in request.values.values():
-            value = _draw(parameter.holds, rng, split)
+        value = draw_other_value(parameter.holds, request.values.values(), rng, split)
     return replace(request, values={**request.values, parameter.key: value})

@@ -1,7 +1,7 @@
 """Train the pocket model: first its eye alone, then the text model by LoRA on everything.
 
 `python -m pocket_training train` runs both stages, writes a checkpoint every 50 steps, goes on
-from the last one after an interruption, and at the end writes `data/pocket/parts.safetensors`.
+from the last one after an interruption, and at the end writes `data/pocket/adapter.safetensors`.
 Every step draws its lessons from its own number, so the same seed on the same device gives the
 same run, interrupted or not.
 """
@@ -18,10 +18,10 @@ from tqdm import tqdm
 from transformers import AutoTokenizer
 
 from pocket_model import tekken
-from pocket_model.adapter import EYE, HELD_OUT_REPLIES, PARTS, save_parts
+from pocket_model.adapter import VISION_PREFIXES, save_adapter
 from pocket_model.architecture import assemble
 from pocket_model.base_weights import fetch_gguf
-from pocket_model.build import load_base
+from pocket_model.build import ADAPTER_FILE, load_base
 from pocket_model.loading import bf16_matmul_is_fast
 from pocket_training import chat_tasks, picture_tasks, tool_tasks, vision_stage
 from pocket_training.examples import Exchange, Writer
@@ -152,7 +152,7 @@ def train(work: Path, target: Path, *, device: str = "cpu") -> None:
             torch.save(chat_tasks.replies(base, tokenizer, places, chosen, seed=SEED), kept)
         # Written by this program a moment ago, or by an earlier run of it.
         said[split] = torch.load(kept, weights_only=False)
-    chat_tasks.save_tests(said["held_out"], target / HELD_OUT_REPLIES.name)
+    chat_tasks.save_tests(said["held_out"], target / chat_tasks.HELD_OUT_REPLIES.name)
 
     model = assemble(base.cpu(), tokenizer, places).to(device)
     del base
@@ -161,12 +161,12 @@ def train(work: Path, target: Path, *, device: str = "cpu") -> None:
     half = device != "cpu" or bf16_matmul_is_fast()
     student = Student(model, vectors, half=half).to(device)
     teach_text(student, writer, chat_tasks.exchanges(writer, said["train"]), work)
-    save_parts(student.parts(), target / PARTS.name)
+    save_adapter(student.parts(), target / ADAPTER_FILE.name)
 
 
 def teach_eye(model, vectors: torch.Tensor, folder: Path, *, steps: int = EYE_STEPS) -> None:
     """Stage one: tower and projector learn to describe each cell; see `eye`. In place."""
-    learned = {n: p for n, p in model.named_parameters() if n.startswith(EYE)}
+    learned = {n: p for n, p in model.named_parameters() if n.startswith(VISION_PREFIXES)}
     model.requires_grad_(False)
     for parameter in learned.values():
         parameter.requires_grad_(True)

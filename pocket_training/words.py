@@ -1,0 +1,265 @@
+"""The words that cases are generated from: `data/pocket/words/*.yaml`, checked when they are read.
+
+A file is read when one of its words is first used. Drawing a picture reads none of them, and a
+question about a picture does not read those about tools.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    PlainValidator,
+    PositiveInt,
+    ValidationError,
+)
+
+FOLDER = Path(__file__).parent.parent / "data" / "pocket" / "words"
+
+Pool = Literal["person", "city", "country", "product", "topic", "currency", "event"]
+# Made up by `tool_schemas` from the other lists.
+Generated = Literal[
+    *("phrase", "message", "sentence", "state", "sky", "measure", "flag"),
+    *("date", "time", "code", "email", "expression"),
+]
+KINDS = (*get_args(Pool), *get_args(Generated))
+
+
+class WordsError(ValueError):
+    """A file of words breaks a rule; the message names the file, the line and the key."""
+
+
+class _Checked(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+T = TypeVar("T")
+
+
+class Split(_Checked, Generic[T]):
+    """The training's version of something, and the evaluation's."""
+
+    train: T
+    held_out: T
+
+    def __getitem__(self, split: str) -> T:
+        return getattr(self, split)
+
+
+class _Repeated(_Checked):
+    times: PositiveInt
+    of: list[str]
+
+
+def _expanded(entries: list[str | _Repeated]) -> list[str]:
+    lists = [e.of * e.times if isinstance(e, _Repeated) else [e] for e in entries]
+    return [text for texts in lists for text in texts]
+
+
+Words = Annotated[list[str | _Repeated], AfterValidator(_expanded)]
+
+
+def _held(value: Any) -> Any:
+    """What a parameter or a field holds, as `tool_schemas.draw_value` takes it."""
+    match value:
+        case "boolean":
+            return bool
+        case list():
+            return value
+        case {"integer": [int(low), int(high)]} if len(value) == 1:
+            return range(low, high + 1)
+        case {"number": [float(low), float(high)]} if len(value) == 1:
+            return (low, high)
+    if value not in KINDS:
+        raise ValueError(
+            f"{value!r} is none of boolean, {', '.join(KINDS)}, and neither a list, "
+            "{integer: [low, high]} nor {number: [low, high]} with decimal points"
+        )
+    return value
+
+
+# bool, a range of integers, two bounds of numbers, a list (an enum), or one of `KINDS`.
+Holds = Annotated[Any, PlainValidator(_held)]
+
+
+class KnownParameter(_Checked):
+    holds: Holds
+    description: str | None = None
+
+
+class KnownTool(_Checked):
+    """A tool that both splits know; without `required` its schema has no such key."""
+
+    description: str
+    parameters: dict[str, KnownParameter]
+    required: list[str] | None = None
+    questions: Split[Words]
+    fields: dict[str, Holds]
+    results: Split[list[str | dict[str, str]]]
+    answers: Words
+
+
+class TwoValues(_Checked):
+    """Requests that name two values of one parameter."""
+
+    parameter: str
+    questions: Split[Words]
+
+
+class ToolWords(_Checked):
+    """`tools.yaml`, whose comments explain each list."""
+
+    pools: dict[Pool, Split[Words]]
+    further_names: Words
+    further_words: Words
+    syllables: list[Words]
+    measures: Split[list[Words]]
+    phrases: Split[list[Words]]
+    messages: Split[list[Words]]
+    sentences: Split[list[Words]]
+    states: Split[Words]
+    skies: Split[Words]
+    years: Split[list[int]]
+    verbs: Split[Words]
+    nouns: Split[Words]
+    parameters: Split[dict[str, Holds]]
+    opaque_tools: Split[Words]
+    opaque_parameters: Split[Words]
+    descriptions: Split[Words]
+    parameter_descriptions: Split[Words]
+    questions: Split[Words]
+    bare_questions: Split[Words]
+    single_questions: Split[Words]
+    mentions: Split[Words]
+    sentence_mentions: Split[Words]
+    twice_questions: Split[Words]
+    conjunctions: Split[Words]
+    result_fields: Split[dict[str, Holds]]
+    result_questions: Split[Words]
+    errors: Split[Words]
+    error_reply: str
+    known: dict[str, KnownTool]
+    pairs: dict[str, TwoValues]
+    follow_ups: Split[Words]
+    country_namings: Split[dict[str, str]]
+    no_tool: Split[Words]
+    unserved_requests: Split[Words]
+    chat: Split[dict[str, str]]
+
+
+class PictureWords(_Checked):
+    """`pictures.yaml`: the phrasings of each skill, and the legends of maps."""
+
+    phrasings: dict[
+        Literal[
+            *("colour", "shape", "count", "position", "largest", "tallest", "shortest", "region"),
+            *("region colour", "number", "describe", "describe one", "bar colours", "two pictures"),
+        ],
+        Split[Words],
+    ]
+    legends: Split[Words]
+    countries: Split[Words]
+
+
+class ChatWords(_Checked):
+    """`chats.yaml`: ordinary questions, and system prompts."""
+
+    subjects: Split[Words]
+    phrasings: Split[Words]
+    other_questions: Split[Words]
+    system_prompts: Split[Words]
+    mixed_system_prompts: Split[Words]
+
+
+class Courtesies(_Checked):
+    """`courtesies.yaml`: what people say before and after a request."""
+
+    openings: Words
+    closings: Words
+
+
+@cache
+def tools() -> ToolWords:
+    return load(FOLDER / "tools.yaml", ToolWords)
+
+
+@cache
+def pictures() -> PictureWords:
+    return load(FOLDER / "pictures.yaml", PictureWords)
+
+
+@cache
+def chats() -> ChatWords:
+    return load(FOLDER / "chats.yaml", ChatWords)
+
+
+@cache
+def courtesies() -> Courtesies:
+    return load(FOLDER / "courtesies.yaml", Courtesies)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load(path: Path, model: type[M]) -> M:
+    """A file's words, checked.
+
+    Raises:
+        WordsError: no YAML, an unknown or missing key, an entry of a wrong type, or one that is
+            there twice (`{times: 2, of: [entry]}` says that it is meant).
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(path.read_text(encoding="utf-8"))
+    try:
+        root = loader.get_single_node()
+        content = loader.construct_document(root)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1
+        raise WordsError(f"{path.name}, line {line}: {error.problem}") from error
+    mistakes = list(_duplicates(root))
+    try:
+        words = model.model_validate(content)
+    except ValidationError as error:
+        mistakes += [(each["loc"], each["msg"]) for each in error.errors()]
+    if mistakes:
+        lines = [
+            f"{path.name}, line {_line(root, key)}: {'.'.join(map(str, key))}: {reason}"
+            for key, reason in mistakes
+        ]
+        raise WordsError("\n".join(lines))
+    return words
+
+
+def _children(node: yaml.Node) -> list[tuple[Any, yaml.Node, yaml.Node]]:
+    """The entries of a mapping or list: key or index, the node that names it, its value."""
+    if isinstance(node, yaml.MappingNode):
+        return [(key.value, key, value) for key, value in node.value]
+    if isinstance(node, yaml.SequenceNode):
+        return [(index, value, value) for index, value in enumerate(node.value)]
+    return []
+
+
+def _duplicates(node: yaml.Node, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
+    """Keys and list entries that are there twice, each with where it is."""
+    seen = set()
+    for key, name, value in _children(node):
+        if isinstance(name, yaml.ScalarNode) and name.value in seen:
+            yield (*path, key), f"{name.value!r} is there twice"
+        seen.add(name.value if isinstance(name, yaml.ScalarNode) else None)
+        yield from _duplicates(value, (*path, key))
+
+
+def _line(node: yaml.Node, path: tuple) -> int:
+    """The line, counted from 1, of the innermost part of `path` that the file has."""
+    line = node.start_mark.line + 1
+    for part in path:
+        found = [(name, value) for key, name, value in _children(node) if key == part]
+        if not found:
+            break
+        name, node = found[-1]
+        line = name.start_mark.line + 1
+    return line
