@@ -1,18 +1,10 @@
-"""The small module that the notebooks share. `from helpers import connect` is where they begin."""
-
-import sys
-
-# jsonschema (and with it nbformat and mistral_common) imports rfc3987_syntax if it finds it, and
-# that builds a parser for two seconds and more, to check a format that no schema here uses. This
-# entry makes the import fail, which jsonschema takes as "not installed".
-sys.modules.setdefault("rfc3987_syntax", None)
+"""The small package that the notebooks share. `from helpers import connect` is the beginning."""
 
 __all__ = ["BackendError", "Lab", "connect"]
 
 
 def __getattr__(name: str):
-    # Imported when asked for: the pocket server is a part of this package too, and its start
-    # should not wait for the openai client that it never uses.
+    # Imported at first use: `helpers.model` and its users need no openai client.
     if name in __all__:
         from helpers import backends
 

@@ -1,103 +1,344 @@
-"""The kit's commands: `python -m helpers run | doctor | fit | claims | …`; `--help` lists them."""
+"""The kit's commands. Each command's own --help lists its options.
 
-from __future__ import annotations
+Every option is typed here, once. The modules compute; the commands print and give the exit code:
+0 for success, 1 for a negative finding, 2 for bad input, 130 after Ctrl-C.
+"""
 
-import argparse
+# ruff: noqa: B008  (typer reads an option from the default of a parameter)
+# Imports stand inside the commands, so that --help does not wait for torch and transformers.
+import shlex
 import sys
-from importlib import import_module
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-# Commands whose module parses its own options: the module, and what it is for.
-OWN_OPTIONS = {
-    "doctor": ("doctor", "what this machine can do, and what to do about gaps"),
-    "conformance": ("conformance", "what a backend really supports"),
-    "fit": ("fit", "will a model fit, where, and how fast can it be"),
-    "claims": ("claims", "what public articles claim, judged"),
-    "latency": ("latency_report", "how fast a backend answers, for one user and for many"),
-    "simulate": ("simulator", "a simulator of OpenRouter on this machine, failures included"),
-    "verify": ("evidence", "measure one of the kit's figures again"),
-}
+import typer
+from typer import Argument, Option
 
+from labkit.terminal import UserError, print_error, print_table, user_errors
 
-def words(text: str) -> list[str]:
-    """Split `03 05` or `03,05` into words."""
-    return text.replace(",", " ").split()
+if TYPE_CHECKING:
+    from helpers.backends import Lab
 
+SUCCESS, FINDING, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(prog="python -m helpers", description=__doc__)
-    commands = top.add_subparsers(dest="command", required=True)
+# Of typer's own errors, only this subclass has a public name in all versions.
+UsageError = typer.BadParameter.__base__
 
-    run = commands.add_parser(
-        "run", help="execute the notebooks and write runs/<backend>/index.html"
-    )
-    run.add_argument("--backend", default="pocket", help="which server answers (default: pocket)")
-    run.add_argument("--notebooks", default="", help='which, such as "03 05" (default: all)')
-    run.add_argument("--out", type=Path, default=Path("runs"), help="folder for the results")
-    run.add_argument("--max-usd", type=float, help="the most that a paid backend may cost")
-    run.add_argument(
-        "-p",
-        dest="parameters",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="set a notebook parameter; may be repeated",
-    )
+app = typer.Typer(
+    help=__doc__.splitlines()[0],
+    rich_markup_mode=None,  # plain help: readable in a pipe and in a terminal of any encoding
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
 
-    run.add_argument(
-        "--record-tokens",
-        action="store_true",
-        help="after a whole pocket run: keep its token counts, which cost estimates are made from",
-    )
-
-    for name, (_, summary) in OWN_OPTIONS.items():
-        commands.add_parser(name, help=summary)
-
-    check = commands.add_parser("check", help="check the notebooks' structure and freshness")
-    check.add_argument("files", nargs="*", help="notebooks (default: all)")
-    check.add_argument("--fix", action="store_true", help="renew badge and Colab set-up cell first")
-
-    fresh = commands.add_parser("notebooks", help="re-execute the committed notebooks in place")
-    fresh.add_argument("which", nargs="*", help="numbers or names (default: all)")
-    return top
+BACKEND = Option("pocket", help="Which server answers.")
+MODEL = Option(None, help="Another model than the backend's default.")
+BASE_URL = Option(None, help="Another address of the server.")
+BATCHING = Option(False, "--batching", help="pocket: use continuous batching.")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     sys.stdout.reconfigure(errors="replace")  # a terminal without "→" should not stop a command
-    if argv and argv[0] in OWN_OPTIONS:
-        module, _ = OWN_OPTIONS[argv[0]]
-        return import_module(f"helpers.{module}").main(argv[1:]) or 0
+    try:
+        code = app(argv, prog_name="python -m helpers", standalone_mode=False, obj=argv)
+    except UsageError as error:
+        print_error(f"{error.format_message().rstrip('.')}; see --help")
+        return BAD_INPUT
+    except UserError as error:
+        print_error(error)
+        return BAD_INPUT
+    return code or SUCCESS
 
-    options = parser().parse_args(argv)
-    if options.command == "run":
-        from labkit import runner
 
-        code = runner.run(
-            options.backend,
-            words(options.notebooks),
-            options.out,
-            options.max_usd,
-            options.parameters,
+@contextmanager
+def connected(sends: str, backend: str, **options: object) -> "Iterator[Lab]":
+    """Connect to a backend, and say what a paid one will be sent.
+
+    Raises:
+        UserError: the backend is unknown, or it is not ready.
+    """
+    from helpers.backends import BACKENDS, BackendError, connect
+
+    with user_errors(BackendError):
+        lab = connect(backend, **options)
+    with closing(lab):
+        if BACKENDS[backend].paid:
+            print(f"{backend} costs money: this sends {sends}.")
+        yield lab
+
+
+@app.command()
+def run(
+    backend: str = BACKEND,
+    notebooks: str = Option("", help='Which, such as "03 05"; all by default.'),
+    out: Path = Option("runs", help="Folder for the results."),
+    max_usd: float | None = Option(None, help="The most that a paid backend may cost."),
+    parameters: list[str] = Option(
+        [], "-p", metavar="NAME=VALUE", help="Set a notebook parameter; may be repeated."
+    ),
+    record_tokens: bool = Option(
+        False, "--record-tokens", help="After a whole run on pocket: keep its token counts."
+    ),
+) -> int:
+    """Execute the notebooks and write runs/BACKEND/index.html."""
+    from labkit import run_cost, runner
+
+    names = notebooks.replace(",", " ").split()
+    try:
+        with user_errors(runner.RunError):
+            report = runner.run(backend, names, out, max_usd, parameters)
+    except KeyboardInterrupt:
+        print("interrupted before the first notebook", file=sys.stderr)
+        return INTERRUPTED
+    print()
+    print_table(report.table(), decimals=1)
+    print(f"\n{report.folder / 'index.html'}", flush=True)
+    if record_tokens and report.exit_code == SUCCESS:
+        with user_errors(run_cost.BudgetError):
+            run_cost.record_tokens(report.folder / "results.json")
+    return report.exit_code
+
+
+@app.command()
+def doctor() -> int:
+    """What this machine can do, and what to do about each gap."""
+    from labkit import doctor
+
+    report = doctor.report()
+    print_table(report)
+    gaps = int((report["status"] == doctor.GAP).sum())
+    print(f"\n{gaps} gaps." if gaps else "\nNothing is missing that the kit needs.")
+    return FINDING if gaps else SUCCESS
+
+
+@app.command()
+def conformance(
+    backend: str = BACKEND,
+    model: str | None = MODEL,
+    base_url: str | None = BASE_URL,
+    batching: bool = BATCHING,
+    out: Path | None = Option(None, help="Folder for the result; the cache by default."),
+) -> int:
+    """Test what a backend really supports.
+
+    `lab.supports` reads the result.
+    """
+    from labkit import conformance
+
+    options = {"model": model, "base_url": base_url, "batching": batching}
+    with connected("about 40 short requests", backend, **options) as lab:
+        result = conformance.run_suite(lab, lambda line: print(line, flush=True))
+    print(f"\nKept in {conformance.save(result, out)}; connect({backend!r}).supports reads it.")
+    return SUCCESS
+
+
+@app.command()
+def fit(
+    model: str = Argument(help="Such as mistral-small-3.2."),
+    memory: str | None = Option(None, help="What a program can use, such as 24GiB."),
+    card: str | None = Option(None, help='Such as "RTX 4090": its usable memory and bandwidth.'),
+    context: int = Option(8192, help="Tokens of each sequence."),
+    batch: int = Option(1, help="Sequences at once."),
+    images: int = Option(0, help="Pictures in each sequence."),
+    image_size: str | None = Option(None, help="Such as 1024x768; the largest by default."),
+    kv_dtype: str = Option("bf16", help="Number format of the KV cache: bf16, fp16, fp32 or fp8."),
+    quantize_vision: bool = Option(
+        False, "--quantize-vision", help="Quantize the vision tower too."
+    ),
+) -> int:
+    """Does a model fit into a memory, and how fast can it be?
+
+    Without --memory and --card: the answer for every GPU and Mac of the table.
+    """
+    from helpers.model import cards, fit
+
+    options = {"batch": batch, "images": images, "kv_dtype": kv_dtype}
+    with user_errors(ValueError):
+        options |= {"image_size": pixels(image_size), "quantize_vision": quantize_vision}
+        if card is None and memory is None:
+            table = fit.what_fits_where(model, context, **options)
+            print_table(table)
+            return SUCCESS if (table["scheme"] != "none").any() else FINDING
+        gpu = cards.gpu(card) if card else None
+        size = fit.parse_bytes(memory) if memory else gpu.usable_bytes
+        plan = fit.Plan(model, size, context, bandwidth=gpu and gpu.bandwidth, **options)
+    print(plan)
+    if gpu:
+        print(f"- {gpu.name}: {gpu.bandwidth / 1e9:,.0f} GB/s. {gpu.note}".rstrip())
+    return SUCCESS if plan.best else FINDING
+
+
+def pixels(text: str | None) -> tuple[int, int] | None:
+    """`1024x768` as (width, height) in pixels. Raises ValueError."""
+    if text is None:
+        return None
+    width, _, height = text.replace("×", "x").partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise ValueError(f"--image-size: expected WIDTHxHEIGHT, such as 1540x1540, got {text!r}")
+    return int(width), int(height)
+
+
+@app.command()
+def claims(
+    verdict: str | None = Option(None, help="Such as wrong or misleading."),
+    source: str | None = Option(None, help="Such as Japanese, Chinese or 3.2."),
+    topic: str | None = Option(None, help="Such as memory or speed."),
+    how: str | None = Option(None, help="computed, sourced or read."),
+    recompute: bool = Option(False, "--recompute", help="Compute again what can be computed."),
+) -> int:
+    """What public articles claim about these models, judged."""
+    from labkit.audit import claims
+
+    with user_errors(ValueError):
+        frame = claims.recompute() if recompute else claims.table(verdict, source, topic, how)
+    if recompute:
+        wrong = frame[~frame["agrees"]]
+        if len(wrong):
+            print_table(wrong.drop(columns="agrees"))
+        print(f"{len(frame)} recomputed, {len(frame) - len(wrong)} as the file says")
+        return FINDING if len(wrong) else SUCCESS
+    print_table(frame[["verdict", "claim", "right value", "how", "language"]])
+    counts = frame["verdict"].value_counts()
+    numbers = ", ".join(f"{counts[name]} {name}" for name in claims.VERDICTS if name in counts)
+    print(f"\n{len(frame)} claims: {numbers or 'none'}")
+    return SUCCESS
+
+
+@app.command()
+def latency(
+    context: typer.Context,
+    backend: str = BACKEND,
+    model: str | None = MODEL,
+    base_url: str | None = BASE_URL,
+    batching: bool = BATCHING,
+    concurrency: str = Option("1,4,16", help="Requests in flight at once."),
+    requests: int = Option(16, min=1, help="Requests at each level."),
+    max_tokens: int = Option(32, min=1, help="Tokens of each answer."),
+    ttft_goal: float = Option(0.8, help="Goal for the time to first token, in seconds."),
+    card: str | None = Option(None, help="The server's GPU, for the ceiling: 4090, H100, …"),
+    shape: str = Option("mistral-small-3.2", help="With --card: which model's weights."),
+    scheme: str = Option("bf16", help="With --card: how they are stored, such as bf16 or nf4."),
+    usd_per_hour: float | None = Option(None, help="What the server costs, for token prices."),
+    out: Path = Option("runs/latency", help="Folder; the same command again resumes there."),
+) -> int:
+    """How fast a backend answers, for one user and for many."""
+    from helpers import latency, latency_stats
+    from labkit import latency_report
+
+    with user_errors(ValueError):
+        levels = latency_report.parse_levels(concurrency)
+        limits = latency_report.hardware_limits(card, shape, scheme, usd_per_hour)
+    if max(levels) > latency.MAX_EXACT_CONCURRENCY:
+        print(
+            f"Above {latency.MAX_EXACT_CONCURRENCY} at once this process itself is late: "
+            "benchmarks/latency_accuracy.py measures by how much."
         )
-        if options.record_tokens and code == runner.OK:
-            from labkit import run_cost
+    sends = f"up to {requests * len(levels) + 1} short requests"
+    options = {"model": model, "base_url": base_url, "batching": batching}
+    with connected(sends, backend, **options) as lab:
+        path = latency_report.records_path(lab, out, max_tokens, batching)
+        if path.exists():
+            print(f"{path} is there: what it has is not asked for again.")
+        records = latency_report.measure(lab, levels, requests, max_tokens, path)
+    if backend == "pocket":
+        limits |= latency_report.pocket_limits()
+    print_table(latency_stats.level_table(records, ttft_s=ttft_goal), decimals=3)
+    print_table(latency_stats.ceilings(records, **limits), decimals=3)
+    for level, at_level in records.items():
+        for error, count in latency_stats.error_counts(at_level).items():
+            print(f"{level} at once: {count} × {error}")
+    every = [record for at_level in records.values() for record in at_level]
+    interrupted = any(record.error == latency.NOT_FINISHED for record in every)
+    if interrupted:
+        print(f"Interrupted. The same command resumes from {path}.")
+    if path.exists():
+        latency_report.describe(path, f"python -m helpers {shlex.join(context.obj)}", limits)
+        title = f"Latency of {lab.model} on {backend}{' (batching)' if batching else ''}"
+        page = latency_report.page(path, title, ttft_goal_s=ttft_goal)
+        print(f"Records: {path}\nPage: {page}")
+    return INTERRUPTED if interrupted else SUCCESS
 
-            run_cost.record_tokens(options.out / options.backend / "results.json")
-        return code
 
+@app.command()
+def simulate(port: int = Option(8765, help="Port on this machine.")) -> int:
+    """A simulator of OpenRouter on this machine, failures included."""
+    from helpers.prices import priced_models
+    from openrouter_sim.__main__ import serve
+
+    return serve(port, priced_models())
+
+
+@app.command()
+def verify(
+    figure_id: str | None = Argument(None, metavar="[ID]", help="Which figure; lists all if none."),
+    write: bool = Option(False, "--write", help="Keep the new value in the file."),
+) -> int:
+    """Measure one of the kit's figures again on this machine."""
+    from labkit.audit import measurements
+
+    if figure_id is None:
+        frame = measurements.table()[["value", "unit", "date", "what"]]
+        print_table(frame.assign(value=frame["value"].map("{:g}".format)))
+        return SUCCESS
+    with user_errors(KeyError, ValueError, measurements.MeasurementError):
+        if write:
+            entry = measurements.record(figure_id)
+            print(f"{entry.id} = {entry.value:g} {entry.unit}, written")
+            return SUCCESS
+        entry = measurements.load(figure_id)
+        print(f"{entry.what}\n$ {entry.command}", flush=True)
+        result = measurements.verify(figure_id)
+    for name, figure in {"on file": result.on_file, "here": result.here}.items():
+        print(f"{name:<8} {figure.value:<12g} {figure.unit}  {figure.date}, {figure.hardware}")
+    verdict = "within" if result.agrees else "outside"
+    print(f"ratio    {result.ratio:.3f}: {verdict} the expected ±{100 * entry.spread:g} %")
+    return SUCCESS
+
+
+@app.command()
+def check(
+    files: list[str] = Argument(None, help="Notebooks; all by default."),
+    fix: bool = Option(False, "--fix", help="First renew the badge and the Colab set-up cell."),
+    depends: bool = Option(False, "--depends", help="Count what each one depends on, and stop."),
+) -> int:
+    """Check the notebooks, and the language of the documents."""
     from labkit import freshness, notebook_checks, notebooks
 
-    try:
-        if options.command == "check":
-            return notebook_checks.main(notebooks.select(options.files), fix=options.fix)
-        return freshness.main(notebooks.select(options.which))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    with user_errors(ValueError):
+        paths = notebooks.select(files or [])
+    if depends:
+        print_table(freshness.dependency_counts(paths))
+        return SUCCESS
+    for path in filter(notebooks.fix, paths if fix else []):
+        print(f"{path.name}: badge or set-up cell renewed")
+    problems = [f"{path.name}: {line}" for path in paths for line in notebook_checks.check(path)]
+    problems += [] if files else notebook_checks.check_documents()
+    for problem in problems:
+        print(problem)
+    print(f"{len(paths)} notebooks, {len(problems)} problems")
+    return FINDING if problems else SUCCESS
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@app.command()
+def notebooks(which: list[str] = Argument(None, help="Numbers or names; all by default.")) -> int:
+    """Re-execute the committed notebooks in place."""
+    from labkit import freshness, notebooks
+
+    with user_errors(ValueError):
+        paths = notebooks.select(which or [])
+    failed = 0
+    with connected("nothing", "pocket"):  # one server for all
+        for path in paths:
+            start = time.monotonic()
+            try:
+                freshness.execute(path)
+                print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
+            except Exception as error:
+                failed += 1
+                print(f"{path.name}: FAILED, left as it was\n{error}", flush=True)
+    return FINDING if failed else SUCCESS

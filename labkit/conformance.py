@@ -1,11 +1,10 @@
-"""What a backend really supports: every feature tried with real requests.
+"""What a backend really supports: every feature is tested with real requests.
 
-A row of the matrix is a feature; its probes must all pass. A probe compares replies with one
-another (the same seed twice, a stop string found in a first answer, a red picture against a blue
-one), so that a server which takes a setting and ignores it does not pass.
+A feature is supported if all its probes pass. A probe compares replies with each other: the same
+seed twice, a stop string found in a first answer, a red picture and a blue one. So a server that
+accepts a setting and ignores it does not pass.
 """
 
-import argparse
 import base64
 import io
 import json
@@ -18,9 +17,8 @@ from pathlib import Path
 import jsonschema
 import openai
 
-from helpers.backends import BACKENDS, Lab
-from helpers.conformance_store import result_file
-from labkit import backend_options
+from helpers.backends import ALL_FEATURES, BACKENDS, Lab, result_file
+from helpers.paths import write_text
 from pocket_model.cache import cache_dir
 
 YES, NO, NOT_TRIED = "yes", "no", "not tried"
@@ -29,7 +27,7 @@ STORY = [{"role": "user", "content": "Tell me a short story about a lighthouse."
 
 
 class NotTried(Exception):
-    """The probe cannot or should not run here; the message says why."""
+    """The probe cannot or should not run here. The message says why."""
 
 
 def _ask(lab: Lab, messages: list[dict] = STORY, **settings):
@@ -42,13 +40,17 @@ def _text(reply) -> str:
 
 
 def _refused(lab: Lab, messages: list[dict] = STORY, **settings) -> str:
-    """The message with which a request was refused (HTTP 4xx); fails when it was not."""
+    """The message with which a request was refused.
+
+    Raises:
+        AssertionError: the request was accepted, or the refusal is not HTTP 4xx with a message.
+    """
     try:
         reply = _ask(lab, messages, **settings)
     except openai.APIStatusError as refusal:
         status, body = refusal.status_code, refusal.body
     else:
-        raise AssertionError(f"accepted, and answered {_text(reply)[:40]!r}")
+        raise AssertionError(f"accepted, with the answer {_text(reply)[:40]!r}")
     assert 400 <= status < 500, f"HTTP {status} instead of a 4xx"
     message = body.get("message") if isinstance(body, dict) else None
     assert message, "refused without a message"
@@ -71,7 +73,7 @@ def streams(lab: Lab) -> None:
     assert reasons[-1] in ("stop", "length"), f"finish_reason {reasons[-1]!r}"
 
 
-def stream_says_done(lab: Lab) -> None:
+def ends_stream_with_done(lab: Lab) -> None:
     """The event stream ends with `data: [DONE]`."""
     create = lab.client.chat.completions.with_streaming_response.create
     with create(model=lab.model, messages=STORY, max_tokens=3, stream=True) as response:
@@ -82,8 +84,7 @@ def stream_says_done(lab: Lab) -> None:
 def stops(lab: Lab) -> None:
     """A stop string taken from the middle of an answer cuts the same answer there."""
     whole = _text(_ask(lab, max_tokens=16))
-    words = whole.split()
-    stop = next(w for w in words[3:] if len(w) > 2)
+    stop = next(word for word in whole.split()[3:] if len(word) > 2)
     for stream in (False, True):
         reply = _ask(lab, max_tokens=16, stop=[stop], stream=stream)
         if stream:
@@ -95,25 +96,25 @@ def stops(lab: Lab) -> None:
         assert stop not in text, f"{stop!r} is in the answer"
         assert reason == "stop", f"finish_reason {reason!r}"
         if lab.backend == "pocket":
-            assert text == whole[: whole.index(stop)], "not cut where the stop string stood"
+            assert text == whole[: whole.index(stop)], "not cut at the stop string"
 
 
 def seeds(lab: Lab) -> None:
-    """At temperature 1 the same seed repeats an answer and other seeds do not."""
+    """At temperature 1 the same seed repeats an answer, and other seeds do not."""
     answers = [_text(_ask(lab, temperature=1, seed=seed)) for seed in (1, 1, 2, 3)]
     assert answers[0] == answers[1], "the same seed gave two answers"
     assert len(set(answers)) > 1, "three seeds gave one answer: is temperature ignored?"
 
 
-def limits(lab: Lab) -> None:
-    """max_tokens is kept and reported as finish_reason "length"."""
+def limits_tokens(lab: Lab) -> None:
+    """max_tokens is obeyed and reported as finish_reason "length"."""
     reply = _ask(lab, max_tokens=5)
     assert reply.choices[0].finish_reason == "length", reply.choices[0].finish_reason
     assert reply.usage.completion_tokens == 5, f"{reply.usage.completion_tokens} tokens, not 5"
 
 
-def usage(lab: Lab) -> None:
-    """Token counts come whole and streamed, equal, and grow with the prompt."""
+def counts_tokens(lab: Lab) -> None:
+    """Token counts are equal with and without a stream, and grow with the prompt."""
     whole = _ask(lab).usage
     chunks = list(_ask(lab, stream=True, stream_options={"include_usage": True}))
     assert chunks[-1].usage, "no usage at the end of the stream"
@@ -122,8 +123,8 @@ def usage(lab: Lab) -> None:
     assert _ask(lab, longer).usage.prompt_tokens > whole.prompt_tokens, "does not grow"
 
 
-def remembers(lab: Lab) -> None:
-    """A system prompt and earlier turns are taken into the prompt."""
+def reads_earlier_turns(lab: Lab) -> None:
+    """A system prompt and earlier turns are part of the prompt."""
     turns = [
         {"role": "system", "content": "Answer in one word."},
         {"role": "user", "content": "My name is Ada."},
@@ -134,28 +135,28 @@ def remembers(lab: Lab) -> None:
     assert _ask(lab, turns, max_tokens=3).usage.prompt_tokens > alone, "earlier turns are dropped"
 
 
-def refuses(lab: Lab) -> None:
+def refuses_bad_requests(lab: Lab) -> None:
     """Bad requests get a 4xx with a message."""
     _refused(lab, model="no-such/model")
     _refused(lab, temperature=9)
     _refused(lab, messages=[])
 
 
-def overflows(lab: Lab) -> None:
-    """A prompt beyond the context is refused, not cut."""
+def refuses_long_prompts(lab: Lab) -> None:
+    """A prompt longer than the context is refused, not truncated."""
     if BACKENDS[lab.backend].paid:
-        raise NotTried("a prompt of a whole context costs money")
+        raise NotTried("a prompt as long as the context costs money")
     context = getattr(lab.client.models.list().data[0], "max_model_len", None)
     if not context:
-        raise NotTried("/v1/models does not say how long the context is")
+        raise NotTried("/v1/models does not report the length of the context")
     long = [{"role": "user", "content": "word " * (context + 10)}]
     message = _refused(lab, long)
     assert re.search("context|long|token", message), f"refused, but says {message[:60]!r}"
 
 
-def parallel(lab: Lab) -> None:
-    """Requests in parallel keep to their own settings; the pocket's answer as they do alone."""
-    wishes = [
+def answers_in_parallel(lab: Lab) -> None:
+    """Parallel requests keep their own settings; on pocket they get the answers of single ones."""
+    requests = [
         {
             "messages": [{"role": "user", "content": f"Tell me about {topic}."}],
             "max_tokens": 3 + i,
@@ -164,13 +165,14 @@ def parallel(lab: Lab) -> None:
         }
         for i, topic in enumerate(["the sea", "bread", "trains", "bees", "snow", "maps"])
     ]
-    with ThreadPoolExecutor(len(wishes)) as pool:
-        together = list(pool.map(lambda wish: _ask(lab, **wish), wishes))
-    for wish, reply in zip(wishes, together, strict=True):
-        assert reply.usage.completion_tokens <= wish["max_tokens"], "another request's max_tokens"
+    with ThreadPoolExecutor(len(requests)) as pool:
+        replies = list(pool.map(lambda request: _ask(lab, **request), requests))
+    for request, reply in zip(requests, replies, strict=True):
+        used = reply.usage.completion_tokens
+        assert used <= request["max_tokens"], "the max_tokens of another request was used"
     if lab.backend == "pocket":
-        alone = [_text(_ask(lab, **wish)) for wish in wishes]
-        assert [_text(reply) for reply in together] == alone, "answers differ from those alone"
+        single = [_text(_ask(lab, **request)) for request in requests]
+        assert [_text(reply) for reply in replies] == single, "answers differ from single requests"
 
 
 # --- tools -----------------------------------------------------------------------------------
@@ -190,13 +192,13 @@ PARIS = [{"role": "user", "content": "What is the weather in Paris today?"}]
 
 
 def _ask_with_tools(lab: Lab, messages: list[dict] = PARIS, **settings):
-    """A request with the two tools. The seed is for the ids of calls, which are drawn by lot."""
+    """A request with the two tools. The seed fixes the random ids of tool calls."""
     return _ask(lab, messages, **{"tools": TOOLS, "max_tokens": 60, "seed": 1} | settings)
 
 
 def _calls(reply) -> list:
     calls = reply.choices[0].message.tool_calls
-    assert calls, f"no tool call; it says {_text(reply)[:40]!r}"
+    assert calls, f"no tool call, but {_text(reply)[:40]!r}"
     assert reply.choices[0].finish_reason == "tool_calls", reply.choices[0].finish_reason
     return calls
 
@@ -208,38 +210,38 @@ def calls_tools(lab: Lab) -> None:
     assert "paris" in json.loads(call.function.arguments)["city"].lower()
 
 
-def tool_ids(lab: Lab) -> None:
-    """Ids are nine letters or digits, as Mistral's format wants them."""
+def makes_call_ids(lab: Lab) -> None:
+    """Ids are nine letters or digits, as Mistral's format requires."""
     call = _calls(_ask_with_tools(lab))[0]
     assert re.fullmatch("[a-zA-Z0-9]{9}", call.id), call.id
 
 
-def tool_results(lab: Lab) -> None:
-    """A tool's result is used: two results, two answers."""
+def uses_tool_results(lab: Lab) -> None:
+    """The answer uses the tool's result: two results, two answers."""
     call = _calls(_ask_with_tools(lab))[0]
     answers = []
     for weather in ("sunny", "snowing"):
-        asked = {"role": "assistant", "content": "", "tool_calls": [call.model_dump()]}
-        told = {"role": "tool", "tool_call_id": call.id, "content": json.dumps({"sky": weather})}
-        answers.append(_text(_ask_with_tools(lab, [*PARIS, asked, told])))
+        turn = {"role": "assistant", "content": "", "tool_calls": [call.model_dump()]}
+        result = {"role": "tool", "tool_call_id": call.id, "content": json.dumps({"sky": weather})}
+        answers.append(_text(_ask_with_tools(lab, [*PARIS, turn, result])))
     assert "sun" in answers[0].lower(), answers[0]
     assert "snow" in answers[1].lower(), answers[1]
 
 
-def tool_choice(lab: Lab) -> None:
+def obeys_tool_choice(lab: Lab) -> None:
     """tool_choice none, required and a named tool are obeyed."""
-    silent = _ask_with_tools(lab, tool_choice="none", max_tokens=12)
-    assert not silent.choices[0].message.tool_calls, "called in spite of none"
+    reply = _ask_with_tools(lab, tool_choice="none", max_tokens=12)
+    assert not reply.choices[0].message.tool_calls, "a tool call despite none"
     hello = [{"role": "user", "content": "Hello!"}]
-    forced = _ask_with_tools(lab, hello, tool_choice="required")
-    assert forced.choices[0].message.tool_calls, "no call in spite of required"
+    reply = _ask_with_tools(lab, hello, tool_choice="required")
+    assert reply.choices[0].message.tool_calls, "no tool call despite required"
     named = {"type": "function", "function": {"name": "get_population"}}
     reply = _ask_with_tools(lab, tool_choice=named)
     assert reply.choices[0].message.tool_calls[0].function.name == "get_population"
 
 
-def tool_stream(lab: Lab) -> None:
-    """A streamed call is assembled from its deltas to one name and valid JSON."""
+def streams_tool_calls(lab: Lab) -> None:
+    """The deltas of a streamed call add up to one name and valid JSON."""
     name = arguments = ""
     for chunk in _ask_with_tools(lab, stream=True):
         for delta in (chunk.choices[0].delta.tool_calls or []) if chunk.choices else []:
@@ -252,8 +254,8 @@ def tool_stream(lab: Lab) -> None:
 # --- structure and pictures ------------------------------------------------------------------
 
 
-def structured(lab: Lab) -> None:
-    """A JSON schema is obeyed, also one that the question does not suggest."""
+def obeys_schema(lab: Lab) -> None:
+    """A JSON schema is obeyed, even one that the question does not suggest."""
     for field in ("city", "zebra"):
         schema = {
             "type": "object",
@@ -261,67 +263,67 @@ def structured(lab: Lab) -> None:
             "required": [field, "year"],
             "additionalProperties": False,
         }
-        wish = {"name": "answer", "schema": schema, "strict": True}
-        wanted = {"type": "json_schema", "json_schema": wish}
+        named_schema = {"name": "answer", "schema": schema, "strict": True}
+        response_format = {"type": "json_schema", "json_schema": named_schema}
         question = [{"role": "user", "content": "When was Paris liberated? Answer in JSON."}]
-        reply = _ask(lab, question, response_format=wanted, max_tokens=60)
+        reply = _ask(lab, question, response_format=response_format, max_tokens=60)
         jsonschema.validate(json.loads(_text(reply)), schema)
 
 
-def _picture(colour: str, size: tuple[int, int] = (112, 112)) -> dict:
-    """A circle of that colour on white, as a message part."""
+def _picture(color: str, size: tuple[int, int] = (112, 112)) -> dict:
+    """A circle of that color on white, as a message part."""
     from PIL import Image, ImageDraw
 
     png, image = io.BytesIO(), Image.new("RGB", size, "white")
-    ImageDraw.Draw(image).ellipse((30, 30, 54, 54), fill=colour)
+    ImageDraw.Draw(image).ellipse((30, 30, 54, 54), fill=color)
     image.save(png, "PNG")
     url = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def _see(lab: Lab, text: str, *pictures: dict) -> str:
+def _ask_about(lab: Lab, text: str, *pictures: dict):
     content = [{"type": "text", "text": text}, *pictures]
-    return _text(_ask(lab, [{"role": "user", "content": content}])).lower()
+    return _ask(lab, [{"role": "user", "content": content}])
 
 
-def sees(lab: Lab) -> None:
+def accepts_image(lab: Lab) -> None:
     """The answer follows the picture: red for a red circle, blue for a blue one."""
-    for colour in ("red", "blue"):
-        answer = _see(lab, "What colour is the circle?", _picture(colour))
-        assert colour in answer, f"a {colour} circle: {answer!r}"
+    for color in ("red", "blue"):
+        answer = _text(_ask_about(lab, "What colour is the circle?", _picture(color))).lower()
+        assert color in answer, f"a {color} circle: {answer!r}"
 
 
-def sees_several(lab: Lab) -> None:
+def accepts_several_images(lab: Lab) -> None:
     """Two pictures of different sizes in one message count as two."""
-    one, two = _picture("red"), _picture("blue", (168, 112))
-    text = {"type": "text", "text": "What colours are these?"}
-    counts = [
-        _ask(lab, [{"role": "user", "content": [text, *pictures]}]).usage.prompt_tokens
-        for pictures in ([one], [one, two])
+    red, blue = _picture("red"), _picture("blue", (168, 112))
+    tokens = [
+        _ask_about(lab, "What colours are these?", *pictures).usage.prompt_tokens
+        for pictures in ([red], [red, blue])
     ]
-    assert counts[1] > counts[0], "the second picture adds no tokens"
+    assert tokens[1] > tokens[0], "the second picture adds no tokens"
 
 
-FEATURES: dict[str, list[Callable[[Lab], None]]] = {
-    "stream": [streams, stream_says_done],
+# For each feature of `helpers.backends.ALL_FEATURES`.
+PROBES: dict[str, list[Callable[[Lab], None]]] = {
+    "stream": [streams, ends_stream_with_done],
     "stop": [stops],
     "seed": [seeds],
-    "max_tokens": [limits],
-    "usage": [usage],
-    "conversation": [remembers],
-    "errors": [refuses],
-    "context_overflow": [overflows],
-    "parallel": [parallel],
-    "tools": [calls_tools, tool_ids, tool_results, tool_stream],
-    "tool_choice": [tool_choice],
-    "structured_output": [structured],
-    "vision": [sees, sees_several],
+    "max_tokens": [limits_tokens],
+    "usage": [counts_tokens],
+    "conversation": [reads_earlier_turns],
+    "errors": [refuses_bad_requests],
+    "context_overflow": [refuses_long_prompts],
+    "parallel": [answers_in_parallel],
+    "tools": [calls_tools, makes_call_ids, uses_tool_results, streams_tool_calls],
+    "tool_choice": [obeys_tool_choice],
+    "structured_output": [obeys_schema],
+    "vision": [accepts_image, accepts_several_images],
 }
 
 
 def try_feature(lab: Lab, feature: str) -> tuple[str, str]:
-    """Status and detail of one feature: its first probe that fails decides."""
-    for probe in FEATURES[feature]:
+    """Status and detail of one feature; its first probe that fails decides."""
+    for probe in PROBES[feature]:
         try:
             probe(lab)
         except NotTried as reason:
@@ -338,13 +340,21 @@ def try_feature(lab: Lab, feature: str) -> tuple[str, str]:
         ) as error:  # fmt: skip
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             return NO, f"{probe.__name__}: {reason}"[:160]
-    return YES, FEATURES[feature][0].__doc__.splitlines()[0]
+    return YES, PROBES[feature][0].__doc__.splitlines()[0]
 
 
 def run_suite(lab: Lab, progress: Callable[[str], None] = lambda line: None) -> dict:
-    """Try every feature; the result as it is kept on file (`conformance_store`)."""
+    """Try every feature.
+
+    Args:
+        lab: the connected backend.
+        progress: called with a line of text after each feature.
+
+    Returns:
+        the result in the form that `save` writes.
+    """
     rows = []
-    for feature in FEATURES:
+    for feature in ALL_FEATURES:
         status, detail = try_feature(lab, feature)
         rows.append({"feature": feature, "status": status, "detail": detail})
         progress(f"{status:>9}  {feature:<18} {detail}")
@@ -358,27 +368,9 @@ def run_suite(lab: Lab, progress: Callable[[str], None] = lambda line: None) -> 
 
 
 def save(result: dict, folder: Path | None = None) -> Path:
-    """Write a result to `folder`, or to the user's own cache."""
+    """Write a result to `folder`, or to the user's cache, where `lab.supports` finds it."""
     folder = folder or cache_dir() / "conformance"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / result_file(result["backend"], result["model"])
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(result, indent=2) + "\n")
     return path
-
-
-def main(argv: list[str]) -> int:
-    """`python -m helpers conformance`: print the matrix, keep it for `lab.supports`."""
-    parser = argparse.ArgumentParser(prog="python -m helpers conformance", description=__doc__)
-    backend_options.add(parser)
-    parser.add_argument("--out", type=Path, help="folder for the result (default: the cache)")
-    options = parser.parse_args(argv)
-    lab = backend_options.connected(options, sends="about 40 short requests")
-    if lab is None:
-        return 2
-    try:
-        result = run_suite(lab, lambda line: print(line, flush=True))
-    finally:
-        lab.close()
-    path = save(result, options.out)
-    print(f"\nKept in {path.name}; connect({options.backend!r}).supports reads it.")
-    return 0

@@ -1,7 +1,8 @@
-"""Outputs that are never older than the code: re-execute notebooks, and know when to.
+"""Outputs that are never older than the code: which files a notebook depends on, and execution.
 
-A notebook's fingerprint covers its cells, every helper that it imports (and what those import)
-and the data that any of them names. `make notebooks` records it; the check `stale` compares.
+A notebook's fingerprint covers its cells, the modules that they import, what those import, its own
+exercises, and the data files that any of this code names. `execute` records the fingerprint, and
+the check `stale` compares it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import ast
 import hashlib
 import json
 import re
-import time
-from contextlib import closing
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pandas as pd
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -21,106 +23,127 @@ from helpers import paths
 from helpers.paths import DATA, ROOT
 from labkit import notebooks
 
+if TYPE_CHECKING:
+    from grimp import ImportGraph
+
+PACKAGES = ("helpers", "labkit", "openrouter_sim", "pocket_model", "pocket_training")
+# Its server runs as a process of its own, so no import leads from a client to the server's modules.
+# All of this package counts as soon as any part of it is imported.
+WHOLE_PACKAGE = "pocket_model"
+# What the recipe generates from. No notebook's output depends on it. Of its parent folder, only
+# the files count whose names are in the code.
+WORDS = DATA / "pocket" / "words"
+# `DATA / "images" / f"{name}.png"`, or the same as one string: "../data/images/europe.png".
+DATA_PATH = re.compile(r'(?:\bDATA|"data")((?:\s*/\s*f?"[^"]+")+)|"(?:\.\./)?data/([^"\s]+)"')
+
 RECORD = "freshness.json"
 TIMEOUT_S = 600
 
 
-def imported_helpers(tree: ast.AST, package: str = "helpers") -> set[str]:
-    """Names under `helpers` that the code imports, wherever the import stands.
+@cache
+def import_graph() -> ImportGraph:
+    """Which module of the kit imports which; imports for type checkers are left out."""
+    import grimp  # a requirement of development only
 
-    `package` is the package of the code, against which relative imports are resolved.
-    """
+    return grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
+
+
+def imported_modules(cell: NotebookNode) -> set[str]:
+    """The kit's modules that a cell imports."""
     names = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(notebooks.syntax_tree(cell)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join([*(parents if node.level else []), *filter(None, [node.module])])
-            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Constant) and re.fullmatch(r"helpers\.[\w.]+", str(node.value)):
-            names |= {node.value, f"{node.value}.__main__"}  # run by name: python -m pocket_model
-    return {name for name in names if name.split(".")[0] == "helpers"}
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names & import_graph().modules
 
 
-def module_files(name: str) -> list[Path]:
-    """The files that importing `name` runs: the packages above it, then the module itself.
-
-    A name that is no module, such as a function, gives its packages only.
-    """
-    files = []
-    parts = name.split(".")
-    for end in range(1, len(parts) + 1):
-        base = ROOT.joinpath(*parts[:end])
-        files += [file for file in (base / "__init__.py", base.with_suffix(".py")) if file.exists()]
-    return files
-
-
-def helper_files(tree: ast.AST) -> set[Path]:
-    """Every file of `helpers` that the code imports, directly or through another."""
-    found: set[Path] = set()
-    waiting = [file for name in imported_helpers(tree) for file in module_files(name)]
+def with_imports(modules: set[str]) -> set[str]:
+    """These modules, the packages that contain them, and all that they import."""
+    graph = import_graph()
+    waiting, found = set(modules), set()
     while waiting:
-        file = waiting.pop()
-        if file in found:
-            continue
-        found.add(file)
-        package = ".".join(file.parent.relative_to(ROOT).parts)
-        names = imported_helpers(ast.parse(file.read_text(encoding="utf-8")), package)
-        waiting += [other for name in names for other in module_files(name)]
+        module = waiting.pop()
+        found.add(module)
+        more = set(graph.find_modules_directly_imported_by(module))
+        if package := module.rpartition(".")[0]:
+            more.add(package)
+        if module == WHOLE_PACKAGE:
+            more |= graph.find_descendants(module)
+        waiting |= more - found
     return found
 
 
-def data_files(trees: list[ast.AST]) -> set[Path]:
-    """The files under the entries of `data/` that a string in the code names."""
-    words = {
-        part
-        for tree in trees
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200
-        for part in re.split(r"[/\\\s]", node.value)
-    }
-    named = [entry for entry in DATA.glob("*") if entry.name in words]
-    files = {file for entry in named for file in (entry, *entry.rglob("*")) if file.is_file()}
-    # Report pages are drawn from the records beside them and are not committed.
-    return {f for f in files if "__pycache__" not in f.parts and f.suffix != ".html"}
+def module_file(module: str) -> Path:
+    """The file of a module of the kit."""
+    base = ROOT.joinpath(*module.split("."))
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+def data_files(code: str) -> set[Path]:
+    """The files in `data/` that the code names, with all files of a folder that it names."""
+    files = set()
+    for chain, path in DATA_PATH.findall(code):
+        names = re.findall(r'"([^"]+)"', chain) or [path]
+        pattern = re.sub(r"\{.*?\}", "*", "/".join(names))  # f"{name}.png" means any name
+        for entry in DATA.glob(pattern):
+            inside = {file for file in (entry, *entry.rglob("*")) if file.is_file()}
+            if entry == WORDS.parent:
+                inside = {file for file in inside if f'"{file.name}"' in code}
+            files |= inside
+    # Report pages are made from the records beside them, and they are not committed.
+    skipped = (".html", ".md")
+    return {file for file in files if WORDS not in file.parents and file.suffix not in skipped}
+
+
+def dependencies(path: Path) -> set[Path]:
+    """The files of code and data that the outputs of the notebook at `path` depend on."""
+    cells = notebooks.code_cells(notebooks.read(path))
+    exercises = {f"labkit.exercises.nb{path.stem[:2]}"} & import_graph().modules
+    modules = with_imports(exercises.union(*(imported_modules(cell) for cell in cells)))
+    files = {module_file(module) for module in modules}
+    code = [cell.source for cell in cells] + [file.read_text(encoding="utf-8") for file in files]
+    return files | data_files("\n".join(code))
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 over the notebook's cells and the helpers and data that they lead to."""
-    cells = notebooks.read(path).cells
+    """SHA-256 of the notebook's cells and of the files that its outputs depend on."""
     digest = hashlib.sha256()
-    for cell in cells:
+    for cell in notebooks.read(path).cells:
         tags = sorted(notebooks.tags(cell))
         digest.update(json.dumps([cell.cell_type, cell.source, tags]).encode())
-    code = ast.Module(
-        [
-            node
-            for cell in cells
-            if cell.cell_type == "code"
-            for node in notebooks.syntax_tree(cell).body
-        ],
-        type_ignores=[],
-    )
-    helpers = helper_files(code)
-    trees = [code, *(ast.parse(file.read_text(encoding="utf-8")) for file in helpers)]
-    for file in sorted(helpers | data_files(trees)):
+    for file in sorted(dependencies(path)):
         digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
+def dependency_counts(paths: list[Path]) -> pd.DataFrame:
+    """How many files, and how many lines of code, each notebook depends on."""
+    rows = []
+    for path in paths:
+        files = dependencies(path)
+        code = [file for file in files if file.suffix == ".py"]
+        lines = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in code)
+        counts = {"code files": len(code), "code lines": lines, "data files": len(files - {*code})}
+        rows.append({"notebook": path.stem} | counts)
+    return pd.DataFrame(rows).set_index("notebook")
+
+
 def recorded(folder: Path = paths.NOTEBOOKS) -> dict[str, str]:
-    """The fingerprints noted at the last execution, by file name."""
+    """The fingerprints recorded at the last execution, by file name."""
     file = folder / RECORD
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def execute(path: Path) -> None:
-    """Run the notebook on its own defaults and replace it, only if every cell succeeded.
+    """Run the notebook with its own parameters, and replace it if every cell succeeded.
 
-    Raises nbclient's CellExecutionError, CellTimeoutError or DeadKernelError; the file is then
-    as it was.
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell failed. The file is as it was.
+        nbclient.exceptions.CellTimeoutError: a cell took too long. The file is as it was.
+        nbclient.exceptions.DeadKernelError: the kernel died. The file is as it was.
     """
     notebook = notebooks.read(path)
     NotebookClient(
@@ -136,14 +159,13 @@ def execute(path: Path) -> None:
     tidy(notebook)
     notebooks.write(notebook, path)
     record = recorded(path.parent) | {path.name: fingerprint(path)}
-    kept = {
-        one.name: record[one.name] for one in notebooks.available(path.parent) if one.name in record
-    }
-    paths.write_text(path.parent / RECORD, json.dumps(kept, indent=2) + "\n")
+    names = [other.name for other in notebooks.available(path.parent)]
+    current = {name: record[name] for name in names if name in record}
+    paths.write_text(path.parent / RECORD, json.dumps(current, indent=2) + "\n")
 
 
 def tidy(notebook: NotebookNode) -> None:
-    """Leave out what only this run or this machine knows."""
+    """Remove what only this run or this machine knows."""
     notebook.cells = [
         cell for cell in notebook.cells if "injected-parameters" not in notebooks.tags(cell)
     ]
@@ -154,20 +176,3 @@ def tidy(notebook: NotebookNode) -> None:
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
-
-
-def main(paths: list[Path]) -> int:
-    """Re-execute `paths` in place on the embedded model; 1 if one failed."""
-    from helpers.backends import connect
-
-    failed = []
-    with closing(connect("pocket")):  # one server for all
-        for path in paths:
-            start = time.monotonic()
-            try:
-                execute(path)
-                print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
-            except Exception as error:
-                failed.append(path.name)
-                print(f"{path.name}: FAILED, left as it was\n{error}", flush=True)
-    return 1 if failed else 0

@@ -1,7 +1,6 @@
-"""What must hold of every committed notebook: small functions, each returning its complaints.
+"""The rules for every committed notebook: small functions that return a list of problems.
 
-`python -m helpers check` runs the table CHECKS; `tests/test_notebook_checks.py` plants one fault
-for each entry and sees it found.
+`python -m helpers check` runs the functions in CHECKS. A test plants a fault for each of them.
 """
 
 from __future__ import annotations
@@ -10,13 +9,16 @@ import ast
 import json
 import re
 import statistics
+import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 
 from nbformat import NotebookNode
 
+from helpers.paths import ROOT
 from labkit import freshness, notebooks
 
 MEDIAN_LINES = 12
@@ -53,7 +55,7 @@ class Context:
                 yield number, output
 
     def texts(self) -> Iterator[tuple[str, str]]:
-        """Everything a reader or a search could see: (where, text), metadata included."""
+        """Everything that a person or a search can see: (where, text), metadata included."""
         yield "notebook metadata", json.dumps(self.notebook.metadata)
         for number, cell in enumerate(self.notebook.cells):
             yield f"cell {number}", cell.source
@@ -65,14 +67,14 @@ class Context:
 
 
 def execution_counts(context: Context) -> list[str]:
-    """Code cells were executed once each, in order: a null count is never compared by nbval."""
+    """Code cells were executed once each, in order; nbval never compares a cell without a count."""
     counts = [cell.execution_count for cell in context.code]
     expected = list(range(1, len(counts) + 1))
     return [] if counts == expected else [f"execution counts are {counts}, not 1..{len(counts)}"]
 
 
 def heading(context: Context) -> list[str]:
-    """The first cell holds the only H1 `# NN · Title`, the badge, and the three-row table."""
+    """The first cell has the only H1, `# NN · Title`, and the table of three rows."""
     problems = []
     first = context.notebook.cells[0]
     source = first.source if first.cell_type == "markdown" else ""
@@ -83,13 +85,10 @@ def heading(context: Context) -> list[str]:
     if headings != 1:
         problems.append(f"{headings} level-one headings, not one")
     rows = [line.split("|")[1].lower() for line in lines if line.startswith("|")]
-    for what, pattern in [
-        ("what you will be able to do", "able to"),
-        ("what you need", "need"),
-        ("how long it takes", "long|time|takes"),
-    ]:
+    wanted = {"what you will be able to do": "able to", "what you need": "need"}
+    for topic, pattern in (wanted | {"how long it takes": "long|time|takes"}).items():
         if not any(re.search(pattern, row) for row in rows):
-            problems.append(f"the table in the first cell has no row on {what}")
+            problems.append(f"the table in the first cell has no row on {topic}")
     return problems
 
 
@@ -97,21 +96,25 @@ def badge(context: Context) -> list[str]:
     """The line under the title is this notebook's own Colab badge."""
     lines = [line for line in context.notebook.cells[0].source.splitlines() if line.strip()]
     right = lines[1:2] == [notebooks.badge(context.path)]
-    return [] if right else ["no right Colab badge under the title (`check --fix` sets it)"]
+    return (
+        []
+        if right
+        else ["the Colab badge under the title is missing or wrong (`check --fix` sets it)"]
+    )
 
 
 def colab_cell(context: Context) -> list[str]:
-    """The first code cell is the generated set-up cell, to the letter."""
+    """The first code cell is exactly the generated set-up cell."""
     first = context.code[0] if context.code else None
     if first is None or notebooks.COLAB_TAG not in notebooks.tags(first):
-        return ["the first code cell is not the one tagged `colab` (`check --fix` sets it)"]
+        return ["the first code cell is not tagged `colab` (`check --fix` sets it)"]
     if first.source != notebooks.COLAB_CELL:
         return ["the `colab` cell differs from labkit.notebooks (`check --fix` sets it)"]
     return []
 
 
 def parameters(context: Context) -> list[str]:
-    """One cell is tagged `parameters`, sets BACKEND to "pocket", and comments on each line."""
+    """One cell is tagged `parameters`, sets BACKEND to "pocket", and has a comment on each line."""
     cells = [cell for cell in context.code if "parameters" in notebooks.tags(cell)]
     if len(cells) != 1:
         return [f"{len(cells)} cells are tagged `parameters`, not one"]
@@ -126,7 +129,7 @@ def parameters(context: Context) -> list[str]:
 
 
 def exercises(context: Context) -> list[str]:
-    """There is an Exercises section with a folded solution and a check."""
+    """There is a section "Exercises" with a folded solution and a check."""
     sources = [cell.source for cell in context.notebook.cells]
     starts = [i for i, text in enumerate(sources) if re.search(r"^## .*Exercises", text, re.M)]
     if not starts:
@@ -145,14 +148,20 @@ def ending(context: Context) -> list[str]:
     problems = []
     if not any(re.search(r"^## What you learned", text, re.M) for text in context.prose):
         problems.append("no `## What you learned` section")
-    shelf = [path.name for path in notebooks.available(context.path.parent)]
-    place = shelf.index(context.path.name)
+    names = [path.name for path in notebooks.available(context.path.parent)]
+    index = names.index(context.path.name)
     last = context.prose[-1] if context.prose else ""
-    for word, neighbours in [("previous", shelf[:place][-1:]), ("next", shelf[place + 1 :][:1])]:
-        for name in neighbours:
+    for side, neighbors in {"previous": names[:index][-1:], "next": names[index + 1 :][:1]}.items():
+        for name in neighbors:
             if f"]({name})" not in last:
-                problems.append(f"the last Markdown cell has no link to the {word}, {name}")
+                problems.append(f"the last Markdown cell has no link to the {side}, {name}")
     return problems
+
+
+def glossary(context: Context) -> list[str]:
+    """It links to the glossary."""
+    linked = any("](../GLOSSARY.md" in text for text in context.prose)
+    return [] if linked else ["no link to the glossary, ../GLOSSARY.md"]
 
 
 def links(context: Context) -> list[str]:
@@ -161,8 +170,8 @@ def links(context: Context) -> list[str]:
     for text in context.prose:
         for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", text):
             link = (target[0] or target[1]).split("#")[0]
-            outside = re.match(r"[a-z][a-z0-9+.-]*:", link) or link == ""
-            if not outside and not (context.path.parent / link).exists():
+            external = re.match(r"[a-z][a-z0-9+.-]*:", link) or link == ""
+            if not external and not (context.path.parent / link).exists():
                 problems.append(f"broken link: {link}")
     return problems
 
@@ -177,8 +186,8 @@ def no_errors(context: Context) -> list[str]:
     ]
 
 
-# detect-secrets knows most providers' keys by shape. These are the ones that this kit deals with,
-# or that it lacks. Its entropy and keyword guesses stay off: they take model ids for keys.
+# detect-secrets knows the keys of most providers. These are the keys that this kit uses, or that
+# detect-secrets lacks. Its entropy and keyword detectors are off: they report model ids as keys.
 SECRETS = {
     "OpenRouter key": r"sk-or-v1-[0-9a-f]{8}",
     "OpenAI-style key": r"\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{20}",
@@ -188,21 +197,23 @@ SECRETS = {
     "bearer token": r"(?i)\bbearer\s+[A-Za-z0-9_\-.=]{20}",
     "key in an assignment": r"(?i)api_?key[\"']?\]?\s*[=:]\s*[\"'](?=\w*\d)[A-Za-z0-9_-]{20}",
 }
-GUESSES = {"Base64HighEntropyString", "HexHighEntropyString", "KeywordDetector"}
+DISABLED = (
+    "Base64HighEntropyString", "HexHighEntropyString", "KeywordDetector", "IPPublicDetector",
+)  # fmt: skip
 
 
 def secrets(context: Context) -> list[str]:
-    """Nothing in sources, outputs, tracebacks or metadata looks like a key; none is repeated."""
+    """Nothing in sources, outputs, tracebacks or metadata looks like a key. No key is printed."""
     from detect_secrets.core.scan import scan_line
     from detect_secrets.settings import default_settings
 
     problems = []
     with default_settings() as settings:
-        settings.disable_plugins(*GUESSES, "IPPublicDetector")
+        settings.disable_plugins(*DISABLED)
         for where, text in context.texts():
             kinds = [kind for kind, pattern in SECRETS.items() if re.search(pattern, text)]
-            kinds += [found.type for line in text.splitlines() for found in scan_line(line)]
-            problems += [f"{where} holds what looks like a secret ({kind})" for kind in kinds]
+            kinds += [secret.type for line in text.splitlines() for secret in scan_line(line)]
+            problems += [f"{where} has what looks like a secret ({kind})" for kind in kinds]
     return problems
 
 
@@ -212,7 +223,7 @@ MACHINE_PATH = re.compile(
 
 
 def machine_paths(context: Context) -> list[str]:
-    """No path of the machine that a notebook was written on."""
+    """No path of the machine on which the notebook ran."""
     return [
         f"{where} names a path of one machine: {path}"
         for where, text in context.texts()
@@ -221,12 +232,12 @@ def machine_paths(context: Context) -> list[str]:
 
 
 def widget_state(context: Context) -> list[str]:
-    """No saved widget state: GitHub refuses to show a notebook that has it."""
+    """No saved widget state: GitHub does not show a notebook that has it."""
     return ["metadata.widgets is present"] if "widgets" in context.notebook.metadata else []
 
 
 def cell_length(context: Context) -> list[str]:
-    """Cells are short: the median, and each but those tagged `lesson`."""
+    """Cells are short: the median, and each cell that is not tagged `lesson`."""
     lengths = [len(cell.source.splitlines()) for cell in context.own_code]
     problems = []
     if lengths and (median := statistics.median(lengths)) > MEDIAN_LINES:
@@ -255,8 +266,57 @@ def timed_checks(context: Context) -> list[str]:
     return problems
 
 
+# Words of an earlier, private vocabulary, and the usual terms. Each is wrong wherever it stands:
+# words with a second, correct use are not listed.
+DIALECT = {
+    r"eyes?": "vision encoder, or: accepts images",
+    r"wish(?:es|ed)?": "tool call, request or option",
+    r"befalls?|befell": "affects",
+    r"exams?|examinations?": "evaluation or test set",
+    r"cuts? (?:\w+ )?into tokens": "tokenize",
+    r"tokens (?:read|written)": "prompt tokens, completion tokens",
+    r"by lot": "at random",
+    r"graphics cards?": "GPU",
+    r"(?<!model )(?<!model's )cards?": "GPU, or in full: model card",
+    r"(?<!logits )(?<!image )processors?": "CPU",
+    r"(?:the|one|many|more|each|every) readers?": "user, request or sequence",
+    r"dear(?:er|est)?": "expensive",
+    r"stands(?! for| out)": "is",
+    r"whoever": "if you",
+    r"told on": "forwarded",
+    r"mend(?:s|ed|ing)?": "fix",
+    r"on a stick": "copy it to the machine",
+    r"word predictor": "output layer (`lm_head`)",
+    r"stopwatch(?:es)?": "timer or benchmark",
+    r"goes on|go on": "continues or resumes",
+}
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "GLOSSARY.md", "data/pocket/README.md")
+
+
+def dialect_problems(text: str) -> list[str]:
+    """The words of DIALECT in a Markdown text or a comment, each with its plain replacement."""
+    text = re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+    return [
+        f'"{match[0]}": write {plain}'
+        for pattern, plain in DIALECT.items()
+        for match in re.finditer(rf"\b(?:{pattern})\b", text)
+    ]
+
+
+def comments(source: str) -> list[str]:
+    """The comments of Python source."""
+    tokens = tokenize.generate_tokens(StringIO(source).readline)
+    return [token.string for token in tokens if token.type == tokenize.COMMENT]
+
+
+def dialect(context: Context) -> list[str]:
+    """Prose and comments use the terms of the field."""
+    texts = [*context.prose, *(text for cell in context.code for text in comments(cell.source))]
+    return [problem for text in texts for problem in dialect_problems(text)]
+
+
 def stale(context: Context) -> list[str]:
-    """The outputs are no older than the sources, helpers and data that they came from."""
+    """The outputs are not older than the code and data that they depend on."""
     recorded = freshness.recorded(context.path.parent).get(context.path.name)
     if recorded == freshness.fingerprint(context.path):
         return []
@@ -271,6 +331,8 @@ CHECKS: list[Callable[[Context], list[str]]] = [
     parameters,
     exercises,
     ending,
+    glossary,
+    dialect,
     links,
     no_errors,
     secrets,
@@ -283,23 +345,15 @@ CHECKS: list[Callable[[Context], list[str]]] = [
 
 
 def check(path: Path) -> list[str]:
-    """Every complaint about the notebook at `path`, each beginning with the check's name."""
+    """Every problem of the notebook at `path`, each beginning with the check's name."""
     context = Context(path, notebooks.read(path))
-    return [f"{one.__name__}: {problem}" for one in CHECKS for problem in one(context)]
+    return [f"{rule.__name__}: {problem}" for rule in CHECKS for problem in rule(context)]
 
 
-def main(paths: list[Path], *, fix: bool = False) -> int:
-    """Print each notebook's problems; with `fix`, first set badge and set-up cell. 1 if any."""
-    total = 0
-    for path in paths:
-        if fix:
-            notebook = notebooks.read(path)
-            if notebooks.fix(notebook, path):
-                notebooks.write(notebook, path)
-                print(f"{path.name}: badge or set-up cell renewed")
-        problems = check(path)
-        total += len(problems)
-        for problem in problems:
-            print(f"{path.name}: {problem}")
-    print(f"{len(paths)} notebooks, {total} problems")
-    return 1 if total else 0
+def check_documents() -> list[str]:
+    """Every word of DIALECT in the documents, each beginning with the file's name."""
+    return [
+        f"{name}: dialect: {problem}"
+        for name in DOCUMENTS
+        for problem in dialect_problems((ROOT / name).read_text(encoding="utf-8"))
+    ]

@@ -1,7 +1,7 @@
-"""What a notebook file of this kit is: where it lies, how it opens on Colab, how it skips.
+"""The notebook files: finding, reading and writing them, and the parts that all of them share.
 
-Everything that all notebooks share is written here once. `python -m helpers check --fix` puts
-the badge and the set-up cell into the notebooks, and a check fails when one differs.
+`python -m helpers check --fix` puts the badge and the Colab set-up cell into the notebooks. A check
+fails if one differs.
 """
 
 from __future__ import annotations
@@ -10,51 +10,20 @@ import ast
 import re
 from pathlib import Path
 
+import jinja2
 import nbformat
 
 from helpers.paths import NOTEBOOKS, write_text
 
 REPOSITORY = "https://github.com/mistral-small-lab/mistral-small-lab"
-
-
 BRANCH = "main"
-
-
 SKIP_MARK = "SKIPPED: "
-
-
-# Each kernel would warn on stderr that it listens on this machine's loopback without encryption.
+# Without this, each kernel warns on stderr that its connection on this machine is not encrypted.
 QUIET_KERNEL = ["--IPKernelApp.log_level=40"]
-
-
 COLAB_TAG = "colab"
-
-
-COLAB_CELL = f'''\
-# On Colab: fetch the kit and install it, keeping Colab's torch. Elsewhere: nothing to do.
-import sys
-
-if "google.colab" in sys.modules:
-    import os
-    import site
-    import subprocess
-    import sysconfig
-    from importlib.metadata import version
-
-    os.chdir("/content")
-    kit = "{REPOSITORY}"
-    if not os.path.isdir("{REPOSITORY.rsplit("/", 1)[1]}"):
-        subprocess.run(["git", "clone", "--depth=1", kit], check=True)
-    os.chdir("{REPOSITORY.rsplit("/", 1)[1]}/notebooks")
-    with open("/content/keep.txt", "w") as keep:
-        keep.write(f"torch=={{version('torch')}}")
-    print(f"Installing requirements.txt and the kit; torch {{version('torch')}} stays.")
-    pip = [sys.executable, "-m", "pip", "install", "-q", "-c", "/content/keep.txt"]
-    subprocess.run([*pip, "-r", "../requirements.txt"], check=True)
-    subprocess.run([*pip, "--no-deps", "-e", ".."], check=True)
-    site.addsitedir(sysconfig.get_path("purelib"))  # so that this kernel sees it at once
-else:
-    print("Not on Colab: nothing to install here.")'''
+COLAB_CELL = jinja2.Template(
+    Path(__file__).with_name("colab_cell.py.j2").read_text(encoding="utf-8")
+).render(repository=REPOSITORY)
 
 
 def skip(reason: str) -> None:
@@ -70,19 +39,20 @@ def available(folder: Path = NOTEBOOKS) -> list[Path]:
 def select(words: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
     """The notebooks that `words` name by number (`03` or `3`), stem or file name; all if empty.
 
-    Raises ValueError, listing what there is, when a word names none.
+    Raises:
+        ValueError: a word names no notebook. The message lists the notebooks.
     """
     notebooks = available(folder)
-    names = ", ".join(path.stem for path in notebooks) or "none"
     if not notebooks:
         raise ValueError(f"there are no notebooks in {folder}")
     chosen: set[Path] = set()
     for word in words:
         key = Path(word).name.removesuffix(".ipynb")
-        found = {path for path in notebooks if path.stem == key or path.stem[:2] == key.zfill(2)}
-        if not found:
+        matches = {path for path in notebooks if key.zfill(2) in (path.stem, path.stem[:2])}
+        if not matches:
+            names = ", ".join(path.stem for path in notebooks)
             raise ValueError(f"no notebook is called {word!r}; available: {names}")
-        chosen |= found
+        chosen |= matches
     return [path for path in notebooks if path in chosen] if words else notebooks
 
 
@@ -92,7 +62,7 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Write a notebook atomically: readers see the old file or the new one, never half of it."""
+    """Write a notebook atomically, so that no program ever reads half of it."""
     write_text(path, nbformat.writes(notebook) + "\n")
 
 
@@ -115,7 +85,7 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def syntax_tree(cell: nbformat.NotebookNode) -> ast.Module:
-    """The cell's Python, with `%magic` and `!command` lines made into calls as IPython does."""
+    """The cell's Python. Lines of `%magic` and `!command` become calls, as IPython does it."""
     from IPython.core.inputtransformer2 import TransformerManager
 
     return ast.parse(TransformerManager().transform_cell(cell.source))
@@ -124,7 +94,7 @@ def syntax_tree(cell: nbformat.NotebookNode) -> ast.Module:
 def output_text(output: nbformat.NotebookNode) -> str:
     """Everything readable in one output: stream, text, HTML, Markdown, JSON or traceback.
 
-    Pictures are left out: they are base64, in which patterns turn up by chance.
+    Pictures are left out: base64 can match a pattern by chance.
     """
     if output.output_type == "stream":
         return output.text
@@ -132,14 +102,12 @@ def output_text(output: nbformat.NotebookNode) -> str:
         return "\n".join([output.ename, output.evalue, *output.traceback])
     data = output.get("data", {}).items()
     return "\n".join(
-        str(value)
-        for kind, value in data
-        if kind == "image/svg+xml" or not kind.startswith("image/")
+        str(value) for kind, value in data if kind == "image/svg+xml" or "image/" not in kind
     )
 
 
 def skipped(notebook: nbformat.NotebookNode) -> list[str]:
-    """The reasons for which sections of an executed notebook were skipped."""
+    """The reasons why sections of an executed notebook were skipped."""
     lines = (
         line
         for cell in code_cells(notebook)
@@ -157,18 +125,21 @@ def badge(path: Path) -> str:
     return f"[![Open in Colab]({image})](https://colab.research.google.com/github/{file})"
 
 
-def fix(notebook: nbformat.NotebookNode, path: Path) -> bool:
-    """Put the badge under the title and the set-up cell first; True if anything changed."""
+def fix(path: Path) -> bool:
+    """Put the badge under the title and the set-up cell first; True if the file changed."""
+    notebook = read(path)
     before = nbformat.writes(notebook)
     head = notebook.cells[0]
     lines = [line for line in head.source.splitlines() if "colab-badge.svg" not in line]
-    while len(lines) > 1 and not lines[1].strip():
-        del lines[1]
-    head.source = "\n".join([lines[0], "", badge(path), "", *lines[1:]]).rstrip()
+    rest = "\n".join(lines[1:]).lstrip("\n")
+    head.source = f"{lines[0]}\n\n{badge(path)}\n\n{rest}".rstrip()
     colab = next((cell for cell in notebook.cells if COLAB_TAG in tags(cell)), None)
     if colab is None:
         colab = nbformat.v4.new_code_cell(metadata={"tags": [COLAB_TAG]})
-        first = next(i for i, cell in enumerate(notebook.cells) if i and cell.cell_type == "code")
-        notebook.cells.insert(first, colab)
+        kinds = [cell.cell_type for cell in notebook.cells]
+        notebook.cells.insert(kinds.index("code"), colab)
     colab.source = COLAB_CELL
-    return nbformat.writes(notebook) != before
+    changed = nbformat.writes(notebook) != before
+    if changed:
+        write(notebook, path)
+    return changed

@@ -1,7 +1,7 @@
 """Run every notebook from first cell to last on one backend, and report.
 
-One notebook's failure does not stop the others. The report is rewritten after each, so an
-interrupted run keeps what was finished.
+One notebook's failure does not stop the others. The report is written again after each notebook,
+so an interrupted run keeps what was finished.
 """
 
 from __future__ import annotations
@@ -21,33 +21,40 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
+import pandas as pd
+import papermill
+from nbconvert import HTMLExporter
 
 from helpers import backends, budget, paths
 from labkit import notebooks, run_cost
 
+if TYPE_CHECKING:
+    from helpers.backends import Lab
+
 CELL_TIMEOUT_S = 900
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
-OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+OK, SOME_FAILED, INTERRUPTED = 0, 1, 130  # exit codes
+TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("labkit", ""), autoescape=True)
 
 
 class RunError(RuntimeError):
-    """The run cannot start; the message says why and what to do."""
+    """The run cannot start. The message says why and what to do."""
 
 
 @dataclass
 class Result:
-    """What became of one notebook."""
+    """What happened to one notebook."""
 
     name: str
     title: str
     status: str = NOT_RUN
     seconds: float = 0.0
     skipped: list[str] = field(default_factory=list)
-    copied: bool = False  # an executed copy and its page lie in the folder
-    error: str = ""  # the traceback's last line
+    copied: bool = False  # an executed copy and its page are in the folder
+    error: str = ""  # the last line of the traceback
     traceback: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -70,64 +77,30 @@ class Report:
         default_factory=lambda: datetime.now().astimezone().isoformat("T", "seconds")
     )
     total_s: float = 0.0
+    exit_code: int = OK
 
     def write(self) -> None:
         """Write both files, each atomically."""
         facts = asdict(self)
-        del facts["folder"]
-        paths.write_text(
-            self.folder / "results.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-        )
-        paths.write_text(self.folder / "index.html", INDEX.render(report=self))
+        del facts["folder"], facts["exit_code"]
+        text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+        paths.write_text(self.folder / "results.json", text)
+        page = TEMPLATES.get_template("report.html.j2").render(report=self)
+        paths.write_text(self.folder / "index.html", page)
 
-    def table(self) -> str:
-        """The table that is printed at the end."""
-        width = max(len(one.title) for one in self.results)
-        lines = []
-        for one in self.results:
-            lines.append(f"{one.title:<{width}}  {one.seconds:6.1f} s  {one.summary}")
-            lines += [f"{'':<{width}}  {'':8}  skipped: {reason}" for reason in one.skipped]
-            lines += [f"{'':<{width}}  {'':8}  {one.error}"] if one.error else []
-        lines.append(f"{'total':<{width}}  {self.total_s:6.1f} s  {self.backend}: {self.model}")
-        return "\n".join(lines)
-
-
-INDEX = jinja2.Environment(autoescape=True).from_string("""\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Notebooks on {{ report.backend }}</title>
-<style>
-  body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem }
-  table { border-collapse: collapse; width: 100% }
-  td:first-child, td:last-child { white-space: nowrap }
-  th, td { border-bottom: 1px solid #ddd; padding: .4rem .6rem; text-align: left;
-           vertical-align: top }
-  td.seconds { text-align: right; font-variant-numeric: tabular-nums }
-  .passed { color: #17692b } .failed { color: #b3261e } .not { color: #666 }
-  pre { overflow-x: auto; background: #f6f6f6; padding: .6rem }
-</style>
-<h1>Notebooks on {{ report.backend }}</h1>
-<p>Model <code>{{ report.model }}</code> · {{ report.started }} ·
-   {{ "%.1f"|format(report.total_s) }} s in all</p>
-<table>
-<tr><th>notebook<th>status<th>seconds<th>files
-{% for one in report.results %}
-<tr>
-<td>{{ one.title }}
-<td><span class="{{ one.status }}">{{ one.summary }}</span>
-{% for reason in one.skipped %}<br>skipped: {{ reason }}{% endfor %}
-{% if one.error %}<br>{{ one.error }}{% endif %}
-{% if one.traceback %}
-<details><summary>whole traceback</summary><pre>{{ one.traceback }}</pre></details>
-{% endif %}
-<td class="seconds">{{ "%.1f"|format(one.seconds) }}
-<td>{% if one.copied %}<a href="{{ one.name }}.html">page</a> ·
-    <a href="{{ one.name }}.ipynb">notebook</a>{% endif %}
-{% endfor %}
-</table>
-</html>
-""")
+    def table(self) -> pd.DataFrame:
+        """One row for each notebook and one for the total: seconds, status, notes."""
+        rows = [
+            {
+                "notebook": result.title,
+                "seconds": result.seconds,
+                "status": result.summary,
+                "notes": "; ".join(filter(None, [*result.skipped, result.error])),
+            }
+            for result in self.results
+        ]
+        total = {"notebook": "total", "seconds": self.total_s, "status": self.backend}
+        return pd.DataFrame([*rows, total | {"notes": self.model}]).set_index("notebook")
 
 
 def parse_parameters(pairs: list[str]) -> dict[str, Any]:
@@ -136,7 +109,7 @@ def parse_parameters(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise RunError(f"-p wants NAME=VALUE, not {pair!r}")
+            raise RunError(f"-p needs NAME=VALUE, not {pair!r}")
         with contextlib.suppress(ValueError, SyntaxError):
             value = ast.literal_eval(value)
         parameters[name] = value
@@ -145,28 +118,16 @@ def parse_parameters(pairs: list[str]) -> dict[str, Any]:
 
 def require_declared(parameters: dict[str, Any], paths: list[Path]) -> None:
     """Refuse a parameter that none of the notebooks declares: it would change nothing."""
-    declared = {
-        target.id
-        for path in paths
-        for cell in notebooks.code_cells(notebooks.read(path))
-        if "parameters" in notebooks.tags(cell)
-        for node in ast.walk(notebooks.syntax_tree(cell))
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
     if "BACKEND" in parameters:
         raise RunError("choose the backend with --backend, so that key, cost and cap are checked")
+    declared = {name for path in paths for name in papermill.inspect_notebook(path)}
     if unknown := sorted(set(parameters) - declared):
         known = ", ".join(sorted(declared))
         raise RunError(f"no selected notebook has the parameter {unknown[0]}; they have: {known}")
 
 
 def require_cap(paths: list[Path], backend: str, model: str, max_usd: float | None) -> None:
-    """Let a paid backend start only with a cap that is not below the estimate.
-
-    Raises RunError otherwise, and prices.BudgetError where nothing can be estimated.
-    """
+    """Refuse a paid backend without a cap, or with a cap below the estimate."""
     estimate = run_cost.estimate_run(paths, model)
     print(f"{backend} costs money: about {estimate:.4f} USD for {len(paths)} notebooks on {model}.")
     if max_usd is None:
@@ -181,18 +142,17 @@ def require_cap(paths: list[Path], backend: str, model: str, max_usd: float | No
         )
 
 
-def set_cap(max_usd: float, ledger: Path) -> None:
-    """Give the kernels to come one cap, in USD, and one file to add up in what they spend."""
-    ledger.unlink(missing_ok=True)
+def set_cap(max_usd: float, spent: Path) -> None:
+    """Give all kernels one cap in USD, and one file in which they add up what they spend."""
+    spent.unlink(missing_ok=True)
     os.environ[budget.CAP_VARIABLE] = str(max_usd)
-    os.environ[budget.SPENT_VARIABLE] = str(ledger)
+    os.environ[budget.SPENT_VARIABLE] = str(spent)
 
 
 def execute(path: Path, copy: Path, parameters: dict[str, Any], result: Result) -> None:
-    """Run one notebook with papermill into `copy` and note in `result` what happened."""
-    import papermill
-
+    """Run one notebook with papermill into `copy`, and note in `result` what happened."""
     start = time.monotonic()
+    result.status = FAILED
     try:
         executed = papermill.execute_notebook(
             path,
@@ -206,28 +166,27 @@ def execute(path: Path, copy: Path, parameters: dict[str, Any], result: Result) 
             extra_arguments=notebooks.QUIET_KERNEL,
             progress_bar={"leave": False, "desc": path.stem} if sys.stderr.isatty() else False,
         )
-        # A kernel that leaves by itself, by sys.exit(0) for instance, counts as success there.
+        # For papermill, a kernel that ends itself, by sys.exit(0) for instance, is a success.
         if notebooks.code_cells(executed)[-1].execution_count is None:
             raise RuntimeError("the notebook ended before its last cell, without an error")
         result.status = PASSED
     except papermill.PapermillExecutionError as error:
-        result.status = FAILED
         result.error = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
         result.traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
     except Exception as error:  # a dead kernel, a timeout, a broken file
-        result.status = FAILED
         result.error = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         result.traceback = traceback.format_exc()
+    except KeyboardInterrupt:
+        result.status, result.error = NOT_RUN, "interrupted"
+        raise
     finally:
         result.seconds = round(time.monotonic() - start, 1)
-
-
-def to_html(copy: Path) -> None:
-    """Write the page of an executed notebook beside it."""
-    from nbconvert import HTMLExporter
-
-    page, _ = HTMLExporter().from_notebook_node(notebooks.read(copy))
-    paths.write_text(copy.with_suffix(".html"), page)
+    if copy.exists():
+        book = notebooks.read(copy)
+        result.skipped = notebooks.skipped(book)
+        page, _ = HTMLExporter().from_notebook_node(book)
+        paths.write_text(copy.with_suffix(".html"), page)
+        result.copied = True
 
 
 @contextlib.contextmanager
@@ -244,27 +203,21 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def run_all(report: Report, paths: list[Path], parameters: dict[str, Any], lab: Any) -> int:
-    """Execute `paths` in order, reporting after each; returns the exit code.
+def run_all(report: Report, paths: list[Path], parameters: dict[str, Any], lab: Lab) -> None:
+    """Execute `paths` in order, and write the report after each.
 
-    `lab` is the open connection; its `usage()`, where it has one, gives tokens per notebook.
+    If `lab.usage()` counts tokens, each notebook's tokens are noted.
     """
     start = time.monotonic()
-    for path in paths:  # what an earlier run left must not pass for this run's
+    for path in paths:  # a result of an earlier run must not look like one of this run
         for suffix in (".ipynb", ".html"):
             (report.folder / path.with_suffix(suffix).name).unlink(missing_ok=True)
     report.write()
-    code = OK
     try:
         for path, result in zip(paths, report.results, strict=True):
             print(f"{result.title} …", end=" ", flush=True)
             before = lab.usage()
-            copy = report.folder / path.name
-            execute(path, copy, parameters, result)
-            if copy.exists():
-                result.skipped = notebooks.skipped(notebooks.read(copy))
-                to_html(copy)
-                result.copied = True
+            execute(path, report.folder / path.name, parameters, result)
             if before and (after := lab.usage()):
                 for key, value in before.items():
                     setattr(result, key, after[key] - value)
@@ -272,18 +225,13 @@ def run_all(report: Report, paths: list[Path], parameters: dict[str, Any], lab: 
             report.write()
             print(f"{result.summary} ({result.seconds:.1f} s)", flush=True)
             if result.status == FAILED:
-                code = SOME_FAILED
+                report.exit_code = SOME_FAILED
                 print(f"  {result.error}", flush=True)
     except KeyboardInterrupt:
-        code = INTERRUPTED
+        report.exit_code = INTERRUPTED
         print("interrupted", flush=True)
-        for result in report.results:
-            if result.status == NOT_RUN and result.seconds:
-                result.error = "interrupted"
     report.total_s = round(time.monotonic() - start, 1)
     report.write()
-    print(f"\n{report.table()}\n\n{report.folder / 'index.html'}", flush=True)
-    return code
 
 
 def run(
@@ -293,19 +241,29 @@ def run(
     max_usd: float | None = None,
     pairs: list[str] | None = None,
     folder: Path = paths.NOTEBOOKS,
-) -> int:
-    """Run the notebooks that `words` select on `backend`; returns the exit code.
+) -> Report:
+    """Run notebooks on a backend; their results replace earlier ones in `out/backend/`.
 
-    What hinders the start (an unknown backend, a missing key, no cap) is one line on stderr and
-    code 2. Results go to `out/backend/`, replacing those of the same notebooks.
+    Args:
+        backend: a name in `helpers.backends.BACKENDS`.
+        words: which notebooks, as `notebooks.select` takes them; all if empty.
+        out: folder for the results.
+        max_usd: the cap in USD, which a paid backend needs.
+        pairs: notebook parameters as `NAME=VALUE`.
+        folder: where the notebooks are.
+
+    Raises:
+        RunError: an unknown backend or notebook, a missing key, no cap.
+        KeyboardInterrupt: before the first notebook; later ones end the run with a report.
     """
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the report says it all
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the report has the same errors
     with terminable(), contextlib.ExitStack() as stack:
         try:
             paths = notebooks.select(words or [], folder)
+            titles = [notebooks.title(notebooks.read(path)) or path.stem for path in paths]
             parameters = parse_parameters(pairs or [])
             require_declared(parameters, paths)
-            # Held open to the end, so that all notebooks share one server.
+            # Open until the end, so that all notebooks share one server.
             lab = stack.enter_context(contextlib.closing(backends.connect(backend)))
             target = out.resolve() / backend
             if backends.BACKENDS[backend].paid:
@@ -313,13 +271,9 @@ def run(
             target.mkdir(parents=True, exist_ok=True)
             if backends.BACKENDS[backend].paid:
                 set_cap(max_usd, target / "spent_usd.txt")
-            titles = [notebooks.title(notebooks.read(path)) or path.stem for path in paths]
         except (RuntimeError, ValueError, OSError) as error:  # BackendError is a RuntimeError
-            print(" ".join(f"error: {error}".split()), file=sys.stderr)
-            return USAGE
-        except KeyboardInterrupt:
-            print("interrupted before the first notebook", file=sys.stderr)
-            return INTERRUPTED
-        results = [Result(path.stem, name) for path, name in zip(paths, titles, strict=True)]
+            raise RunError(str(error)) from error
+        results = [Result(path.stem, title) for path, title in zip(paths, titles, strict=True)]
         report = Report(target, backend, lab.model, results)
-        return run_all(report, paths, parameters | {"BACKEND": backend}, lab)
+        run_all(report, paths, parameters | {"BACKEND": backend}, lab)
+        return report

@@ -1,8 +1,8 @@
-"""Tools that really do something, without a network: the functions that notebook 05 offers a model.
+"""Tools that do real work without a network: the functions that notebook 05 offers a model.
 
-Each is an ordinary function with type hints and a docstring, as `helpers.tools.describe` wants it.
-What cannot be answered raises an exception that says why; `run_tools` hands those words to the
-model.
+Each is an ordinary function with type hints and a docstring, as `helpers.tools.describe` needs it.
+A question without an answer raises an exception that says why. `run_tools` sends its message to
+the model.
 """
 
 import ast
@@ -10,19 +10,23 @@ import json
 import operator
 import re
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from helpers.paths import DATA
-from labkit import notebooks
+import nbformat
 
-# Longest expression, and most bits of a number, that `calculate` takes: 9**9**9 would never end.
+from helpers.paths import DATA, NOTEBOOKS
+
+if TYPE_CHECKING:
+    import pint
+
+# Limits of `calculate`: characters of the expression, bits of a number. 9**9**9 would never end.
 MAX_CHARACTERS, MAX_BITS = 200, 4096
 
 
 @cache
 def _people() -> dict[str, int]:
     table = json.loads((DATA / "population.json").read_text(encoding="utf-8"))
-    return table["people"]
+    return {name.casefold(): people for name, people in table["people"].items()}
 
 
 def get_current_population(country: str, unit: Literal["millions", "thousands"]) -> float:
@@ -33,16 +37,15 @@ def get_current_population(country: str, unit: Literal["millions", "thousands"])
         country: The country to find the population of.
         unit: The unit for the population.
     """
-    # The description is the model card's, word for word; the table is as old as its file says.
-    known = {name.casefold(): people for name, people in _people().items()}
-    people = known.get(country.strip().casefold())
+    # The description is a quotation from the model card. data/population.json has its date.
+    people = _people().get(country.strip().casefold())
     if people is None:
         raise LookupError(f"no country named {country!r} in the table")
     return round(people / {"millions": 1e6, "thousands": 1e3}[unit], 1)
 
 
 @cache
-def _units():
+def _units() -> "pint.UnitRegistry":
     import pint  # slow to import: it reads its table of units
 
     return pint.UnitRegistry()
@@ -58,7 +61,7 @@ def convert_units(value: float, from_unit: str, to_unit: str) -> float:
         to_unit: The unit it should be in, such as kilometers.
     """
     units = _units()
-    # ".to" adds what must be added, too: degC and degF begin at different points.
+    # ".to" also adds an offset: degC and degF have different zero points.
     return float(f"{units.Quantity(value, from_unit).to(to_unit).magnitude:.6g}")
 
 
@@ -81,8 +84,8 @@ def calculate(expression: str) -> float:
     Args:
         expression: Numbers, + - * / // % ** and brackets.
     """
-    # Never eval() what a model wrote: it would run any code at all. This reads the expression's
-    # tree and knows numbers and seven operators; whatever else stands there is refused.
+    # Never eval() the text of a model: it can be any code. This walks the expression's syntax
+    # tree, which may have numbers and seven operators; anything else is refused.
     if len(expression) > MAX_CHARACTERS:
         raise ValueError(f"longer than {MAX_CHARACTERS} characters")
     try:
@@ -119,20 +122,16 @@ def _bits(number: float) -> int:
 
 @cache
 def _sections() -> list[tuple[str, str, str]]:
-    """Every section of the notebooks: (notebook, heading, its words)."""
-    found = []
-    for path in notebooks.available():
-        notebook, heading, body = path.stem, path.stem, []
-        for cell in notebooks.read(path).cells:
-            if cell.cell_type != "markdown":
-                continue
-            for line in cell.source.splitlines():
-                if line.startswith("#"):
-                    found.append((notebook, heading, " ".join(body)))
-                    heading, body = line.lstrip("# "), [line]
-                body.append(line)
-        found.append((notebook, heading, " ".join(body)))
-    return [one for one in found if one[2]]
+    """Every section of the notebooks: notebook, heading, text."""
+    sections = []
+    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        cells = nbformat.read(path, as_version=4).cells
+        prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        for section in re.split(r"^(?=#)", prose, flags=re.MULTILINE):
+            if section.strip():
+                heading = section.splitlines()[0].lstrip("# ")
+                sections.append((path.stem, heading, section))
+    return sections
 
 
 def search_notebooks(query: str) -> list[dict]:
@@ -142,19 +141,23 @@ def search_notebooks(query: str) -> list[dict]:
     Args:
         query: What to look for.
     """
-    words = set(re.findall(r"\w+", query.casefold()))
+    wanted = _words(query)
     ranked = []
-    for notebook, heading, body in _sections():
-        said = re.findall(r"\w+", body.casefold())
-        titled = set(re.findall(r"\w+", heading.casefold()))
-        found = words & set(said)
-        share = sum(said.count(word) for word in found) / len(said)
-        ranked.append((len(found), len(words & titled), share, notebook, heading))
-    ranked.sort(reverse=True)
-    best = [one for one in ranked if one[0]][:3]
-    if not best:
+    for notebook, heading, text in _sections():
+        words = _words(text)
+        matches = set(wanted) & set(words)
+        if matches:
+            in_heading = len(set(wanted) & set(_words(heading)))
+            share = sum(words.count(word) for word in matches) / len(words)
+            ranked.append((len(matches), in_heading, share, notebook, heading))
+    if not ranked:
         raise LookupError(f"no notebook mentions {query!r}")
+    best = sorted(ranked, reverse=True)[:3]
     return [{"notebook": notebook, "section": heading} for *_, notebook, heading in best]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
 
 
 TOOLS = [get_current_population, convert_units, calculate, search_notebooks]
