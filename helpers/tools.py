@@ -1,8 +1,8 @@
 """Python functions as tools: their schemas, and the loop in which a model calls them.
 
-A model only writes wishes. `run_tools` carries them out and reports back, until the model answers
-in words. Whatever goes wrong with a call is told to the model as the call's result, since a model
-can often mend it; nothing that a model writes makes the loop raise.
+A model only generates tool calls. `run_tools` executes them and returns the results, until the
+model answers with text. An error in a call is sent back to the model as the result of the call,
+since a model can often correct it. Nothing that a model generates makes the loop raise.
 """
 
 import json
@@ -11,12 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 
 from pocket_model.call_id import CALL_ID_PATTERN, new_call_id
 
-TOOL_ID = re.compile(CALL_ID_PATTERN)  # the only form that Mistral's tokenizers accept
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from helpers.backends import Lab
 
 
 class ToolError(ValueError):
@@ -24,29 +28,25 @@ class ToolError(ValueError):
 
 
 def describe(function: Callable) -> dict:
-    """A function's schema in OpenAI's form, from its type hints and its docstring.
+    """The schema of a function in OpenAI's form, from its type hints and its docstring.
 
-    The docstring is Google's style: what the function does, then ``Args:`` with a line for each
+    The docstring has Google's style: what the function does, then `Args:` with a line for each
     parameter.
 
     Raises:
-        ToolError: no docstring, a parameter without a hint or a description, or of a type that
-            JSON does not have.
+        ToolError: there is no docstring, or a parameter has no hint, no description, or a type
+            that JSON does not have.
     """
-    from transformers.utils import get_json_schema
-    from transformers.utils.chat_template_utils import (
-        DocstringParsingException,
-        TypeHintParsingException,
-    )
+    from transformers.utils import chat_template_utils as chat
 
-    name = getattr(function, "__name__", repr(function))
+    not_described = chat.DocstringParsingException, chat.TypeHintParsingException
     try:
-        schema = get_json_schema(function)
-    except (DocstringParsingException, TypeHintParsingException, TypeError, ValueError) as error:
+        schema = chat.get_json_schema(function)
+    except (*not_described, TypeError, ValueError) as error:
         raise ToolError(
-            f"{name} cannot be described to a model: {error}. A tool needs a docstring that says "
-            "what it does and each parameter, and type hints such as str, int, float, bool, "
-            "list[str] or Literal[…]."
+            f"{getattr(function, '__name__', function)} cannot be described to a model: {error}. "
+            "A tool needs a docstring that says what it does and each parameter, and type hints "
+            "such as str, int, float, bool, list[str] or Literal[…]."
         ) from error
     schema["function"].pop("return", None)  # not part of OpenAI's protocol
     return schema
@@ -54,13 +54,13 @@ def describe(function: Callable) -> dict:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that happened in a conversation with tools.
+    """One event in a conversation with tools.
 
     Attributes:
-        round: which of the model's messages it belongs to, from 1.
-        kind: "call" (carried out), "mistake" (a call that could not be, or that failed), "answer".
+        round: the number of the model's message that it belongs to, from 1.
+        kind: "call" (executed), "error" (a call that was not valid, or that failed), "answer".
         name, arguments: of the call; empty for an answer.
-        said: the result that the model was told, or its answer.
+        content: the result that the model got, or its answer.
         seconds: of the tool, or of the model for an answer.
     """
 
@@ -68,7 +68,7 @@ class Step:
     kind: str
     name: str
     arguments: str
-    said: str
+    content: str
     seconds: float
 
 
@@ -77,71 +77,79 @@ class Trace:
     """A whole conversation with tools.
 
     Attributes:
-        messages: all of it, in OpenAI's form, fit to go on with.
+        messages: all of it, in OpenAI's form; more can be appended.
         steps: what happened, in order.
-        answer: the model's last words; None if the rounds ran out.
+        answer: the model's final text; None if the rounds ran out.
     """
 
     messages: list[dict]
     steps: list[Step] = field(default_factory=list)
     answer: str | None = None
 
-    def table(self):
-        """The steps as a pandas DataFrame."""
+    def table(self) -> "pd.DataFrame":
+        """The steps, one row each, with the attributes of `Step` as columns."""
         import pandas as pd
 
-        return pd.DataFrame([vars(step) for step in self.steps], columns=[*Step.__annotations__])
+        return pd.DataFrame(self.steps, columns=[*Step.__annotations__])
 
     def draw(self) -> None:
-        """The steps as a sequence picture: user, model and tools, and what went between them."""
+        """Draw the steps as a sequence diagram of user, model and tools."""
         import matplotlib.pyplot as plt
 
-        question = next(m for m in reversed(self.messages) if m["role"] == "user")
-        arrows = [("user", "model", _shown(_text(question)), "black")]
-        for step in self.steps:
-            if step.kind == "answer":
-                arrows.append(("model", "user", _shown(step.said), "black"))
-                continue
-            colour = "#17692b" if step.kind == "call" else "#b3261e"
-            wish = _shown(f"{step.name}({step.arguments})")
-            arrows += [("model", "tools", wish, colour), ("tools", "model", step.said, colour)]
-        places = {"user": 0.0, "model": 1.0, "tools": 2.0}
+        arrows = self._arrows()
+        x_of = {"user": 0.0, "model": 1.0, "tools": 2.0}
         _, ax = plt.subplots(figsize=(9, 0.5 + 0.42 * len(arrows)))
-        for who, x in places.items():
+        for name, x in x_of.items():
             ax.axvline(x, color="lightgrey", zorder=0)
-            ax.text(x, -0.9, who, ha="center", weight="bold")
-        for y, (start, end, words, colour) in enumerate(arrows):
-            tip = {"arrowstyle": "->", "color": colour}
-            ax.annotate("", (places[end], y), (places[start], y), arrowprops=tip)
-            middle = (places[start] + places[end]) / 2
-            ax.text(middle, y - 0.12, _shown(words), ha="center", fontsize=8, color=colour)
+            ax.text(x, -0.9, name, ha="center", weight="bold")
+        for y, (sender, receiver, text, color) in enumerate(arrows):
+            start, end = x_of[sender], x_of[receiver]
+            ax.annotate("", (end, y), (start, y), arrowprops={"arrowstyle": "->", "color": color})
+            text = " ".join(text.split())
+            label = text if len(text) <= 60 else f"{text[:59]}…"
+            ax.text((start + end) / 2, y - 0.12, label, ha="center", fontsize=8, color=color)
         ax.set(xlim=(-0.3, 2.3), ylim=(len(arrows) - 0.4, -1.3))
         ax.axis("off")
         plt.show()
 
+    def _arrows(self) -> list[tuple[str, str, str, str]]:
+        """The arrows of the diagram: (sender, receiver, text, color)."""
+        question = next(m for m in reversed(self.messages) if m["role"] == "user")["content"]
+        if not isinstance(question, str):
+            question = " ".join(part.get("text", "[picture]") for part in question)
+        arrows = [("user", "model", question, "black")]
+        for step in self.steps:
+            if step.kind == "answer":
+                arrows.append(("model", "user", step.content, "black"))
+                continue
+            color = "#17692b" if step.kind == "call" else "#b3261e"
+            arrows.append(("model", "tools", f"{step.name}({step.arguments})", color))
+            arrows.append(("tools", "model", step.content, color))
+        return arrows
+
 
 def run_tools(
-    lab,
+    lab: "Lab",
     messages: Sequence[dict],
     functions: Sequence[Callable],
     *,
     max_rounds: int = 6,
     time_limit_s: float = 10.0,
-    **settings,
+    **settings: Any,
 ) -> Trace:
-    """Let the model call functions until it answers in words.
+    """Let the model call functions until it answers with text.
 
     Args:
         lab: from `connect`.
-        messages: the conversation so far; left as it is.
+        messages: the conversation so far; it is not changed.
         functions: the tools, each with type hints and a docstring.
-        max_rounds: most messages that the model may write.
-        time_limit_s: most seconds for the tools of one message. One that takes longer is not waited
-            for; Python cannot stop its thread, which runs on, and ends with the process at last.
-        settings: for every request, such as ``temperature`` and ``max_tokens``.
+        max_rounds: maximum number of messages that the model may generate.
+        time_limit_s: maximum seconds for the tools of one message. The loop does not wait longer.
+            Python cannot stop the thread of such a tool; it ends with the process at the latest.
+        settings: for every request, such as `temperature` and `max_tokens`.
 
     Raises:
-        ToolError: a function that cannot be a tool, or two of the same name.
+        ToolError: a function cannot be a tool, or two have the same name.
         openai.APIError: the server refused a request.
     """
     schemas = [describe(function) for function in functions]
@@ -151,124 +159,100 @@ def run_tools(
     callables = dict(zip(tools, functions, strict=True))
     trace = Trace(list(messages))
     for number in range(1, max_rounds + 1):
-        begun = time.monotonic()
+        start = time.monotonic()
         reply = lab.client.chat.completions.create(
             model=lab.model, messages=trace.messages, tools=schemas, **settings
         )
-        wish = reply.choices[0].message
-        calls = [_plain(call) for call in wish.tool_calls or []]
-        if not calls:
-            trace.answer = wish.content or ""
-            trace.messages.append({"role": "assistant", "content": trace.answer})
-            spent = time.monotonic() - begun
-            trace.steps.append(Step(number, "answer", "", "", trace.answer, round(spent, 3)))
+        message = reply.choices[0].message
+        content = message.content or ""
+        if not message.tool_calls:
+            trace.answer = content
+            trace.messages.append({"role": "assistant", "content": content})
+            seconds = round(time.monotonic() - start, 3)
+            trace.steps.append(Step(number, "answer", "", "", content, seconds))
             break
-        said = {"role": "assistant", "content": wish.content or "", "tool_calls": calls}
-        trace.messages.append(said)
-        for step, call in _carry_out(calls, tools, callables, number, time_limit_s):
+        calls = [_to_message(call) for call in message.tool_calls]
+        trace.messages.append({"role": "assistant", "content": content, "tool_calls": calls})
+        deadline = time.monotonic() + time_limit_s
+        running = [_RunningCall(call, tools, callables) for call in calls]
+        for call, thread in zip(calls, running, strict=True):
+            step = thread.step(number, deadline, time_limit_s)
             trace.steps.append(step)
-            told = {"role": "tool", "tool_call_id": call["id"], "content": step.said}
-            trace.messages.append(told)
+            result = {"role": "tool", "tool_call_id": call["id"], "content": step.content}
+            trace.messages.append(result)
     return trace
 
 
-def _plain(call) -> dict:
-    """A call as a message holds it, with an id that Mistral's models take."""
-    call_id = call.id if TOOL_ID.fullmatch(call.id or "") else new_call_id()
+def _to_message(call: Any) -> dict:
+    """A call as a message holds it, with an id that Mistral's tokenizers accept."""
+    call_id = call.id if re.fullmatch(CALL_ID_PATTERN, call.id or "") else new_call_id()
     arguments = call.function.arguments or "{}"
-    # Servers refuse a conversation whose calls are no JSON objects, so the words are kept in one.
-    unreadable = _object(arguments) is None
-    kept = json.dumps({"unreadable": arguments[:500]}) if unreadable else arguments
-    function = {"name": call.function.name or "nameless", "arguments": kept}
+    if _parse_object(arguments) is None:
+        # Servers refuse a conversation whose arguments are not a JSON object.
+        arguments = json.dumps({"unreadable": arguments[:500]})
+    function = {"name": call.function.name or "nameless", "arguments": arguments}
     return {"id": call_id, "type": "function", "function": function}
 
 
-def _object(words: str) -> dict | None:
-    """The JSON object that the words are, if they are one."""
+def _parse_object(text: str) -> dict | None:
     try:
-        found = json.loads(words)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
-class _Work(threading.Thread):
-    """One call under way. A daemon: a tool that hangs must not keep the process from ending."""
+class _RunningCall(threading.Thread):
+    """A call under way. A daemon: a tool that hangs must not keep the process from ending."""
 
-    def __init__(self, function: Callable, arguments: dict):
+    def __init__(self, call: dict, tools: dict[str, dict], callables: dict[str, Callable]):
         super().__init__(daemon=True)
-        self.function, self.arguments = function, arguments
-        self.said, self.mistake, self.seconds = "", None, 0.0
-        self.start()
+        self.tool, self.arguments = call["function"]["name"], call["function"]["arguments"]
+        self.error = validate_call(self.tool, self.arguments, tools)
+        self.content, self.seconds = "", 0.0
+        if not self.error:
+            self.function = callables[self.tool]
+            self.start()
 
     def run(self) -> None:
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
-            self.said = _as_text(self.function(**self.arguments))
-        except BaseException as error:  # a tool is any code of the reader's, sys.exit included
-            self.mistake = f"{type(error).__name__}: {error}"
-        self.seconds = time.monotonic() - begun
+            result = self.function(**json.loads(self.arguments))
+            is_text = isinstance(result, str)
+            self.content = result if is_text else json.dumps(result, ensure_ascii=False)
+        except BaseException as error:  # a tool is any code of the user's, sys.exit included
+            self.error = f"{type(error).__name__}: {error}"
+        self.seconds = time.monotonic() - start
+
+    def step(self, round_number: int, deadline: float, time_limit_s: float) -> Step:
+        """What came of it, at the latest at `deadline` (`time.monotonic()`)."""
+        if self.ident:  # it was started
+            self.join(max(0.0, deadline - time.monotonic()))
+        content, error, seconds = self.content, self.error, self.seconds
+        if self.is_alive():
+            error = f"{self.tool} took longer than {time_limit_s:g} s and was not waited for"
+            seconds = time_limit_s
+        if error:
+            content = json.dumps({"error": error}, ensure_ascii=False)
+        kind = "error" if error else "call"
+        return Step(round_number, kind, self.tool, self.arguments, content, round(seconds, 3))
 
 
-def _carry_out(calls, tools, callables, number: int, time_limit_s: float):
-    """Every call of one message at the same time: pairs of (step, call), in their order."""
-    deadline = time.monotonic() + time_limit_s
-    running = []
-    for call in calls:
-        name, words = call["function"]["name"], call["function"]["arguments"]
-        mistake = what_is_wrong(name, words, tools)
-        work = None if mistake else _Work(callables[name], json.loads(words))
-        running.append((call, name, words, mistake, work))
-    for call, name, words, mistake, work in running:
-        said, seconds = "", 0.0
-        if work:
-            work.join(max(0.0, deadline - time.monotonic()))
-            if work.is_alive():
-                mistake = f"{name} took longer than {time_limit_s:g} s and was not waited for"
-                seconds = time_limit_s
-            else:
-                said, mistake, seconds = work.said, work.mistake, work.seconds
-        if mistake:
-            said = json.dumps({"error": mistake}, ensure_ascii=False)
-        kind = "mistake" if mistake else "call"
-        yield Step(number, kind, name, words, said, round(seconds, 3)), call
-
-
-def what_is_wrong(name: str, words: str, tools: dict[str, dict]) -> str | None:
-    """Why a call cannot be carried out, in words for the model; None if it can.
+def validate_call(name: str, arguments: str, tools: dict[str, dict]) -> str | None:
+    """Why a call cannot be executed, as a message for the model; None if it can.
 
     Args:
-        name, words: the tool's name and its arguments, as the model wrote them.
+        name, arguments: the tool's name and its arguments, as the model generated them.
         tools: schemas from `describe`, by name.
     """
     if name not in tools:
         return f"there is no tool {name!r}; there are: {', '.join(tools) or 'none'}"
-    arguments = _object(words)
-    if arguments is None or set(arguments) == {"unreadable"}:
+    values = _parse_object(arguments)
+    if values is None or set(values) == {"unreadable"}:
         return "the arguments are not a JSON object"
     schema = tools[name]["function"]["parameters"]
-    unknown = set(arguments) - set(schema.get("properties", {}))
+    unknown = set(values) - set(schema.get("properties", {}))
     if unknown:
         return f"{name} has no argument {', '.join(sorted(unknown))}"
-    wrong = sorted(jsonschema.Draft202012Validator(schema).iter_errors(arguments), key=str)
-    return "; ".join(f"{error.json_path}: {error.message}" for error in wrong) or None
-
-
-def _as_text(result) -> str:
-    """A result as the model is told it: a string as it is, all else as JSON.
-
-    Raises TypeError for what JSON cannot hold.
-    """
-    return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
-
-
-def _text(message: dict) -> str:
-    content = message["content"]
-    if isinstance(content, str):
-        return content
-    return " ".join(part.get("text", "[picture]") for part in content)
-
-
-def _shown(words: str, most: int = 60) -> str:
-    words = " ".join(words.split())
-    return words if len(words) <= most else f"{words[: most - 1]}…"
+    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(values), key=str)
+    return "; ".join(f"{error.json_path}: {error.message}" for error in errors) or None

@@ -40,20 +40,19 @@ def add(a: int, b: int) -> int:
 
 
 def scripted(*replies):
-    """A lab whose model says these in turn: a text, or a list of (id, name, arguments)."""
+    """A lab whose model gives these replies in turn: a text, or a list of (id, name, arguments)."""
     left, asked = list(replies), []
 
     def create(**request):
         asked.append(json.loads(json.dumps(request["messages"])))
-        said = left.pop(0) if left else "done"
-        calls = None
-        if not isinstance(said, str):
+        content, calls = left.pop(0) if left else "done", None
+        if not isinstance(content, str):
             calls = [
                 SimpleNamespace(id=i, function=SimpleNamespace(name=n, arguments=a))
-                for i, n, a in said
+                for i, n, a in content
             ]
-            said = None
-        message = SimpleNamespace(content=said, tool_calls=calls)
+            content = None
+        message = SimpleNamespace(content=content, tool_calls=calls)
         return SimpleNamespace(choices=[SimpleNamespace(message=message)])
 
     client = SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
@@ -64,10 +63,10 @@ QUESTION = [{"role": "user", "content": "How many people live in France?"}]
 FRANCE = ("abcdefgh1", "population", '{"country": "France"}')
 
 
-def goes_on(trace) -> None:
-    """The conversation is one that Mistral's own format takes: it raises where it is not."""
+def assert_can_continue(trace) -> None:
+    """Mistral's own format accepts the conversation; else it raises."""
     again = {"role": "user", "content": "And in Italy?"}
-    wire.tokens([*trace.messages, again], [tools.describe(population)])
+    wire.encode([*trace.messages, again], [tools.describe(population)])
 
 
 def test_a_schema_is_what_the_function_says():
@@ -127,10 +126,10 @@ def test_one_call_its_result_and_the_answer():
     }
     assert len(QUESTION) == 1
     assert list(trace.table()["kind"]) == ["call", "answer"]
-    goes_on(trace)
+    assert_can_continue(trace)
 
 
-def test_two_calls_in_one_message_run_side_by_side():
+def test_two_calls_in_one_message_run_in_parallel():
     together = threading.Barrier(2, timeout=5)
 
     def meet(n: int) -> int:
@@ -145,7 +144,7 @@ def test_two_calls_in_one_message_run_side_by_side():
 
     lab = scripted([("abcdefgh1", "meet", '{"n": 1}'), ("abcdefgh2", "meet", '{"n": 2}')])
     trace = tools.run_tools(lab, QUESTION, [meet])
-    assert [(s.kind, s.said) for s in trace.steps[:2]] == [("call", "1"), ("call", "2")]
+    assert [(s.kind, s.content) for s in trace.steps[:2]] == [("call", "1"), ("call", "2")]
 
 
 @pytest.mark.parametrize(
@@ -161,19 +160,19 @@ def test_two_calls_in_one_message_run_side_by_side():
         (("abcdefgh1", "population", '{"country": "Mars"}'), "KeyError"),
     ],
 )
-def test_a_mistake_is_told_to_the_model_which_can_mend_it(call, says):
+def test_an_error_is_sent_back_to_the_model_which_can_correct_it(call, says):
     lab = scripted([call], [FRANCE], "68 million.")
     trace = tools.run_tools(lab, QUESTION, [population, add])
-    assert [step.kind for step in trace.steps] == ["mistake", "call", "answer"]
+    assert [step.kind for step in trace.steps] == ["error", "call", "answer"]
     assert says in json.loads(trace.messages[2]["content"])["error"]
-    goes_on(trace)
+    assert_can_continue(trace)
 
 
-def test_ids_that_mistral_refuses_are_replaced_in_call_and_result_alike():
+def test_ids_that_mistral_refuses_are_replaced_in_call_and_result():
     lab = scripted([("call_1", "add", '{"a": 1, "b": 2}'), (None, "add", '{"a": 1, "b": 3}')])
     trace = tools.run_tools(lab, QUESTION, [add])
     made = [call["id"] for call in trace.messages[1]["tool_calls"]]
-    assert all(re.fullmatch("[a-zA-Z0-9]{9}", one) for one in made)
+    assert all(re.fullmatch("[a-zA-Z0-9]{9}", call_id) for call_id in made)
     assert [m["tool_call_id"] for m in trace.messages if m["role"] == "tool"] == made
     assert [m["content"] for m in trace.messages if m["role"] == "tool"] == ["3", "4"]
 
@@ -193,19 +192,19 @@ def test_a_tool_that_hangs_is_not_waited_for():
     begun = time.monotonic()
     trace = tools.run_tools(lab, QUESTION, [sleep], time_limit_s=0.2)
     assert time.monotonic() - begun < 2
-    assert "longer than 0.2 s" in trace.steps[0].said
+    assert "longer than 0.2 s" in trace.steps[0].content
     assert trace.answer == "It hangs."
 
 
 @pytest.mark.parametrize("error", [TimeoutError("by itself"), SystemExit(3), KeyboardInterrupt()])
-def test_whatever_a_tool_raises_is_told_by_its_own_name(error):
+def test_any_exception_of_a_tool_is_sent_back_by_its_name(error):
     def fail() -> str:
         """Fail."""
         raise error
 
     trace = tools.run_tools(scripted([("abcdefgh1", "fail", "{}")]), QUESTION, [fail])
-    assert type(error).__name__ in trace.steps[0].said
-    assert "waited for" not in trace.steps[0].said
+    assert type(error).__name__ in trace.steps[0].content
+    assert "waited for" not in trace.steps[0].content
 
 
 def test_a_tool_that_hangs_does_not_keep_the_process_from_ending():
@@ -223,16 +222,16 @@ def test_a_tool_that_hangs_does_not_keep_the_process_from_ending():
     assert done.stdout.strip() == "It hangs.", done.stderr
 
 
-def test_a_result_that_is_no_json():
+def test_a_result_that_json_cannot_represent():
     def thread() -> str:
         """Get a thread."""
         return threading.current_thread()
 
     trace = tools.run_tools(scripted([("abcdefgh1", "thread", "{}")]), QUESTION, [thread])
-    assert "not JSON serializable" in trace.steps[0].said
+    assert "not JSON serializable" in trace.steps[0].content
 
 
-def test_a_model_that_never_answers_comes_to_the_last_round():
+def test_a_model_that_never_answers_stops_at_the_last_round():
     lab = scripted(*[[FRANCE]] * 50)
     trace = tools.run_tools(lab, QUESTION, [population], max_rounds=4)
     assert trace.answer is None
@@ -280,7 +279,7 @@ anything = st.one_of(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(anything, max_size=6), st.integers(1, 4))
-def test_nothing_a_model_says_makes_the_loop_raise_or_pass_its_rounds(replies, rounds):
+def test_nothing_a_model_generates_makes_the_loop_raise_or_exceed_its_rounds(replies, rounds):
     lab = scripted(*replies)
     trace = tools.run_tools(lab, QUESTION, [population, add], max_rounds=rounds)
     assert len(lab.asked) <= rounds

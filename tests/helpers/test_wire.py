@@ -1,4 +1,4 @@
-"""Wire formats and picture tokens, against Mistral's documented layouts and sizes."""
+"""Wire formats and image tokens, against Mistral's documented layouts and sizes."""
 
 import base64
 import io
@@ -50,7 +50,7 @@ def conversation(tool_id="bbc5b7ede"):
     ],
 )
 def test_a_tool_call_on_the_wire(version, call, result):
-    text = wire.text(wire.tokens(conversation(), [TOOL], version), version)
+    text = wire.decode(wire.encode(conversation(), [TOOL], version), version)
     assert text.startswith("<s>[SYSTEM_PROMPT]Be brief.[/SYSTEM_PROMPT][AVAILABLE_TOOLS]")
     assert text.endswith(f"[INST]Is it warm?[/INST]{call}</s>{result}")
 
@@ -65,36 +65,47 @@ def test_the_formats_are_those_of_a_tokenizer_file(version, tmp_path):
     file["special_tokens"] = [t for t in special if not t["token_str"].startswith("<SPECIAL_")]
     path = tmp_path / "tekken.json"
     path.write_text(json.dumps(file), encoding="utf-8")
-    theirs = MistralTokenizer.from_file(path)
+    from_file = MistralTokenizer.from_file(path)
     picture = io.BytesIO()
     Image.new("RGB", (90, 60), "red").save(picture, "PNG")
     url = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
-    seen = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "And ça?"}]
-    asked = [
+    parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "And ça?"}]
+    messages = [
         *conversation(),
         {"role": "assistant", "content": "Yes."},
-        {"role": "user", "content": seen},
+        {"role": "user", "content": parts},
     ]
-    request = ChatCompletionRequest.from_openai(messages=asked, tools=[TOOL])
-    assert theirs.instruct_tokenizer.tokenizer.version.value == version
-    wanted = theirs.encode_chat_completion(request)
-    assert wire.tokens(asked, [TOOL], version) == wanted.tokens
+    request = ChatCompletionRequest.from_openai(messages=messages, tools=[TOOL])
+    assert from_file.instruct_tokenizer.tokenizer.version.value == version
+    expected = from_file.encode_chat_completion(request)
+    assert wire.encode(messages, [TOOL], version) == expected.tokens
     assert len(wire.tokenizer(version).encode_chat_completion(request).images) == 1
 
 
 @pytest.mark.parametrize("tool_id", ["call_abc123", "12345", "abc-defgh"])
 def test_ids_of_another_form_are_refused(tool_id):
     with pytest.raises(MistralCommonException, match="length of 9"):
-        wire.tokens(conversation(tool_id), [TOOL])
+        wire.encode(conversation(tool_id), [TOOL])
 
 
 @pytest.mark.parametrize(
     ("size", "count"), [((448, 448), 272), ((1000, 600), 814), ((4000, 3000), 2352)]
 )
-def test_picture_tokens(size, count):
+def test_image_tokens(size, count):
     buffer = io.BytesIO()
     Image.new("RGB", size).save(buffer, "PNG")
     url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     part = {"type": "image_url", "image_url": {"url": url}}
-    tokens = wire.tokens([{"role": "user", "content": [part]}])
-    assert sum("[IMG" in wire.text([token]) for token in tokens) == count
+    tokens = wire.encode([{"role": "user", "content": [part]}])
+    assert sum("[IMG" in wire.decode([token]) for token in tokens) == count
+
+
+def test_tokens_of_a_text():
+    assert wire.count_tokens("ABC") == 1
+    assert wire.count_tokens("") == 0
+    assert wire.count_tokens("ABCD", wire.SHIPPED) == 2
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(ValueError, match="v7, v11, v13"):
+        wire.tokenizer("v3")
