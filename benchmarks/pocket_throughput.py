@@ -30,7 +30,7 @@ from transformers import Mistral3ForConditionalGeneration
 from helpers import connect
 from pocket_model.build import ensure_built
 from pocket_model.loopback import bind
-from pocket_model.server.batch_engine import language_part
+from pocket_model.server.batch_engine import as_causal_lm
 
 TOKENS = 64
 PARALLEL = 16
@@ -75,7 +75,7 @@ def save_text_part(folder: Path) -> None:
     """Write the pocket model's text part, with its tokenizer, as a model of its own."""
     built = ensure_built()
     whole = Mistral3ForConditionalGeneration.from_pretrained(built, dtype=torch.bfloat16)
-    language_part(whole).save_pretrained(folder)
+    as_causal_lm(whole).save_pretrained(folder)
     shutil.copy(built / "tekken.json", folder)
 
 

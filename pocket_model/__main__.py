@@ -1,103 +1,89 @@
-"""`python -m pocket_model build | serve | chat | train | evaluate`."""
+"""The commands `python -m pocket_model build | serve | chat`."""
 
-import argparse
 import json
 import os
 import sys
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pocket_model import build
-from pocket_model.cache import CacheError
+import typer
+
+from pocket_model import build as building
+from pocket_model import lease
+from pocket_model.cache import CacheError, atomic_write
 from pocket_model.loopback import bind
 
+app = typer.Typer(
+    help="An embedded model of 138 million parameters.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Quantization = Annotated[Literal["nf4"] | None, typer.Option(help="Default: none (bf16).")]
+Batching = Annotated[bool, typer.Option("--batching", help="Continuous batching.")]
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand; 1 and a message when it cannot be done."""
-    parser = argparse.ArgumentParser(prog="python -m pocket_model", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("build", help="build the model into the cache folder")
-    serve = commands.add_parser("serve", help="serve it on loopback until Ctrl-C")
-    serve.add_argument("--port", type=int, default=0, help="default: a free one")
-    serve.add_argument("--leased", action="store_true", help=argparse.SUPPRESS)
-    serve.add_argument("--info", type=Path, help=argparse.SUPPRESS)
-    chat = commands.add_parser("chat", help="talk to it in this terminal")
-    chat.add_argument("--temperature", type=float, default=build.DEFAULT_TEMPERATURE)
-    for command in (serve, chat):
-        command.add_argument("--quantization", choices=["nf4"], help="default: none (bf16)")
-        command.add_argument("--batching", action="store_true", help="continuous batching")
-    train = commands.add_parser("train", help="train its parts anew: hours on two cores")
-    train.add_argument("--work", type=Path, help="checkpoints; default: in the cache folder")
-    train.add_argument("--out", type=Path, help="where to write the parts; default: data/pocket")
-    train.add_argument("--device", default="cpu", help="cpu or cuda; default: cpu")
-    evaluate = commands.add_parser("evaluate", help="count what it can do on held-out cases")
-    evaluate.add_argument("--quick", action="store_true", help="30 cases a skill instead of 300")
-    evaluate.add_argument("--quantization", choices=["nf4"], help="default: none (bf16)")
-    evaluate.add_argument("--out", type=Path, help="also write the result as JSON")
-    evaluate.add_argument(
-        "--against", type=Path, help="a saved result: also the paired difference from it"
-    )
-    args = parser.parse_args(argv)
+
+@app.command()
+def build() -> None:
+    """Build the model into the cache folder."""
+    print(f"The pocket model is in {building.build()}")
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="Default: a free one.")] = 0,
+    quantization: Quantization = None,
+    batching: Batching = False,
+    leased: Annotated[bool, typer.Option("--leased", hidden=True)] = False,
+    info: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Serve the model on loopback until Ctrl-C."""
+    from pocket_model.server import app as server
+    from pocket_model.server.service import ChatService
+
+    folder = building.ensure_built()
     try:
-        return globals()[f"_{args.command}"](args)
-    except (build.BuildError, CacheError) as error:
-        # On stdout: a caller that started this process reads the reason there.
-        print(error)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-
-
-def _build(args: argparse.Namespace) -> int:
-    print(f"The pocket model is in {build.build()}")
-    return 0
-
-
-def _serve(args: argparse.Namespace) -> int:
-    from pocket_model.server import app, service
-
-    folder = build.ensure_built()
-    try:
-        listener = bind(args.port)
+        listener = bind(port)
     except OSError as error:
-        print(f"Port {args.port} cannot be used ({error.strerror}). Leave --port out to get a")
-        print("free one, or choose another.")
-        return 1
+        print(f"Port {port} cannot be used ({error.strerror}). Leave --port out to get a free")
+        print("port, or choose another.")
+        raise typer.Exit(1) from error
     port = listener.getsockname()[1]
-    pocket = service.Pocket(folder, args.quantization, args.batching)
 
-    def started() -> None:
-        if args.info:
-            partial = args.info.with_suffix(".partial")
-            partial.write_text(json.dumps({"port": port, "pid": os.getpid()}))
-            os.replace(partial, args.info)
+    def on_start() -> None:
+        if info:
+            with atomic_write(info) as unfinished:
+                unfinished.write_text(json.dumps({"port": port, "pid": os.getpid()}))
         else:
-            print(f"{build.MODEL_ID} answers at http://127.0.0.1:{port}/v1 (Ctrl-C ends it)")
+            print(f"{building.MODEL_ID} answers at http://127.0.0.1:{port}/v1 (Ctrl-C ends it)")
 
-    app.serve(pocket, listener, args.leased, started)
-    return 0
+    server.serve(ChatService(folder, quantization, batching), listener, leased, on_start)
 
 
-def _chat(args: argparse.Namespace) -> int:
+@app.command()
+def chat(
+    temperature: float = building.DEFAULT_TEMPERATURE,
+    quantization: Quantization = None,
+    batching: Batching = False,
+) -> None:
+    """Talk to the model in this terminal."""
     import openai
 
-    from helpers.backends import BackendError, connect
-
-    try:
-        lab = connect("pocket", quantization=args.quantization, batching=args.batching)
-    except BackendError as error:
-        print(error)
-        return 1
-    print("Talk to a model of 138 million parameters; an empty line ends it.", file=sys.stderr)
+    held = lease.acquire(quantization, batching)
+    # Without the environment's proxies: this server is on loopback.
+    http_client = openai.DefaultHttpxClient(trust_env=False)
+    client = openai.OpenAI(base_url=held.base_url, api_key="none", http_client=http_client)
+    print("You talk to a model of 138 million parameters; an empty line ends it.", file=sys.stderr)
     messages = []
-    while line := _read("> "):
+    while line := _read_line():
         messages.append({"role": "user", "content": line})
         try:
-            stream = lab.client.chat.completions.create(
-                model=lab.model, messages=messages, temperature=args.temperature, stream=True
+            stream = client.chat.completions.create(
+                model=building.MODEL_ID, messages=messages, temperature=temperature, stream=True
             )
         except openai.BadRequestError as error:
             print(f"{error.body['message']} This conversation ends here; begin another.")
-            return 1
+            raise typer.Exit(1) from error
         answer = ""
         for chunk in stream:
             piece = chunk.choices[0].delta.content or ""
@@ -105,15 +91,24 @@ def _chat(args: argparse.Namespace) -> int:
             answer += piece
         print()
         messages.append({"role": "assistant", "content": answer})
-    return 0
 
 
-def _read(prompt: str) -> str:
+def _read_line() -> str:
     try:
-        return input(prompt).strip()
+        return input("> ").strip()
     except EOFError:
         return ""
 
 
+def main() -> None:
+    """Run a command; exit with 1 and a message if it cannot be done."""
+    try:
+        app(prog_name="python -m pocket_model")
+    except (building.BuildError, CacheError, lease.ServerError) as error:
+        # On stdout: a program that started this process reads the reason there.
+        print(error)
+        sys.exit(1)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

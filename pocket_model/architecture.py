@@ -2,7 +2,7 @@
 
 `Mistral3ForConditionalGeneration` joins three parts, here as in the 24B: a Pixtral vision tower,
 a projector that merges 2 × 2 patches into one token, and a Mistral text model. The text model's
-weights are the base's; tower, projector and the rest that was trained come from `data/pocket`.
+weights are the base's; vision tower, projector and adapter come from `data/pocket`.
 """
 
 import numpy as np
@@ -17,13 +17,13 @@ from transformers import (
 
 from pocket_model.tekken import CONTROL_IDS, IMAGE
 
-# The base has 9 query heads over 3 key-value heads, which nothing shards evenly. Heads of zeros
-# make it 12 over 4, so that the model can be split over 2 or 4 devices as the 24B can.
+# The base has 9 query heads and 3 key-value heads, which cannot be divided among 2 or 4 devices.
+# Heads of zeros make them 12 and 4, so that the model can be sharded as the 24B can.
 HEADS, KEY_VALUE_HEADS = 12, 4
 
-# Where a control token of Mistral's starts from in the base's vocabulary: the mean of these rows.
-# All of them are trained afterwards.
-FIRST_GUESS = {
+# The embedding of a control token begins as the mean of these tokens' embeddings in the base. All
+# of them are trained afterwards.
+INITIAL_ROWS = {
     "<s>": ("<|endoftext|>",),
     "</s>": ("<|im_end|>",),
     "[INST]": ("<|im_start|>", "user"),
@@ -44,11 +44,11 @@ FIRST_GUESS = {
 
 
 def configuration(base_config, vocabulary: int, *, heads: int, key_value_heads: int):
-    """The `Mistral3Config` around a base's text shape.
+    """The `Mistral3Config` around a base's text config.
 
     Args:
         base_config: the base's own config (a Llama's or Mistral's).
-        vocabulary: entries of the Tekken vocabulary, control tokens included.
+        vocabulary: size of the Tekken vocabulary, control tokens included.
     """
     ids = {
         "bos_token_id": CONTROL_IDS["<s>"],
@@ -90,20 +90,24 @@ def configuration(base_config, vocabulary: int, *, heads: int, key_value_heads: 
     )
 
 
-def assemble(base, base_tokenizer, places: np.ndarray, *, seed: int = 0):
-    """The untrained pocket model: the base's text weights, a random eye, the Tekken vocabulary.
+def assemble(base, base_tokenizer, base_ids: np.ndarray, *, seed: int = 0):
+    """The untrained pocket model: text weights of the base, a random vision tower and projector.
 
     Args:
         base: the base model, a `LlamaForCausalLM`, in float32.
         base_tokenizer: its fast tokenizer.
-        places: shape (vocabulary,), from `tekken.convert`.
-        seed: for the weights of tower and projector.
+        base_ids: shape (vocabulary,), from `tekken.convert`.
+        seed: for the weights of vision tower and projector.
 
     Returns:
         A `Mistral3ForConditionalGeneration` in float32, in evaluation mode.
     """
-    heads = (base.config.num_attention_heads, base.config.num_key_value_heads)
-    config = configuration(base.config, len(places), heads=heads[0], key_value_heads=heads[1])
+    config = configuration(
+        base.config,
+        len(base_ids),
+        heads=base.config.num_attention_heads,
+        key_value_heads=base.config.num_key_value_heads,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Mistral3ForConditionalGeneration(config)
@@ -112,7 +116,7 @@ def assemble(base, base_tokenizer, places: np.ndarray, *, seed: int = 0):
         for name, tensor in base.state_dict().items()
         if name != "lm_head.weight"
     }
-    state["embed_tokens.weight"] = embedding_rows(base, base_tokenizer, places)
+    state["embed_tokens.weight"] = embedding_rows(base, base_tokenizer, base_ids)
     model.model.language_model.load_state_dict(state, strict=True)
     model.tie_weights()
     model.generation_config = GenerationConfig(
@@ -123,37 +127,36 @@ def assemble(base, base_tokenizer, places: np.ndarray, *, seed: int = 0):
     return model.eval()
 
 
-def embedding_rows(base, base_tokenizer, places: np.ndarray) -> torch.Tensor:
-    """The base's embedding in Tekken's order, shape (vocabulary, hidden).
+def embedding_rows(base, base_tokenizer, base_ids: np.ndarray) -> torch.Tensor:
+    """The base's embeddings in Tekken's order, shape (vocabulary, hidden).
 
-    Tokens that the base lacks get the mean row (bytes that no text of its language contains) or
-    a first guess (control tokens).
+    Of the tokens that the base lacks, control tokens get the mean of their `INITIAL_ROWS`. Single
+    bytes, which no text in the base's languages contains, get the mean of all rows.
     """
     rows = base.get_input_embeddings().weight.detach()
-    table = rows.mean(dim=0).repeat(len(places), 1)
-    known = torch.from_numpy(places >= 0)
-    table[known] = rows[torch.from_numpy(places)[known]]
-    for token, words in FIRST_GUESS.items():
-        ids = base_tokenizer.convert_tokens_to_ids(list(words))
+    table = rows.mean(dim=0).repeat(len(base_ids), 1)
+    known = torch.from_numpy(base_ids >= 0)
+    table[known] = rows[torch.from_numpy(base_ids)[known]]
+    for token, similar_tokens in INITIAL_ROWS.items():
+        ids = base_tokenizer.convert_tokens_to_ids(list(similar_tokens))
         table[CONTROL_IDS[token]] = rows[ids].mean(dim=0)
     return table
 
 
 def pad_heads(model):
-    """The same model with 12 query and 4 key-value heads, those it lacked filled with zeros.
+    """A copy of the model with 12 query and 4 key-value heads; the added heads are zeros.
 
-    A head whose values are zero adds nothing, and neither does one whose output weights are
-    zero, so no logit changes.
+    A head whose values or output weights are zero adds nothing, so no logit changes.
     """
     text = model.config.text_config
     config = configuration(text, text.vocab_size, heads=HEADS, key_value_heads=KEY_VALUE_HEADS)
-    rows = {"q_proj": HEADS, "k_proj": KEY_VALUE_HEADS, "v_proj": KEY_VALUE_HEADS}
+    heads = {"q_proj": HEADS, "k_proj": KEY_VALUE_HEADS, "v_proj": KEY_VALUE_HEADS}
     state = {}
     for name, tensor in model.state_dict().items():
         part = name.split(".")[-2] if ".language_model." in name else ""
         shape = list(tensor.shape)
-        if part in rows:
-            shape[0] = rows[part] * text.head_dim
+        if part in heads:
+            shape[0] = heads[part] * text.head_dim
         elif part == "o_proj":
             shape[1] = HEADS * text.head_dim
         state[name] = tensor.new_zeros(shape)

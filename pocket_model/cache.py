@@ -1,6 +1,9 @@
-"""TODO."""
+"""The cache folder, and files in it that are complete whenever they exist."""
 
+import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -8,10 +11,15 @@ from platformdirs import user_cache_path
 CACHE_VARIABLE = "MISTRAL_LAB_CACHE"
 
 
+class CacheError(RuntimeError):
+    """The cache folder cannot be used; the message says which and what to do."""
+
+
 def cache_dir() -> Path:
     """The folder for built models and running servers; `MISTRAL_LAB_CACHE` overrides it.
 
-    Raises `CacheError` when it cannot be created or written to.
+    Raises:
+        CacheError: the folder cannot be created or written to.
     """
     folder = Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("mistral-small-lab"))
     folder = folder.expanduser()
@@ -19,7 +27,7 @@ def cache_dir() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
-        probe.unlink(missing_ok=True)  # another thread may have been quicker
+        probe.unlink(missing_ok=True)  # another thread may have removed it already
     except OSError as error:
         raise CacheError(
             f"The cache folder {folder} cannot be written to ({error.strerror}). The small model "
@@ -28,5 +36,15 @@ def cache_dir() -> Path:
     return folder
 
 
-class CacheError(RuntimeError):
-    """The cache folder cannot be used; the message says which and what to do."""
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; afterwards that file replaces `path`."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    yield unfinished
+    os.replace(unfinished, path)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""The pocket model's chat format, Mistral's V11: messages to tokens, and tokens back to a reply.
+"""The pocket model's chat format, Mistral's V11: conversations to tokens, and tokens to text.
 
-mistral_common, Mistral AI's own package, writes the prompt, as it does for the 24B. What the model
-writes is read here: text, or `[TOOL_CALLS]name[CALL_ID]id[ARGS]{json}` once for each call.
+mistral_common, Mistral AI's own package, encodes the prompt, as it does for the 24B. Training and
+serving both encode through this module. `reply` reads what the model generates.
 """
 
 import codecs
@@ -37,10 +37,11 @@ class FormatError(ValueError):
 
 @dataclass
 class Prompt:
-    """A conversation as the model reads it.
+    """An encoded conversation.
 
-    `ids` are token ids, image tokens included; `pictures` are the processed pictures in their
-    order, float32 arrays of shape (3, height, width).
+    Attributes:
+        ids: token ids, image tokens included.
+        pictures: the preprocessed pictures in order, float32 arrays of shape (3, height, width).
     """
 
     ids: list[int]
@@ -48,26 +49,26 @@ class Prompt:
 
 
 class ChatFormat:
-    """Messages to token ids and back, for one built model folder."""
+    """Encodes conversations and decodes tokens, for one `tekken.json` file."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, tekken_file: Path):
         # "serving" is mistral_common's strictest mode: every call needs its result, and the last
-        # message must be one that wants an answer.
-        self.mistral = MistralTokenizer.from_file(folder / "tekken.json", ValidationMode.serving)
-        self._tekken = self.mistral.instruct_tokenizer.tokenizer
-        self.control_ids = sorted(self._tekken.special_ids)
+        # message must be a user's or a tool's.
+        self.tokenizer = MistralTokenizer.from_file(tekken_file, ValidationMode.serving)
+        self._tekken = self.tokenizer.instruct_tokenizer.tokenizer
+        self.control_token_ids = sorted(self._tekken.special_ids)
         self.end_token_id = self._tekken.eos_id
-        self.tool_calls_id = self._tekken.get_special_token("[TOOL_CALLS]")
-        self.call_id_id = self._tekken.get_special_token("[CALL_ID]")
-        self.args_id = self._tekken.get_special_token("[ARGS]")
+        self.tool_calls_token_id = self._tekken.get_special_token("[TOOL_CALLS]")
+        self.call_id_token_id = self._tekken.get_special_token("[CALL_ID]")
+        self.args_token_id = self._tekken.get_special_token("[ARGS]")
 
     def encode(self, messages: list[dict], tools: list[dict] | None = None) -> Prompt:
-        """A conversation's prompt, ending where the assistant's answer begins.
+        """Encode a conversation up to where the assistant's reply begins.
 
         Args:
             messages: dicts with `role`, `content`, and `tool_calls` or `tool_call_id`, as in
-                OpenAI's protocol, except that a picture is `{"type": "image", "image": …}` with
-                a PIL image. "[INST]" and the like in a text stay text.
+                OpenAI's protocol. A picture, however, is `{"type": "image", "image": …}` with a
+                PIL image. "[INST]" and other control tokens in a text are encoded as plain text.
             tools: tools in OpenAI's form.
 
         Raises:
@@ -75,21 +76,21 @@ class ChatFormat:
         """
         try:
             request = ChatCompletionRequest(
-                model="pocket",  # required in serving mode, and not part of the prompt
+                model="pocket",  # required in serving mode, but not part of the prompt
                 messages=[_message(message) for message in messages],
                 tools=[Tool.from_openai(tool) for tool in tools] if tools else None,
             )
-            encoded = self.mistral.encode_chat_completion(request)
+            encoded = self.tokenizer.encode_chat_completion(request)
         except MistralCommonException as error:
             raise FormatError(error.message) from error
         return Prompt(encoded.tokens, encoded.images)
 
     def encode_text(self, text: str) -> list[int]:
-        """Token ids of a plain text, no control token among them."""
+        """Encode a plain text, such as a reply's; the result holds no control tokens."""
         return self._tekken.encode(text, bos=False, eos=False)
 
     def decode(self, token_ids: list[int]) -> str:
-        """Text of generated tokens, control tokens left out."""
+        """Decode generated tokens to text; control tokens are left out."""
         pieces = (self._tekken.id_to_byte_piece(token) for token in token_ids)
         return b"".join(pieces).decode("utf-8", errors="replace")
 
@@ -100,7 +101,7 @@ class ChatFormat:
 
 
 def _message(message: dict):
-    """One message in mistral_common's own classes."""
+    """Convert one message to mistral_common's own class for its role."""
     fields = {key: value for key, value in message.items() if key not in ("role", "name")}
     if isinstance(fields.get("content"), list):
         fields["content"] = [_chunk(part) for part in fields["content"]]

@@ -1,4 +1,8 @@
-"""One pocket server for all who need it: found or started, held by a lease, ended with the last."""
+"""One pocket server for all clients of this machine.
+
+A client finds a running server or starts one, and holds it by a lease. The server ends after its
+last lease. Every client imports this module, so it imports no torch, fastapi or openai.
+"""
 
 import hashlib
 import http.client
@@ -16,6 +20,7 @@ from pocket_model import build
 from pocket_model.cache import cache_dir
 
 START_TIMEOUT_S = 120.0
+PACKAGE = Path(__file__).parent
 
 
 class ServerError(RuntimeError):
@@ -24,7 +29,12 @@ class ServerError(RuntimeError):
 
 @dataclass(eq=False)
 class Lease:
-    """A held pocket server: its base URL (with /v1), until `close` or the end of the process."""
+    """A held pocket server, until `close` or the end of this process.
+
+    Attributes:
+        base_url: with /v1.
+        pid: the server's process id.
+    """
 
     base_url: str
     pid: int
@@ -32,68 +42,72 @@ class Lease:
     _connection: http.client.HTTPConnection
 
     def close(self) -> None:
-        """Let go; the server ends itself a few seconds after its last lease."""
+        """Release the server; it ends a few seconds after its last lease."""
         self._response.close()
         self._connection.close()
-        if self in _held:
-            _held.remove(self)
+        if self in held:
+            held.remove(self)
 
 
-# A lease must outlast its owner's variable: `connect("pocket").client` alone keeps the server.
-_held: list[Lease] = []
+# The leases of this process. A lease must outlast its variable: a client that was taken from
+# `connect("pocket").client` needs the server when the `Lab` is gone.
+held: list[Lease] = []
 
 
 def acquire(quantization: str | None = None, batching: bool = False) -> Lease:
     """Find a running pocket server of this kind or start one, and hold it.
 
-    Raises `build.BuildError` without a model and `ServerError` when no server comes up.
+    Args:
+        quantization: None, or "nf4".
+        batching: continuous batching instead of one request at a time.
+
+    Raises:
+        BuildError: the model is not built and cannot be built.
+        CacheError: the cache folder cannot be used.
+        ServerError: no server could be started.
     """
     build.ensure_built()
     folder = cache_dir() / "servers"
     folder.mkdir(exist_ok=True)
-    _prune(folder)
-    name = "-".join(filter(None, [_version(), quantization, "batching" if batching else ""]))
+    _remove_old_files(folder)
+    name = "-".join(filter(None, [server_version(), quantization, "batching" if batching else ""]))
     info = folder / f"{name}.json"
-    # Under the lock, so that two clients at once start one server and not two.
+    # Under the lock, so that two clients at once start one server only.
     with FileLock(folder / f"{name}.lock"):
-        lease = _hold(info)
+        lease = hold(info)
         if lease is None:
             _start(info, folder / f"{name}.log", quantization, batching)
-            lease = _hold(info)
+            lease = hold(info)
     if lease is None:
         raise ServerError("The pocket server started and ended at once. Try again.")
-    _held.append(lease)
+    held.append(lease)
     return lease
 
 
-def _prune(folder: Path) -> None:
-    """Remove what servers of older code left, a week after their last start."""
-    for file in folder.iterdir():
-        if time.time() - file.stat().st_mtime > 7 * 86400:
-            file.unlink(missing_ok=True)
+def server_version() -> str:
+    """A hash of the model's folder name and this package's code.
 
-
-def _version() -> str:
-    """A name for the model and the server's code: a server of older code is not reused."""
+    A server of other code is not reused.
+    """
     digest = hashlib.sha256(str(build.model_folder()).encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(PACKAGE.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _hold(info: Path) -> Lease | None:
-    """A lease on the server that the file describes; None when that server is not there."""
+def hold(info: Path) -> Lease | None:
+    """A lease on the server that the file `info` describes; None if that server is gone."""
     try:
         server = json.loads(info.read_text())
         port, pid = server["port"], server["pid"]
     except (OSError, ValueError, KeyError):
         return None
-    # A busy machine may answer late, and that is no reason to start a second server.
+    # A long timeout: a busy machine may answer late, which is no reason for a second server.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("GET", "/lease")
         response = connection.getresponse()
-        # The process id tells this server from another that has its port by now.
+        # The process id shows whether another server has this port now.
         if response.status == 200 and response.readline() == f"held {pid}\n".encode():
             return Lease(f"http://127.0.0.1:{port}/v1", pid, response, connection)
     except (OSError, http.client.HTTPException):
@@ -102,12 +116,20 @@ def _hold(info: Path) -> Lease | None:
     return None
 
 
+def _remove_old_files(folder: Path) -> None:
+    """Remove the files of servers that started more than a week ago."""
+    for file in folder.iterdir():
+        if time.time() - file.stat().st_mtime > 7 * 86400:
+            file.unlink(missing_ok=True)
+
+
 def _start(info: Path, log: Path, quantization: str | None, batching: bool) -> None:
+    """Start a server and wait until it has written `info`. Raises `ServerError`."""
     info.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pocket_model", "serve", "--leased", "--info", str(info)]
     command += ["--quantization", quantization] if quantization else []
     command += ["--batching"] if batching else []
-    # Its own session: Ctrl-C in one client's terminal must not end what others use.
+    # In a session of its own: Ctrl-C in one client's terminal must not end it for the others.
     detached = (
         {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
         if os.name == "nt"
@@ -122,12 +144,12 @@ def _start(info: Path, log: Path, quantization: str | None, batching: bool) -> N
         if process.poll() is not None:
             tail = log.read_text(errors="replace").strip().splitlines()[-3:]
             raise ServerError(
-                "The pocket server ended while starting. Its last words:\n" + "\n".join(tail)
+                "The pocket server ended while starting. Its last lines:\n" + "\n".join(tail)
             )
         if time.monotonic() > deadline:
             process.terminate()
             raise ServerError(
-                f"The pocket server was not ready within {START_TIMEOUT_S:.0f} s. Is the machine "
-                "short of memory (it needs about 1.5 GB)? `python -m helpers doctor` looks."
+                f"The pocket server was not ready within {START_TIMEOUT_S:.0f} s. It needs about "
+                "1.5 GB of memory; `python -m helpers doctor` shows how much is free."
             )
         time.sleep(0.05)

@@ -1,9 +1,15 @@
-"""TODO."""
+"""Load the built model for this processor, and make its inputs.
 
+Everything here that changes how the model computes is about speed or exactness on a CPU.
+"""
+
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import linear
 from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
@@ -12,18 +18,26 @@ from transformers import (
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+FLOAT32_ATTENTION = "sdpa_in_float32"
+# Without bf16 instructions, a product in bf16 takes as long for each row as for the first, and
+# widening the weights to float32 takes as long as four rows.
+FLOAT32_FROM_ROWS = 5
+
 
 def load_model(
     folder: Path, quantization: str | None, batching: bool
 ) -> Mistral3ForConditionalGeneration:
-    """Load the built model the way that suits this processor.
+    """Load the built model in the way that is fastest on this processor.
 
-    bf16 halves the bytes a decoding step reads, but a CPU without bf16 instructions multiplies
-    many rows at a time several times slower in it than in float32. There a batch runs in float32,
-    and a single request reads bf16 weights, widens them for many rows and attends in float32.
+    bf16 halves the bytes that a decoding step reads. But a CPU without bf16 instructions
+    multiplies many rows at a time several times slower in bf16 than in float32. On such a CPU a
+    batch runs in float32. A single request there reads bf16 weights, widens them for many rows,
+    and computes attention in float32.
 
     Args:
+        folder: the built model.
         quantization: None, or "nf4" for the 4-bit folder that the build saved.
+        batching: whether the model will compute batches.
     """
     slow_bf16 = not bf16_matmul_is_fast()
     dtype = torch.float32 if slow_bf16 and (batching or quantization) else torch.bfloat16
@@ -31,77 +45,64 @@ def load_model(
         folder / quantization if quantization else folder, dtype=dtype, attn_implementation="sdpa"
     )
     if quantization:
-        # The saved settings name the dtype of the machine that quantised.
-        for layer in model.modules():
-            if hasattr(layer, "compute_dtype"):
-                layer.compute_dtype = dtype
+        set_compute_dtype(model, dtype)
     if slow_bf16 and dtype == torch.bfloat16:
-        _widen_for_many_rows(model)
-        model.set_attn_implementation(WIDE_ATTENTION)
+        _replace_linear(model, _linear_widened_for_many_rows)
+        model.set_attn_implementation(FLOAT32_ATTENTION)
     if batching and dtype == torch.bfloat16:
-        _pair_single_rows(model)
-    # transformers squeezes the first axis of the projected pictures. Where one picture of one token
-    # is all there is, that axis is the token's: give it another to squeeze.
+        _replace_linear(model, _linear_in_pairs)
+    # transformers squeezes the first axis of the projected pictures. If the only picture has one
+    # token, that axis is the token's, so this adds an axis to squeeze.
     model.model.multi_modal_projector.register_forward_hook(lambda _, __, tokens: tokens[None])
     return model.eval()
 
 
 def bf16_matmul_is_fast() -> bool:
-    """Whether torch multiplies bf16 through oneDNN here. Its fallback multiplies many rows several
-    times slower than float32 (measured: `pocket-bf16-prompt` in data/measurements).
+    """Whether torch multiplies bf16 through oneDNN on this processor.
 
-    Asked, not timed: on a busy machine a stopwatch gives both answers.
+    Its fallback multiplies many rows several times slower than float32 (measured:
+    `pocket-bf16-prompt` in data/measurements). Timing it here instead would give different
+    answers on a busy machine.
     """
     onednn = torch.backends.mkldnn.is_available()
     return onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def _widen_for_many_rows(model: torch.nn.Module, at_least_rows: int = 5) -> None:
-    """Multiply in float32 when a linear layer meets many rows, keeping its weights in bf16.
-
-    The fallback takes as long for each row as for the first, and widening as long as for four.
-    No linear layer of these models has a bias.
-    """
-
-    def widened(layer: torch.nn.Linear):
-        def forward(rows: torch.Tensor) -> torch.Tensor:
-            if rows.numel() // rows.shape[-1] < at_least_rows:
-                return torch.nn.functional.linear(rows, layer.weight)
-            return torch.nn.functional.linear(rows.float(), layer.weight.float()).to(rows.dtype)
-
-        return forward
-
+def set_compute_dtype(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Set the dtype in which 4-bit layers compute; their files name that of the build."""
     for layer in model.modules():
-        if isinstance(layer, torch.nn.Linear):
-            layer.forward = widened(layer)
+        if hasattr(layer, "compute_dtype"):
+            layer.compute_dtype = dtype
 
 
-def _pair_single_rows(model: torch.nn.Module) -> None:
-    """Multiply a row that comes alone as one of two: alone, oneDNN may add it up in another order.
-
-    Two rows or more it multiplies alike, so that a request's numbers do not hang on its company.
-    """
-
-    def paired(layer: torch.nn.Linear):
-        def forward(rows: torch.Tensor) -> torch.Tensor:
-            if rows.numel() > rows.shape[-1]:
-                return torch.nn.functional.linear(rows, layer.weight)
-            pair = rows.expand(*rows.shape[:-2], 2, rows.shape[-1])
-            return torch.nn.functional.linear(pair, layer.weight)[..., :1, :]
-
-        return forward
-
+def _replace_linear(model: torch.nn.Module, forward: Callable[..., torch.Tensor]) -> None:
+    """Compute the model's linear layers, which have no biases, by `forward(weight, rows)`."""
     for layer in model.modules():
         if type(layer) is torch.nn.Linear:
-            layer.forward = paired(layer)
+            layer.forward = partial(forward, layer.weight)
 
 
-WIDE_ATTENTION = "sdpa_in_float32"
+def _linear_widened_for_many_rows(weight: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Multiply many rows in float32, while the weights stay in bf16."""
+    if rows.numel() // rows.shape[-1] < FLOAT32_FROM_ROWS:
+        return linear(rows, weight)
+    return linear(rows.float(), weight.float()).to(rows.dtype)
 
 
-def _attend_in_float32(module, query, key, value, attention_mask, **options):
-    """transformers' `sdpa`, in float32: torch's kernel for bf16 is several times slower here
-    (measured: `pocket-bf16-attention`)."""
+def _linear_in_pairs(weight: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Multiply a single row as one of two, so that a batch gives the numbers of a single request.
+
+    oneDNN may add up a single row in another order than a row among others.
+    """
+    if rows.numel() > rows.shape[-1]:
+        return linear(rows, weight)
+    pair = rows.expand(*rows.shape[:-2], 2, rows.shape[-1])
+    return linear(pair, weight)[..., :1, :]
+
+
+def _float32_attention(module, query, key, value, attention_mask, **options):
+    """transformers' `sdpa` in float32: torch's kernel for bf16 is several times slower on CPUs
+    without bf16 instructions (measured: `pocket-bf16-attention`)."""
     if attention_mask is not None and attention_mask.is_floating_point():
         attention_mask = attention_mask.float()
     output, weights = sdpa_attention_forward(
@@ -110,14 +111,17 @@ def _attend_in_float32(module, query, key, value, attention_mask, **options):
     return output.to(query.dtype), weights
 
 
-AttentionInterface.register(WIDE_ATTENTION, _attend_in_float32)
+AttentionInterface.register(FLOAT32_ATTENTION, _float32_attention)
+AttentionMaskInterface.register(FLOAT32_ATTENTION, sdpa_mask)
 
 
-AttentionMaskInterface.register(WIDE_ATTENTION, sdpa_mask)
+def image_inputs(pictures: list[np.ndarray], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The model's inputs for pictures: `pixel_values` padded to the largest, and `image_sizes`.
 
-
-def side_by_side(pictures: list[np.ndarray], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Pictures of any sizes as the model takes them: padded to the largest, the sizes beside."""
+    Args:
+        pictures: arrays of shape (3, height, width), of any sizes.
+        dtype: of the vision tower.
+    """
     if not pictures:
         return {}
     sizes = torch.tensor([picture.shape[1:] for picture in pictures])
@@ -128,16 +132,16 @@ def side_by_side(pictures: list[np.ndarray], dtype: torch.dtype) -> dict[str, to
     return {"pixel_values": pixels, "image_sizes": sizes}
 
 
-def placed(tokens: list[int], before: int) -> dict[str, torch.Tensor]:
-    """The model's inputs for tokens that come after ``before`` others.
+def position_inputs(tokens: list[int], start: int) -> dict[str, torch.Tensor]:
+    """The model's inputs for tokens that follow `start` others: ids, positions and mask.
 
-    The mask is given, not left to the library to make: transformers' batching manager brings masks
-    of its own and says so by `config.is_causal = False` while it computes. That config belongs to
-    the same modules, so a call beside it in another thread would see the tokens to come.
+    The library must not make the mask. transformers' batching manager sets `config.is_causal =
+    False` while it computes, as it has masks of its own. That config belongs to the same modules,
+    so a model call in another thread at that time would attend to later tokens.
     """
-    visible = torch.ones(len(tokens), before + len(tokens), dtype=torch.bool).tril(before)
+    visible = torch.ones(len(tokens), start + len(tokens), dtype=torch.bool).tril(start)
     return {
         "input_ids": torch.tensor([tokens]),
         "attention_mask": visible[None, None],
-        "position_ids": torch.arange(before, before + len(tokens))[None],
+        "position_ids": torch.arange(start, start + len(tokens))[None],
     }

@@ -1,9 +1,9 @@
-"""Write a model in Mistral's own format, as the hub repositories of the 24B hold it too.
+"""Write a model in Mistral's own format, which the 24B's repositories on the Hub have too.
 
-`params.json` and `consolidated.safetensors`, which vLLM reads with `--config_format mistral
---load_format mistral`. Two things differ from transformers' format: the names, and the order of
-the rows that rotary embeddings turn. Mistral turns neighbouring rows (0 with 1, 2 with 3 …),
-transformers turns row i with row i + half a head, so the query and key weights are reordered.
+It consists of `params.json` and `consolidated.safetensors`. vLLM reads it with `--config_format
+mistral --load_format mistral`. Two things differ from transformers' format: the names, and the
+order of the rows that rotary embeddings rotate. Mistral rotates neighboring rows (0 with 1, 2
+with 3 …), transformers row i with row i + half a head. So query and key weights are reordered.
 """
 
 import json
@@ -39,7 +39,7 @@ RENAMES = {
 
 
 def write(model, folder: Path) -> None:
-    """Save a `Mistral3ForConditionalGeneration` into `folder` (made if need be), dtype kept."""
+    """Save a `Mistral3ForConditionalGeneration` into `folder`, in the model's own dtype."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(params(model.config), indent=2)
     (folder / "params.json").write_text(text + "\n", encoding="utf-8")
@@ -60,7 +60,7 @@ def params(config) -> dict:
         "norm_eps": text.rms_norm_eps,
         "vocab_size": text.vocab_size,
         # The 24B's file has neither of these two: its head has weights of its own, and its
-        # context is the 128 thousand that vLLM takes where nothing is said.
+        # context has the 128 thousand tokens that are vLLM's default.
         "tied_embeddings": text.tie_word_embeddings,
         "max_position_embeddings": text.max_position_embeddings,
         "vision_encoder": {
@@ -85,7 +85,7 @@ def params(config) -> dict:
 
 
 def tensors(model) -> dict[str, torch.Tensor]:
-    """The model's weights under Mistral's names and in its rotary layout."""
+    """The model's weights with Mistral's names and row order."""
     text, vision = model.config.text_config, model.config.vision_config
     heads = {
         "layers": {"wq": text.num_attention_heads, "wk": text.num_key_value_heads},
@@ -99,16 +99,15 @@ def tensors(model) -> dict[str, torch.Tensor]:
             name = name.replace(theirs, mistrals)
         part, projection = name.split(".")[0], name.split(".")[-2]
         if projection in heads.get(part, ()):
-            tensor = neighbours(tensor, heads[part][projection])
+            tensor = interleave_halves(tensor, heads[part][projection])
         weights[name] = tensor.contiguous()
     return weights
 
 
-def neighbours(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """Rows i and i + half of each head, which rotary embeddings turn together, side by side.
+def interleave_halves(weight: torch.Tensor, heads: int) -> torch.Tensor:
+    """Reorder a weight of shape (heads × head size, hidden) from transformers' rows to Mistral's.
 
-    Args:
-        weight: shape (heads × head size, hidden).
+    Rows i and i + half of each head, which rotary embeddings rotate together, become neighbors.
     """
     halves = weight.unflatten(0, (heads, 2, -1))
     return halves.transpose(1, 2).reshape(weight.shape)

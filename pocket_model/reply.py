@@ -1,89 +1,93 @@
-"""What the model writes, read back: text, tool calls, and the stop strings that end text."""
+"""Reads what the model generates: text, tool calls, and stop strings that end the text.
 
-from typing import Any
+A reply in Mistral's V11 format is text, or `[TOOL_CALLS]name[CALL_ID]id[ARGS]{json}` once for
+each call. Serving reads it token by token, the evaluation as a whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from pocket_model.chat_format import ChatFormat
 
 
-class ReplyReader:
-    """Sorts the tokens of one reply into text, calls and their arguments."""
+@dataclass(frozen=True)
+class TextPiece:
+    """A piece of the reply's text."""
 
-    def __init__(self, chat_format: ChatFormat):
-        self._format = chat_format
-        self._enter("text")
-        self.calls = 0
-
-    def add(self, token: int) -> dict[str, Any]:
-        """What one token completes.
-
-        Returns:
-            `{"text": str}`, `{"call": {"id", "name"}}` when a call's arguments begin,
-            `{"arguments": str}`, or `{}` for a token that completes nothing.
-        """
-        names = self._format
-        if token == names.tool_calls_id:
-            self._name, self._id = "", ""
-            self._enter("name")
-        elif token == names.call_id_id and self._part == "name":
-            self._enter("id")
-        elif token == names.args_id and self._part in ("name", "id"):
-            self._enter("arguments")
-            self.calls += 1
-            return {"call": {"id": self._id, "name": self._name}}
-        elif piece := self._decode(token):
-            if self._part in ("text", "arguments"):
-                return {self._part: piece}
-            setattr(self, f"_{self._part}", getattr(self, f"_{self._part}") + piece)
-        return {}
-
-    def _enter(self, part: str) -> None:
-        # Bytes of an unfinished character do not run on into the next part.
-        self._part, self._decode = part, self._format.stream_decoder()
+    text: str
 
 
-def read_reply(chat_format: ChatFormat, token_ids: list[int]) -> dict[str, Any]:
-    """A whole reply: `{"content": str, "tool_calls": [{"id", "name", "arguments"}, …]}`.
+@dataclass(frozen=True)
+class CallBegun:
+    """A tool call whose arguments begin."""
 
-    Arguments are the text that was written, JSON or not; a call that breaks off before its
-    arguments is left out, as nothing could be done with it.
-    """
-    reader, content, calls = ReplyReader(chat_format), "", []
-    for token in token_ids:
-        event = reader.add(token)
-        content += event.get("text", "")
-        if "call" in event:
-            calls.append(event["call"] | {"arguments": ""})
-        if "arguments" in event:
-            calls[-1]["arguments"] += event["arguments"]
-    return {"content": content, "tool_calls": calls}
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ArgumentsPiece:
+    """A piece of the last call's arguments, which together are JSON."""
+
+    text: str
+
+
+ReplyEvent = TextPiece | CallBegun | ArgumentsPiece
+
+
+@dataclass
+class ToolCall:
+    """A tool call with its arguments as they were generated, valid JSON or not."""
+
+    id: str
+    name: str
+    arguments: str = ""
+
+
+@dataclass
+class Reply:
+    """A reply put together from its events."""
+
+    content: str = ""
+    tool_calls: list[ToolCall] = field(default_factory=list)
+
+    def add(self, event: ReplyEvent) -> None:
+        """Append one event's text, or begin a call."""
+        match event:
+            case TextPiece(text):
+                self.content += text
+            case CallBegun(call_id, name):
+                self.tool_calls.append(ToolCall(call_id, name))
+            case ArgumentsPiece(text):
+                self.tool_calls[-1].arguments += text
 
 
 class StopText:
-    """Text pieces passed on until a stop string appears, which is itself left out.
+    """Passes text on until a stop string appears; the stop string itself is left out.
 
-    A tail that may be the beginning of a stop string is held back until that is decided.
+    A tail that may be the beginning of a stop string is held back until the next pieces decide.
     """
 
-    def __init__(self, stops: list[str]):
+    def __init__(self, stops: Sequence[str]):
         self._stops = stops
         self._held = ""
         self.hit = False
 
     def add(self, piece: str) -> str:
-        """The text that is safe to send after `piece` was generated."""
+        """The text that can be sent after `piece` was generated."""
         self._held += piece
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:
+        starts = [start for stop in self._stops if (start := self._held.find(stop)) >= 0]
+        if starts:
             self.hit = True
-            safe, self._held = self._held[: min(found)], ""
+            safe, self._held = self._held[: min(starts)], ""
             return safe
         keep = max((self._overlap(stop) for stop in self._stops), default=0)
-        cut = len(self._held) - keep
-        safe, self._held = self._held[:cut], self._held[cut:]
+        end = len(self._held) - keep
+        safe, self._held = self._held[:end], self._held[end:]
         return safe
 
     def rest(self) -> str:
-        """What was held back, once no more text can come."""
+        """The text that was held back, once no more can come."""
         held, self._held = self._held, ""
         return held
 
@@ -91,3 +95,69 @@ class StopText:
         """Length of the longest tail of the held text that begins `stop`."""
         longest = min(len(stop) - 1, len(self._held))
         return next((n for n in range(longest, 0, -1) if stop.startswith(self._held[-n:])), 0)
+
+
+class ReplyReader:
+    """Sorts the tokens of one reply into text, calls and their arguments.
+
+    Args:
+        stops: strings that end the text; in a call's arguments they have no effect.
+    """
+
+    def __init__(self, chat_format: ChatFormat, stops: Sequence[str] = ()):
+        self._format = chat_format
+        self._text = StopText(stops)
+        self._begin("text")
+        self.has_calls = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has ended the text."""
+        return self._text.hit
+
+    def add(self, token: int) -> list[ReplyEvent]:
+        """The events that one token completes."""
+        ids = self._format
+        if token == ids.tool_calls_token_id:
+            self._name = self._id = ""
+            self._begin("name")
+        elif token == ids.call_id_token_id and self._section == "name":
+            self._begin("id")
+        elif token == ids.args_token_id and self._section in ("name", "id"):
+            self._begin("arguments")
+            self.has_calls = True
+            return [*self.rest(), CallBegun(self._id, self._name)]
+        elif piece := self._decode(token):
+            match self._section:
+                case "text":
+                    text = self._text.add(piece)
+                    return [TextPiece(text)] if text else []
+                case "arguments":
+                    return [ArgumentsPiece(piece)]
+                case "name":
+                    self._name += piece
+                case "id":
+                    self._id += piece
+        return []
+
+    def rest(self) -> list[ReplyEvent]:
+        """The text that was held back because a stop string might have followed."""
+        text = self._text.rest()
+        return [TextPiece(text)] if text else []
+
+    def _begin(self, section: str) -> None:
+        # A new decoder: bytes of an unfinished character must not run on into the next section.
+        self._section, self._decode = section, self._format.stream_decoder()
+
+
+def read_reply(chat_format: ChatFormat, token_ids: list[int]) -> Reply:
+    """Read a whole reply.
+
+    A call that breaks off before its arguments is left out. So a reply is complete if it has as
+    many `tool_calls` as `[TOOL_CALLS]` tokens.
+    """
+    reader, reply = ReplyReader(chat_format), Reply()
+    for token in token_ids:
+        for event in reader.add(token):
+            reply.add(event)
+    return reply

@@ -1,8 +1,8 @@
 """The base's byte-level BPE as a Tekken file, Mistral's tokenizer format since Nemo.
 
-Both are byte-pair encodings over UTF-8; they differ in how the file is laid out. Tekken wants the
-256 single bytes first and then every merge result in the order of its merge, under a block of
-control tokens. The words stay the same, so the base's embedding rows only change places.
+Both are byte-pair encodings over UTF-8; they differ in the layout of the file. In Tekken, a block
+of control tokens comes first, then the 256 single bytes, then every merge result in the order of
+the merges. The tokens stay the same, so the base's embedding rows only change their order.
 """
 
 import base64
@@ -13,7 +13,7 @@ import numpy as np
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 # The control tokens of Mistral's V11 vocabulary, by id. Mistral Small 3.2 reserves a thousand ids
-# for them; 40 are enough for the ones it uses, at its own numbers.
+# for them. 40 are enough for those that it uses, under the same ids.
 CONTROL_TOKENS = {
     0: "<unk>",
     1: "<s>",
@@ -41,46 +41,50 @@ CONTROL_TOKENS = {
 CONTROL_IDS = {token: rank for rank, token in CONTROL_TOKENS.items()}
 CONTROL_COUNT = 40
 
-# GPT-2's splitting pattern, by which the base was trained, except that every digit is a word of
-# its own: the base's "Digits" step, folded into the pattern.
+# GPT-2's splitting pattern, with which the base was trained. Here every digit is a token of its
+# own too, as in the base, which splits digits in a separate step.
 PATTERN = r"\p{N}|'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+"
 
-# Pictures: the longer side is shrunk to 112 pixels, so that one is at most 4 × 4 tokens.
-# Patch and merge are those of Small 3.1 and 3.2, whose longer side is 1540.
+# The longer side of a picture is scaled down to 112 pixels, so that it has at most 4 × 4 tokens.
+# Patch size and merge are those of Small 3.1 and 3.2, where the longer side is 1540 pixels.
 IMAGE = {"image_patch_size": 14, "max_image_size": 112, "spatial_merge_size": 2}
 
 
 def convert(base_tokenizer) -> tuple[dict, np.ndarray]:
-    """A Tekken file's content, and where each of its tokens stands in the base's vocabulary.
+    """The content of a Tekken file, and the base's id of each of its tokens.
 
     Args:
-        base_tokenizer: the base's fast tokenizer, as `transformers.AutoTokenizer` reads it.
+        base_tokenizer: the base's fast tokenizer, from `transformers.AutoTokenizer`.
 
     Returns:
         The file as a dict, and an int array of shape (vocabulary,): the base's token id for each
         Tekken id, or -1 for the bytes and control tokens that the base does not have.
 
     Raises:
-        ValueError: the base's vocabulary is not what a Tekken file can hold.
+        ValueError: a Tekken file cannot hold the base's vocabulary.
     """
     bpe = json.loads(base_tokenizer.backend_tokenizer.to_str())["model"]
     merged = ["".join(pair) for pair in bpe["merges"]]
     as_byte = {letter: byte for byte, letter in bytes_to_unicode().items()}
-    letters = [letter for letter, _ in sorted(as_byte.items(), key=lambda pair: pair[1])]
+    letters = sorted(as_byte, key=as_byte.get)
     controls = {token.content for token in base_tokenizer.added_tokens_decoder.values()}
     # A merge that gives a token twice, or a token without a merge, would shift the ranks.
     if len(set(merged)) != len(merged) or set(bpe["vocab"]) - controls - set(merged) - set(letters):
-        raise ValueError("The base's vocabulary is not made of single bytes and merges alone.")
+        raise ValueError("The base's vocabulary holds more than single bytes and merges.")
 
-    words = letters + merged
+    tokens = letters + merged
     vocab = []
-    for rank, word in enumerate(words):
-        token = bytes(as_byte[letter] for letter in word)
-        text = token.decode("utf-8", errors="replace")
-        shown = None if "\ufffd" in text else text
-        encoded = base64.b64encode(token).decode("ascii")
-        vocab.append({"rank": rank, "token_bytes": encoded, "token_str": shown})
-    file = {
+    for rank, token in enumerate(tokens):
+        token_bytes = bytes(as_byte[letter] for letter in token)
+        text = token_bytes.decode("utf-8", errors="replace")
+        vocab.append(
+            {
+                "rank": rank,
+                "token_bytes": base64.b64encode(token_bytes).decode("ascii"),
+                "token_str": None if "\ufffd" in text else text,
+            }
+        )
+    content = {
         "config": {
             "pattern": PATTERN,
             "num_vocab_tokens": len(vocab),
@@ -99,12 +103,12 @@ def convert(base_tokenizer) -> tuple[dict, np.ndarray]:
         ],
         "image": IMAGE,
     }
-    places = [-1] * CONTROL_COUNT + [bpe["vocab"].get(word, -1) for word in words]
-    return file, np.array(places)
+    base_ids = [-1] * CONTROL_COUNT + [bpe["vocab"].get(token, -1) for token in tokens]
+    return content, np.array(base_ids)
 
 
-def write(file: dict, folder: Path) -> Path:
-    """Save a Tekken file's content as ``tekken.json`` in ``folder``."""
+def write(content: dict, folder: Path) -> Path:
+    """Save a Tekken file's content as `tekken.json` in `folder`; return its path."""
     path = folder / "tekken.json"
-    path.write_text(json.dumps(file, ensure_ascii=False), encoding="utf-8")
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     return path

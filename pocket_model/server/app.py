@@ -1,9 +1,8 @@
-"""The pocket model behind OpenAI's protocol, on loopback.
+"""The pocket model's HTTP server: OpenAI's protocol, on loopback.
 
-Why not transformers' own `serve` application: on the points that matter here (stop strings and
-temperature per request, seeds, `[DONE]`, refusing what is not supported, the context limit) it
-would have to be overridden nearly everywhere. This is one small application over the same
-engines; `python -m helpers conformance` judges it.
+transformers' own `serve` application is not used. It would have to be overridden nearly
+everywhere: stop strings, temperature and seed per request, `[DONE]`, the context limit, refusals
+of what is not supported. `python -m helpers conformance` checks this server.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 
 import uvicorn
@@ -23,14 +22,13 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from pocket_model.build import MODEL_ID
-from pocket_model.server import engine
+from pocket_model.reply import ArgumentsPiece, CallBegun, Reply, TextPiece, ToolCall
+from pocket_model.server.engine import Failed
 from pocket_model.server.protocol import ChatRequest
-from pocket_model.server.service import ApiError, Pocket
+from pocket_model.server.service import AnswerEvent, ApiError, ChatService, Finished
 
-# A leased server ends this long after its last lease, so that a restarted kernel finds it alive.
+# A leased server ends this long after its last lease, so that a restarted kernel can reuse it.
 LINGER_S = 4.0
-
-
 FIRST_LEASE_S = 10.0
 
 
@@ -43,8 +41,11 @@ class Leases:
         self.closed = False
 
     async def hold(self) -> AsyncIterator[bytes]:
-        """One lease: lasts as long as the client's connection, which the system closes for it
-        when its process dies, however it dies."""
+        """One lease, which lasts as long as the client's connection.
+
+        The operating system closes the connection when the client's process ends, even if it is
+        killed.
+        """
         self._held += 1
         try:
             yield f"held {os.getpid()}\n".encode()
@@ -55,94 +56,90 @@ class Leases:
 
     @property
     def expired(self) -> bool:
+        """Whether no client has needed this server for `LINGER_S`."""
         return not self._held and time.monotonic() - self._idle_since > LINGER_S
 
 
-def create_app(pocket: Pocket, leases: Leases) -> FastAPI:
-    """The HTTP application over a loaded model."""
+def create_app(service: ChatService, leases: Leases) -> FastAPI:
+    """The HTTP application for a loaded model."""
     app = FastAPI(title="pocket server", docs_url=None, redoc_url=None, openapi_url=None)
-
-    @app.exception_handler(ApiError)
-    async def api_error(_: Request, error: ApiError) -> JSONResponse:
-        return JSONResponse(error.body, error.status)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        # A value that may have several shapes has an error for each: the deepest is the one meant.
-        first = max(error.errors(), key=lambda found: len(found["loc"]))
-        where = ".".join(str(part) for part in first["loc"][1:]) or "body"
-        refused = ApiError(400, f"{where}: {first['msg'].removeprefix('Value error, ')}", where)
-        return JSONResponse(refused.body, 400)
-
-    @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse(ApiError(error.status_code, error.detail).body, error.status_code)
-
-    @app.exception_handler(Exception)
-    async def broken(_: Request, error: Exception) -> JSONResponse:
-        failed = ApiError(500, f"{type(error).__name__}: {error}", code="internal")
-        return JSONResponse(failed.body, 500)
+    _handle_errors(app)
 
     @app.get("/v1/models")
     async def models() -> dict:
         entry = {"id": MODEL_ID, "object": "model", "created": 0, "owned_by": "embedded"}
-        return {"object": "list", "data": [entry | {"max_model_len": pocket.context}]}
+        return {"object": "list", "data": [entry | {"max_model_len": service.context}]}
 
     @app.get("/usage")
     async def usage() -> dict:
-        return pocket.usage
+        return service.usage
 
     @app.get("/lease")
     async def lease() -> StreamingResponse:
-        if leases.closed or pocket.engine.broken:
+        if leases.closed or service.engine.broken:
             raise ApiError(503, "This server is ending; start another.", code="ending")
         return StreamingResponse(leases.hold(), media_type="text/plain")
 
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(body: ChatRequest, http: Request) -> JSONResponse | StreamingResponse:
-        # In a thread: a large picture takes a while, and others wait for their tokens.
-        request = await asyncio.to_thread(pocket.prepare, body)
-        events = pocket.answer(request, body.stop_strings)
+        # In a thread: a large picture takes a while, and other requests wait for their tokens.
+        request = await asyncio.to_thread(service.to_engine_request, body)
+        events = service.stream_reply(request, body.stop_strings)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         head["model"] = MODEL_ID
         if body.stream:
             with_usage = bool(body.stream_options and body.stream_options.include_usage)
             return StreamingResponse(_sse(events, head, with_usage), media_type="text/event-stream")
-        try:
-            message, end = await _until_left(_whole(events), http)
-        except engine.EngineError as error:
-            raise ApiError(500, str(error), code="engine") from error
-        choice = {"index": 0, "message": message, "finish_reason": end["finish_reason"]}
-        reply = {"object": "chat.completion", "choices": [choice], "usage": end["usage"]}
-        return JSONResponse(head | reply)
+        reply, end = await _unless_disconnected(_whole_reply(events), http)
+        choice = {"index": 0, "message": _message(reply), "finish_reason": end.reason}
+        completion = {"object": "chat.completion", "choices": [choice], "usage": end.usage}
+        return JSONResponse(head | completion)
 
     return app
 
 
-async def _whole(events: AsyncIterator[dict]) -> tuple[dict, dict]:
-    """The whole message of an answer, and its last event."""
-    text, calls, event = "", [], {}
+def _handle_errors(app: FastAPI) -> None:
+    """Give every error the form that OpenAI's clients expect."""
+
+    def response(error: ApiError) -> JSONResponse:
+        return JSONResponse(error.body, error.status)
+
+    @app.exception_handler(ApiError)
+    async def api_error(_: Request, error: ApiError) -> JSONResponse:
+        return response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        # A value of several possible types has an error for each: the deepest is the one meant.
+        deepest = max(error.errors(), key=lambda details: len(details["loc"]))
+        where = ".".join(str(part) for part in deepest["loc"][1:]) or "body"
+        message = f"{where}: {deepest['msg'].removeprefix('Value error, ')}"
+        return response(ApiError(400, message, where))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+        return response(ApiError(error.status_code, error.detail))
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+        return response(ApiError(500, f"{type(error).__name__}: {error}", code="internal"))
+
+
+async def _whole_reply(events: AsyncIterator[AnswerEvent]) -> tuple[Reply, Finished]:
+    reply = Reply()
     async with aclosing(events):
         async for event in events:
-            text += event.get("text", "")
-            if "call" in event:
-                calls.append(_call(event["call"]))
-            if "arguments" in event:
-                calls[-1]["function"]["arguments"] += event["arguments"]
-    message = {"role": "assistant", "content": text}
-    if calls:
-        message |= {"content": text or None, "tool_calls": calls}
-    return message, event
+            match event:
+                case Failed():
+                    raise ApiError(500, event.reason, code="engine")
+                case Finished():
+                    return reply, event
+                case _:
+                    reply.add(event)
 
 
-def _call(call: dict) -> dict:
-    """A tool call in OpenAI's form, its arguments still to come."""
-    function = {"name": call["name"], "arguments": ""}
-    return {"id": call["id"], "type": "function", "function": function}
-
-
-async def _until_left(work: Coroutine, http: Request):
-    """The result of `work`, cancelled when the client leaves: nobody would read its answer."""
+async def _unless_disconnected(work: Coroutine, http: Request):
+    """The result of `work`, which is cancelled if the client disconnects."""
     task = asyncio.create_task(work)
     while not task.done():
         if await http.is_disconnected():
@@ -153,7 +150,23 @@ async def _until_left(work: Coroutine, http: Request):
     return task.result()
 
 
-async def _sse(events: AsyncIterator[dict], head: dict, with_usage: bool) -> AsyncIterator[str]:
+def _message(reply: Reply) -> dict:
+    """A reply as OpenAI's assistant message."""
+    message = {"role": "assistant", "content": reply.content}
+    if reply.tool_calls:
+        message["content"] = reply.content or None
+        message["tool_calls"] = [_tool_call(call) for call in reply.tool_calls]
+    return message
+
+
+def _tool_call(call: ToolCall) -> dict:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+async def _sse(
+    events: AsyncIterator[AnswerEvent], head: dict, with_usage: bool
+) -> AsyncIterator[str]:
     """Server-sent events of one streamed answer, `[DONE]` last."""
     head = head | {"object": "chat.completion.chunk"}
     calls = 0
@@ -164,22 +177,23 @@ async def _sse(events: AsyncIterator[dict], head: dict, with_usage: bool) -> Asy
 
     yield chunk({"role": "assistant", "content": ""})
     async with aclosing(events):
-        try:
-            async for event in events:
-                if "text" in event:
-                    yield chunk({"content": event["text"]})
-                elif "call" in event:
+        async for event in events:
+            match event:
+                case TextPiece(text):
+                    yield chunk({"content": text})
+                case CallBegun(call_id, name):
+                    begun = {"index": calls} | _tool_call(ToolCall(call_id, name))
+                    yield chunk({"tool_calls": [begun]})
                     calls += 1
-                    yield chunk({"tool_calls": [{"index": calls - 1} | _call(event["call"])]})
-                elif "arguments" in event:
-                    piece = {"index": calls - 1, "function": {"arguments": event["arguments"]}}
+                case ArgumentsPiece(text):
+                    piece = {"index": calls - 1, "function": {"arguments": text}}
                     yield chunk({"tool_calls": [piece]})
-                else:
-                    yield chunk({}, event["finish_reason"])
+                case Failed(reason):
+                    yield _data(ApiError(500, reason, code="engine").body)
+                case Finished(reason, usage):
+                    yield chunk({}, reason)
                     if with_usage:
-                        yield _data(head | {"choices": [], "usage": event["usage"]})
-        except engine.EngineError as error:
-            yield _data(ApiError(500, str(error), code="engine").body)
+                        yield _data(head | {"choices": [], "usage": usage})
     yield "data: [DONE]\n\n"
 
 
@@ -187,24 +201,27 @@ def _data(body: dict) -> str:
     return f"data: {json.dumps(body)}\n\n"
 
 
-def serve(pocket: Pocket, listener: socket.socket, leased: bool, started=lambda: None) -> None:
-    """Answer on `listener` until interrupted or, when `leased`, until no client needs it.
+def serve(
+    service: ChatService, listener: socket.socket, leased: bool, on_start: Callable[[], None]
+) -> None:
+    """Answer on `listener` until Ctrl-C or, if `leased`, until no client needs the server.
 
-    `started` is called once requests are answered.
+    Args:
+        on_start: called once requests are answered.
     """
     leases = Leases()
     config = uvicorn.Config(
-        create_app(pocket, leases), log_level="warning", timeout_graceful_shutdown=1
+        create_app(service, leases), log_level="warning", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
 
     async def watch() -> None:
         while not server.started:
             await asyncio.sleep(0.02)
-        started()
+        on_start()
         while not server.should_exit:
             await asyncio.sleep(0.2)
-            if (leased and leases.expired) or pocket.engine.broken:
+            if (leased and leases.expired) or service.engine.broken:
                 leases.closed = server.should_exit = True
 
     async def main() -> None:
@@ -212,13 +229,12 @@ def serve(pocket: Pocket, listener: socket.socket, leased: bool, started=lambda:
         await server.serve(sockets=[listener])
         watching.cancel()
 
+    code = 0
     try:
         asyncio.run(main())
     except KeyboardInterrupt:
         code = 130
-    else:
-        code = 0
-    # The engine's threads may be inside a long computation that nobody waits for any more.
+    # The engine's threads may still compute what no client waits for, so they are not joined.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,25 +1,24 @@
-"""TODO."""
+"""What both engines share: a request, the events of its answer, and their way between threads."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pocket_model.server.sampling import Sampler
 
-AT_ONCE = 64  # tokens of an answer between two looks at whether somebody still waits for it
 
+@dataclass(frozen=True)
+class EngineRequest:
+    """One prompt and how to continue it.
 
-class EngineError(RuntimeError):
-    """The engine failed on a request; the message carries its reason."""
-
-
-@dataclass
-class Request:
-    """One prompt and its limits: token ids, tokens to generate, the end token, a sampler.
-
-    `pictures` are float32 arrays of shape (3, height, width), in the order of their image tokens.
-    `reused` is set by the engine: how many tokens of the prompt it had from an earlier one.
+    Attributes:
+        prompt: token ids.
+        max_tokens: limit of generated tokens.
+        end_token_id: the token that ends the answer.
+        sampler: chooses the tokens.
+        pictures: float32 arrays of shape (3, height, width), in the order of their image tokens.
     """
 
     prompt: list[int]
@@ -27,31 +26,52 @@ class Request:
     end_token_id: int
     sampler: Sampler
     pictures: list[np.ndarray] = field(default_factory=list)
-    reused: int = 0
 
 
-class _Tokens:
-    """Carries tokens from the engine's thread to the event loop."""
+@dataclass(frozen=True)
+class Prefilled:
+    """The request's turn has come; `cached_tokens` of its prompt are in the prefix cache."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop):
-        self._loop = loop
-        self._queue: asyncio.Queue = asyncio.Queue()
+    cached_tokens: int
+
+
+@dataclass(frozen=True)
+class Token:
+    """A generated token, the end token included."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The answer ends here, because of an error."""
+
+    reason: str
+
+
+EngineEvent = Prefilled | Token | Failed
+
+
+class TokenQueue:
+    """Carries the events of one request from the engine's thread to the event loop.
+
+    Create it in the event loop. `closed` turns True when the client no longer waits.
+    """
+
+    def __init__(self):
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[EngineEvent | None] = asyncio.Queue()
         self.closed = False
 
-    async def next(self) -> int | None:
-        """The next token, or None at the end. Raises `EngineError`."""
-        item = await self._queue.get()
-        if isinstance(item, EngineError):
-            raise item
-        return item
-
-    def finish(self) -> None:
-        self.put(None)
-
-    def fail(self, error: Exception) -> None:
-        self.put(EngineError(f"{type(error).__name__}: {error}"))
-
-    def put(self, item: int | EngineError | None) -> None:
-        """A token, what went wrong, or None for the end."""
+    def put(self, event: EngineEvent | None) -> None:
+        """Send an event, or None after the last one. Called in the engine's thread."""
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    async def events(self) -> AsyncIterator[EngineEvent]:
+        """The events as they arrive."""
+        try:
+            while (event := await self._events.get()) is not None:
+                yield event
+        finally:
+            self.closed = True

@@ -1,21 +1,20 @@
-"""What the model may write next: text without control tokens, calls and JSON that fit a schema.
+"""Which tokens may come next: plain text, tool calls and JSON that fit a schema.
 
-A `Guide` belongs to one request. Before each token it rules out what may not come, after it it
-takes note of what came. The grammars are llguidance's, over the very bytes of the Tekken
-vocabulary; mistral_common's own grammars leave out the `[CALL_ID]` that V11 has.
+A `Guide` belongs to one request. Before each token it masks the tokens that may not come, and
+after it it advances by the chosen one. The grammars are llguidance's, over the bytes of the Tekken
+vocabulary; mistral_common's own grammars leave out the `[CALL_ID]` of V11.
 
 Three decisions:
 
-- Once the model has begun a call, its name must be one that was offered and its arguments must
-  fit that tool's schema, also where it was free to call or not: nobody can use a call that does
-  not parse. `constrain=False` shows what it would have written by itself.
-- Arguments that a schema does not name are not allowed, unless it says so itself.
-- JSON is written as `json.dumps` writes it, which is how the model has learnt it. Spaces and line
-  breaks at will would let a small model write nothing else.
+- Once the model has begun a call, its name must be one of the tools and its arguments must fit
+  that tool's schema, even if the model was free not to call. A call that cannot be parsed is of
+  no use.
+- Arguments that a schema does not name are not allowed, unless the schema itself allows them.
+- JSON is written as `json.dumps` writes it, since the model was trained on that. If spaces and
+  line breaks were free, a small model might write nothing else.
 """
 
 import json
-import string
 from collections import deque
 from functools import cached_property
 from threading import Lock
@@ -24,10 +23,9 @@ import numpy as np
 import torch
 from llguidance import LLMatcher
 
+from pocket_model.call_id import CALL_ID_PATTERN, new_call_id
 from pocket_model.chat_format import ChatFormat
 
-_ID_LETTERS = string.ascii_letters + string.digits
-_ID_LENGTH = 9
 _JSON_STYLE = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
 # Keywords that may describe arguments outside "properties".
 _OPEN_KEYWORDS = {"additionalProperties", "anyOf", "oneOf", "allOf", "$ref", "patternProperties"}
@@ -38,7 +36,7 @@ class SchemaError(ValueError):
 
 
 class Grammars:
-    """Makes guides for one chat format."""
+    """Makes the guides of requests, for one chat format."""
 
     def __init__(self, chat_format: ChatFormat):
         self._format = chat_format
@@ -48,10 +46,10 @@ class Grammars:
     def _vocabulary(self):
         from mistral_common.guidance.tokenizer import from_mistral_tokenizer
 
-        return from_mistral_tokenizer(self._format.mistral)
+        return from_mistral_tokenizer(self._format.tokenizer)
 
-    def prepare(self) -> None:
-        """Do what the first request with tools or a schema would wait for: part of a second."""
+    def load_vocabulary(self) -> None:
+        """Load what the first request with tools or a schema needs: part of a second."""
         with self._lock:
             _ = self._vocabulary
 
@@ -62,46 +60,44 @@ class Grammars:
         must_call: bool = False,
         parallel: bool = True,
         schema: dict | None = None,
-        taken_ids: set[str] = frozenset(),
-        constrain: bool = True,
+        used_ids: set[str] = frozenset(),
     ) -> "Guide":
         """The guide for one request.
 
         Args:
-            tools: the functions that may be called (`name`, `parameters`); None or [] for none.
+            tools: the functions that may be called (`name`, `parameters`).
             must_call: whether the reply must be a call.
-            parallel: whether several calls may follow one another.
+            parallel: whether a reply may have several calls.
             schema: a JSON schema for a reply that is not a call.
-            taken_ids: call ids of the conversation, which a new one must differ from.
-            constrain: False leaves names and arguments to the model.
+            used_ids: call ids of the conversation; a new id must differ from them.
 
         Raises:
-            SchemaError: a schema has what the grammar library does not know.
+            SchemaError: a schema has a keyword or value that the grammar library cannot enforce.
         """
-        calls = answer = None
-        if tools and constrain:
-            calls = self._matcher(self._calls(tools, parallel))
-        if must_call and constrain:
-            answer = calls
-        elif schema is not None and constrain:
-            rules = f"%json {_styled(schema)}"
-            answer = self._matcher(self._calls(tools, parallel, rules) if tools else [rules])
-        return Guide(self._format, bool(tools), calls, answer, set(taken_ids), constrain)
+        calls = self._matcher(self._call_rules(tools, parallel)) if tools else None
+        reply = calls if must_call else None
+        if schema is not None and not must_call:
+            json_rule = f"%json {_styled(schema)}"
+            rules = self._call_rules(tools, parallel, json_rule) if tools else [json_rule]
+            reply = self._matcher(rules)
+        return Guide(self._format, calls, reply, set(used_ids))
 
-    def _calls(self, tools: list[dict], parallel: bool, instead: str | None = None) -> list[str]:
-        """A Lark grammar's rules for calls, or for what may stand instead of them."""
-        names = self._format
-        head, call_id, args = names.tool_calls_id, names.call_id_id, names.args_id
+    def _call_rules(
+        self, tools: list[dict], parallel: bool, alternative: str | None = None
+    ) -> list[str]:
+        """The rules of a Lark grammar for calls, or for an alternative to them."""
+        ids = self._format
         rules = ["calls+" if parallel else "calls"]
-        if instead:
-            rules[0] += f" | {instead}"
+        if alternative:
+            rules[0] += f" | {alternative}"
         one_of = []
         for tool in tools:
-            schema = _arguments(tool.get("parameters"))
-            one_of.append(f'"{tool["name"]}" <[{call_id}]> ID <[{args}]> %json {_styled(schema)}')
-        # One bracket around all: they share the token before them.
-        rules.append(f"calls: <[{head}]> ({' | '.join(one_of)})")
-        rules.append(f"ID: /[a-zA-Z0-9]{{{_ID_LENGTH}}}/")
+            schema = _styled(_arguments_schema(tool.get("parameters")))
+            head = f'"{tool["name"]}" <[{ids.call_id_token_id}]> ID <[{ids.args_token_id}]>'
+            one_of.append(f"{head} %json {schema}")
+        # One pair of brackets around all calls: they share the token before them.
+        rules.append(f"calls: <[{ids.tool_calls_token_id}]> ({' | '.join(one_of)})")
+        rules.append(f"ID: /{CALL_ID_PATTERN}/")
         return rules
 
     def _matcher(self, rules: list[str]) -> LLMatcher:
@@ -110,41 +106,42 @@ class Grammars:
         grammar = LLMatcher.grammar_from_lark("\n".join([f"start: {rules[0]}", *rules[1:]]))
         matcher = LLMatcher(vocabulary, grammar, log_level=0)
         if matcher.is_error():
-            reason = matcher.get_error().split("\n")[0].strip()
-            raise SchemaError(f"the schema cannot be enforced: {reason}")
+            raise SchemaError(f"the schema cannot be enforced: {_reason(matcher)}")
         return matcher
 
 
 class Guide:
-    """Rules out tokens for one request, and follows the ones that were chosen."""
+    """Masks tokens for one request, and follows the tokens that were chosen.
+
+    Args:
+        calls: the grammar of calls, None if no call is possible.
+        reply: the grammar of the whole reply, None for free text.
+        used_ids: call ids that a new one must differ from.
+    """
 
     def __init__(
         self,
         chat_format: ChatFormat,
-        may_call: bool,
         calls: LLMatcher | None,
-        answer: LLMatcher | None,
-        taken_ids: set[str],
-        constrain: bool,
+        reply: LLMatcher | None,
+        used_ids: set[str],
     ):
         self._format = chat_format
         self._calls = calls
-        self._matcher = answer
-        self._taken_ids = taken_ids
-        self._constrain = constrain
+        self._matcher = reply
+        self._used_ids = used_ids
         self._forced: deque[int] = deque()
         self.error: str | None = None
-        free = {chat_format.end_token_id}
-        if may_call:
-            free.add(chat_format.tool_calls_id)
-            if not constrain:
-                free |= {chat_format.call_id_id, chat_format.args_id}
-        self._forbidden = [token for token in chat_format.control_ids if token not in free]
+        allowed = {chat_format.end_token_id}
+        if calls is not None:
+            allowed.add(chat_format.tool_calls_token_id)
+        self._forbidden = [id_ for id_ in chat_format.control_token_ids if id_ not in allowed]
 
     def mask(self, logits: torch.Tensor) -> torch.Tensor:
-        """A copy of `logits`, shape (vocabulary,), with -inf where a token may not come."""
-        if self._forced:
-            return _only(logits, self._forced[0])
+        """A copy of `logits`, shape (vocabulary,), with -inf for tokens that may not come.
+
+        Only needed if there is no `forced_token`.
+        """
         if self._matcher is None:
             masked = logits.clone()
             masked[self._forbidden] = float("-inf")
@@ -152,58 +149,64 @@ class Guide:
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         allowed = np.unpackbits(bits, bitorder="little")[: len(logits)].astype(bool)
         if self._matcher.is_error() or not allowed.any():
-            # An exception here would end every request of a batch: end this one, and say why.
-            self.error = self._matcher.get_error().split("\n")[0] or "no token fits the schema"
-            return _only(logits, self._format.end_token_id)
+            # An exception here would end every request of a batch. So only this one ends.
+            self.error = _reason(self._matcher) or "no token fits the schema"
+            return only_token(logits, self._format.end_token_id)
         return logits.masked_fill(~torch.from_numpy(allowed), float("-inf"))
 
-    def accept(self, token: int, generator: torch.Generator | None = None) -> None:
-        """Take note of the token that was chosen.
+    def advance(self, token: int, generator: torch.Generator | None = None) -> None:
+        """Follow the token that was chosen.
 
         Args:
             token: its id.
-            generator: where a call's id is drawn from; None for torch's global generator.
+            generator: draws a call's id; None for torch's global generator.
         """
         if self._forced:
             self._forced.popleft()
-        if token == self._format.tool_calls_id and self._matcher is None:
+        if token == self._format.tool_calls_token_id and self._matcher is None:
             self._matcher = self._calls
         if self._matcher is not None and self.error is None:
             self._matcher.consume_token(token)
-        if token == self._format.call_id_id:
-            new = self._new_id(generator)
-            self._forced.extend([*self._format.encode_text(new), self._format.args_id])
+        if token == self._format.call_id_token_id:
+            call_id = self._format.encode_text(self._new_call_id(generator))
+            self._forced.extend([*call_id, self._format.args_token_id])
         elif self._matcher is not None and self.error is None and not self._forced:
             self._forced.extend(self._matcher.compute_ff_tokens())
 
     @property
-    def must_come(self) -> int | None:
-        """The next token where there is no choice: in the rest of a name, an id, a key.
+    def forced_token(self) -> int | None:
+        """The next token if only one text can follow, as in the rest of a name, an id or a key.
 
-        A text that must come is tokenised by itself, from the last free token's end on.
+        A forced text is tokenized by itself, from the end of the last free token.
         """
         return self._forced[0] if self._forced else None
 
-    def _new_id(self, generator: torch.Generator | None) -> str:
-        while True:
-            drawn = torch.randint(len(_ID_LETTERS), (_ID_LENGTH,), generator=generator)
-            new = "".join(_ID_LETTERS[place] for place in drawn.tolist())
-            if new not in self._taken_ids:
-                self._taken_ids.add(new)
-                return new
+    def _new_call_id(self, generator: torch.Generator | None) -> str:
+        def random_below(size: int) -> int:
+            return int(torch.randint(size, (), generator=generator))
+
+        while (call_id := new_call_id(random_below)) in self._used_ids:
+            pass
+        self._used_ids.add(call_id)
+        return call_id
 
 
-def _only(logits: torch.Tensor, token: int) -> torch.Tensor:
+def only_token(logits: torch.Tensor, token: int) -> torch.Tensor:
+    """Logits of the shape (vocabulary,) with which no token but this one can be chosen."""
     masked = torch.full_like(logits, float("-inf"))
     masked[token] = 0.0
     return masked
+
+
+def _reason(matcher: LLMatcher) -> str:
+    return matcher.get_error().split("\n")[0].strip()
 
 
 def _styled(schema: dict) -> str:
     return json.dumps(schema | {"x-guidance": _JSON_STYLE})
 
 
-def _arguments(parameters: dict | None) -> dict:
+def _arguments_schema(parameters: dict | None) -> dict:
     """The schema of a call's arguments: an object, closed unless its schema opens it."""
     schema = {"type": "object"} | (parameters or {})
     if not _OPEN_KEYWORDS & schema.keys():

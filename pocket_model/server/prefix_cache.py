@@ -1,8 +1,9 @@
-"""Beginnings of prompts that come again, computed once: earlier turns, and tools behind them.
+"""Keys and values of prompts' beginnings, kept for later prompts that begin alike.
 
-A prompt is cut where a list of tools or a user's turn begins, and the pieces are computed one
-after another. The cuts depend on the prompt alone. So a reply does not depend on what was asked
-before: a piece that is kept has the very numbers that computing it again would give.
+A conversation's next request begins with all of its earlier turns, and other requests with the
+same tools. So a prompt is divided where a list of tools or a user's turn begins, and its prefixes
+are computed one after another. The boundaries depend on the prompt alone: a reply does not depend
+on earlier requests, as a cached prefix has the very numbers that computing it again would give.
 """
 
 import hashlib
@@ -13,89 +14,90 @@ import numpy as np
 import torch
 from transformers import DynamicCache, Mistral3ForConditionalGeneration
 
-from pocket_model.loading import placed
+from pocket_model.loading import position_inputs
 from pocket_model.tekken import CONTROL_IDS
 
-CUTS = {CONTROL_IDS["[AVAILABLE_TOOLS]"], CONTROL_IDS["[INST]"]}
-
-
+BOUNDARY_TOKENS = {CONTROL_IDS["[AVAILABLE_TOOLS]"], CONTROL_IDS["[INST]"]}
 PICTURE_END = CONTROL_IDS["[IMG_END]"]
+MIN_PREFIX_TOKENS = 48  # between boundaries; fewer take no longer than one token of the answer
+MAX_CACHED_TOKENS = 4096  # 126 MB in bfloat16 (31 KB a token), twice that in float32
+
+# Keys and values from one boundary to the next: for each layer a pair of tensors of shape
+# (1, heads, tokens, head size).
+CachedPrefix = list[tuple[torch.Tensor, torch.Tensor]]
 
 
-LEAST_TOKENS = 48  # in a piece: a shorter one costs as much as a token of the answer
+def boundaries(prompt: list[int]) -> list[int]:
+    """Where the prefixes of a prompt end; the tokens after the last one are not cached."""
+    ends = [0]
+    for position, token in enumerate(prompt):
+        if token in BOUNDARY_TOKENS and position - ends[-1] >= MIN_PREFIX_TOKENS:
+            ends.append(position)
+    return ends[1:]
 
 
-MOST_TOKENS = 4096  # kept in all: 126 MB in bfloat16 (31 KB a token), twice that in float32
+class PrefixCache:
+    """The prefixes used last, for one model; not safe to share between threads.
 
-
-# Keys and values of one piece, layer by layer, each of shape (1, heads, tokens, head size).
-Piece = list[tuple[torch.Tensor, torch.Tensor]]
-
-
-def cuts(prompt: list[int]) -> list[int]:
-    """Where the pieces of a prompt end; what follows the last one is not kept."""
-    found = [0]
-    for place, token in enumerate(prompt):
-        if token in CUTS and place - found[-1] >= LEAST_TOKENS:
-            found.append(place)
-    return found[1:]
-
-
-class Prefixes:
-    """The pieces computed last, for one model; not safe to share between threads."""
+    Args:
+        image_inputs: makes the model's inputs for pictures.
+        max_tokens: limit of all cached prefixes together.
+    """
 
     def __init__(
         self,
         model: Mistral3ForConditionalGeneration,
-        inputs: Callable[[list[np.ndarray]], dict[str, torch.Tensor]],
-        most_tokens: int = MOST_TOKENS,
+        image_inputs: Callable[[list[np.ndarray]], dict[str, torch.Tensor]],
+        max_tokens: int = MAX_CACHED_TOKENS,
     ):
-        """``inputs`` makes the model's inputs of pictures."""
-        self._model, self._inputs = model.model, inputs
-        self._most = most_tokens
-        self._kept: OrderedDict[bytes, Piece] = OrderedDict()
+        self._model, self._image_inputs = model.model, image_inputs
+        self._max_tokens = max_tokens
+        # By the hash of the prompt up to the prefix's end; the one used last is the last.
+        self.prefixes: OrderedDict[bytes, CachedPrefix] = OrderedDict()
 
     @torch.inference_mode()
-    def begin(
+    def prefill(
         self, prompt: list[int], pictures: list[np.ndarray]
     ) -> tuple[DynamicCache, list[np.ndarray], int]:
-        """A cache that holds a prompt's pieces.
+        """Compute a prompt up to its last boundary, or take it from earlier prompts.
 
         Returns:
-            the cache, the pictures that it does not hold, and how many tokens were not computed.
+            A cache with those tokens, the pictures after them, and how many of the tokens came
+            from earlier prompts.
         """
         cache = DynamicCache(config=self._model.config.text_config)
-        start = reused = 0
-        used, beginning = [], hashlib.sha256()
-        for end in cuts(prompt):
-            piece = prompt[start:end]
-            here = piece.count(PICTURE_END)
-            beginning.update(np.array(piece).tobytes())
-            for picture in pictures[:here]:  # equal image tokens may show different pictures
-                beginning.update(picture.tobytes())
-            key = beginning.digest()
-            if key in self._kept:
-                for layer, (keys, values) in enumerate(self._kept[key]):
+        start = cached_tokens = 0
+        used_keys, prompt_hash = [], hashlib.sha256()
+        for end in boundaries(prompt):
+            tokens = prompt[start:end]
+            picture_count = tokens.count(PICTURE_END)
+            here, pictures = pictures[:picture_count], pictures[picture_count:]
+            prompt_hash.update(np.array(tokens).tobytes())
+            for picture in here:  # equal image tokens may stand for different pictures
+                prompt_hash.update(picture.tobytes())
+            key = prompt_hash.digest()
+            if key in self.prefixes:
+                for layer, (keys, values) in enumerate(self.prefixes[key]):
                     cache.update(keys, values, layer)
-                reused += end - start
+                cached_tokens += end - start
             else:
                 self._model(
-                    **placed(piece, start),
+                    **position_inputs(tokens, start),
                     past_key_values=cache,
-                    **self._inputs(pictures[:here]),
+                    **self._image_inputs(here),
                 )
-                self._kept[key] = [  # copies: a view would hold the memory of all before it
+                self.prefixes[key] = [  # copies: a view would keep the memory of all before it
                     (layer.keys[:, :, start:].clone(), layer.values[:, :, start:].clone())
                     for layer in cache.layers
                 ]
-            used.append(key)
-            start, pictures = end, pictures[here:]
-        for key in reversed(used):  # the last to be forgotten is the first, which others begin with
-            self._kept.move_to_end(key)
-        self._forget()
-        return cache, pictures, reused
+            used_keys.append(key)
+            start = end
+        for key in reversed(used_keys):  # the first prefix, which most prompts share, stays longest
+            self.prefixes.move_to_end(key)
+        self._evict()
+        return cache, pictures, cached_tokens
 
-    def _forget(self) -> None:
-        """Drop what was not asked for the longest, until the rest fits."""
-        while sum(piece[0][0].shape[2] for piece in self._kept.values()) > self._most:
-            self._kept.popitem(last=False)
+    def _evict(self) -> None:
+        """Drop the prefixes not used for the longest time until the limit is kept."""
+        while sum(layers[0][0].shape[2] for layers in self.prefixes.values()) > self._max_tokens:
+            self.prefixes.popitem(last=False)

@@ -1,20 +1,33 @@
-"""The part of OpenAI's chat protocol that the pocket server speaks, as pydantic models.
+"""The part of OpenAI's chat protocol that the pocket server supports, as pydantic models.
 
-What would change an answer and cannot be done is refused with a reason, never dropped in silence.
+A field that would change the answer and is not supported is refused with a reason, never ignored.
 """
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from jsonschema import Draft202012Validator, SchemaError
+from PIL import Image
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DEFAULT_MAX_TOKENS = 512
-
-
 MAX_TOOLS = 64
 
 
+def _check_schema(schema: dict) -> dict:
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        where = f" at {error.json_path}" if error.path else ""
+        raise ValueError(f"not a JSON schema{where}: {error.message}") from error
+    except RecursionError as error:
+        raise ValueError("the JSON schema is nested too deeply") from error
+    return schema
+
+
 ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+Schema = Annotated[dict[str, Any], AfterValidator(_check_schema)]
 
 
 class _Strict(BaseModel):
@@ -35,9 +48,6 @@ class ImageUrl(_Strict):
 class ImagePart(_Strict):
     type: Literal["image_url"]
     image_url: ImageUrl
-
-
-Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class CalledFunction(_Strict):
@@ -64,11 +74,11 @@ class MessageToolCall(_Strict):
 
 class Message(_Strict):
     role: Literal["system", "user", "assistant", "tool"]
-    content: str | list[Part] | None = None
+    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]] | None = None
     name: str | None = None
     tool_calls: list[MessageToolCall] | None = None
     tool_call_id: str | None = None
-    # What the openai client's own message carries along, always empty here.
+    # Fields of the openai client's own message class; the model has nothing to put there.
     refusal: None = None
     annotations: None = None
     audio: None = None
@@ -79,24 +89,24 @@ class Message(_Strict):
         role = self.role
         parts = self.content if isinstance(self.content, list) else []
         if role != "user" and any(isinstance(part, ImagePart) for part in parts):
-            raise ValueError(f"only user messages may carry pictures, not those of {role}")
+            raise ValueError(f"only user messages may contain pictures, not {role} messages")
         if self.tool_calls and role != "assistant":
-            raise ValueError(f"tool_calls belong to the assistant, not to {role}")
+            raise ValueError(f"only assistant messages may have tool_calls, not {role} messages")
         if role == "tool" and self.tool_call_id is None:
             raise ValueError("a tool message needs the tool_call_id of the call that it answers")
         if role != "tool" and self.tool_call_id is not None:
-            raise ValueError(f"tool_call_id belongs to the tool's message, not to {role}")
+            raise ValueError(f"only tool messages may have a tool_call_id, not {role} messages")
         if role == "assistant" and not self.content and not self.tool_calls:
-            raise ValueError("the assistant's message is empty: it needs content or tool_calls")
+            raise ValueError("the assistant message is empty: it needs content or tool_calls")
         if role != "assistant" and self.content is None:
-            raise ValueError(f"the message of {role} has no content")
+            raise ValueError(f"the {role} message has no content")
         return self
 
-    def as_dict(self, read_picture) -> dict:
-        """The message as `ChatFormat.encode` takes it.
+    def as_dict(self, read_picture: Callable[[str], Image.Image]) -> dict:
+        """The message in the form that `ChatFormat.encode` takes.
 
         Args:
-            read_picture: turns an image URL into a PIL image; raises `ValueError`.
+            read_picture: returns the picture of a data URL.
         """
         message = {"role": self.role, "content": self.content}
         if isinstance(self.content, list):
@@ -116,16 +126,14 @@ class Message(_Strict):
 class ToolFunction(_Strict):
     name: ToolName
     description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None  # true or not, arguments fit the schema: see grammar.py
+    parameters: Schema | None = None
+    strict: bool | None = None  # arguments fit the schema in both cases: see `grammar`
 
     @field_validator("parameters")
     @classmethod
     def _describes_an_object(cls, parameters: dict | None) -> dict | None:
-        if parameters:
-            _check_schema(parameters)
-            if parameters.get("type", "object") != "object":
-                raise ValueError('a tool\'s parameters are an object: {"type": "object", …}')
+        if parameters and parameters.get("type", "object") != "object":
+            raise ValueError('a tool\'s parameters must be an object: {"type": "object", …}')
         return parameters
 
 
@@ -158,32 +166,13 @@ class JsonObjectFormat(_Strict):
 class NamedSchema(_Strict):
     name: str
     description: str | None = None
-    wanted: dict[str, Any] = Field(alias="schema")
-    strict: bool | None = None  # true or not, the answer fits the schema
-
-    @field_validator("wanted")
-    @classmethod
-    def _is_a_schema(cls, schema: dict) -> dict:
-        _check_schema(schema)
-        return schema
+    json_schema: Schema = Field(alias="schema")
+    strict: bool | None = None  # the answer fits the schema in both cases
 
 
 class JsonSchemaFormat(_Strict):
     type: Literal["json_schema"]
     json_schema: NamedSchema
-
-
-def _check_schema(schema: dict) -> None:
-    # Here, not above: mistral_common's import has prepared a quick one of jsonschema by now.
-    from jsonschema import Draft202012Validator, SchemaError
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        where = f" at {error.json_path}" if error.path else ""
-        raise ValueError(f"not a JSON schema{where}: {error.message}") from error
-    except RecursionError as error:
-        raise ValueError("the JSON schema is nested too deeply") from error
 
 
 class ChatRequest(_Strict):
@@ -218,36 +207,34 @@ class ChatRequest(_Strict):
 
     @field_validator("messages")
     @classmethod
-    def _begins_and_ends_with_a_question(cls, messages: list[Message]) -> list[Message]:
-        # The rest of the order is mistral_common's to judge, but these it lets pass.
-        turns = [message.role for message in messages if message.role != "system"]
-        if not turns or turns[0] != "user":
+    def _has_a_question(cls, messages: list[Message]) -> list[Message]:
+        # mistral_common checks the order of roles, except for these two rules.
+        roles = [message.role for message in messages if message.role != "system"]
+        if not roles or roles[0] != "user":
             raise ValueError("after the system message, the user speaks first")
         if messages[-1].role not in ("user", "tool"):
-            raise ValueError(
-                "the last message must be the user's or a tool's: there is nothing to answer"
-            )
+            raise ValueError("the last message must be a user or tool message, to be answered")
         return messages
 
     @model_validator(mode="after")
-    def _choices_can_be_met(self) -> "ChatRequest":
+    def _tools_are_consistent(self) -> "ChatRequest":
         names = [tool.function.name for tool in self.tools or []]
         if len(set(names)) < len(names):
             raise ValueError("tools: two tools have the same name")
         choice = self.tool_choice
         if isinstance(choice, NamedTool) and choice.function.name not in names:
             raise ValueError(
-                f"tool_choice: {choice.function.name!r} is not among the tools ({names})"
+                f"tool_choice: {choice.function.name!r} is not one of the tools ({names})"
             )
         if choice == "required" and not names:
-            raise ValueError("tool_choice: a call is required, and there are no tools")
-        if self.must_call and self.schema_wanted is not None:
+            raise ValueError("tool_choice: a call is required, but there are no tools")
+        if self.must_call and self.json_schema is not None:
             raise ValueError("response_format: the answer cannot be JSON when it must be a call")
         return self
 
     @property
     def token_limit(self) -> int:
-        """Most tokens to generate."""
+        """Limit of generated tokens."""
         return self.max_completion_tokens or self.max_tokens or DEFAULT_MAX_TOKENS
 
     @property
@@ -261,22 +248,29 @@ class ChatRequest(_Strict):
         return self.tool_choice == "required" or isinstance(self.tool_choice, NamedTool)
 
     @property
+    def prompt_tools(self) -> list[dict]:
+        """The tools that the prompt lists.
+
+        There are none if no call is allowed: a model that sees tools would write a call as text.
+        """
+        tools = [] if self.tool_choice == "none" else self.tools or []
+        return [tool.model_dump() for tool in tools]
+
+    @property
     def callable_functions(self) -> list[dict]:
-        """The functions that may be called, as dicts."""
-        if self.tool_choice == "none":
-            return []
-        functions = [tool.function.model_dump() for tool in self.tools or []]
+        """The functions that may be called."""
+        functions = [tool["function"] for tool in self.prompt_tools]
         if isinstance(self.tool_choice, NamedTool):
             return [f for f in functions if f["name"] == self.tool_choice.function.name]
         return functions
 
     @property
-    def schema_wanted(self) -> dict | None:
+    def json_schema(self) -> dict | None:
         """The JSON schema that the answer must fit, or None for text."""
         if isinstance(self.response_format, JsonObjectFormat):
             return {"type": "object"}
         if isinstance(self.response_format, JsonSchemaFormat):
-            return self.response_format.json_schema.wanted
+            return self.response_format.json_schema.json_schema
         return None
 
     @property

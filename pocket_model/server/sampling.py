@@ -1,4 +1,4 @@
-"""How one request's next token is chosen: the same rule in both engines."""
+"""How one request's next token is chosen, by the same rule in both engines."""
 
 from dataclasses import dataclass, field
 
@@ -7,16 +7,16 @@ import torch
 from pocket_model.server.grammar import Guide
 
 # Dividing by less overflows to infinity, and the differences that it magnifies are rounding.
-GREEDY_BELOW = 1e-5
+MIN_TEMPERATURE = 1e-5
 
 
 @dataclass
 class Sampler:
-    """Temperature, nucleus and seed of one request; it owns its random numbers.
+    """Temperature, top-p and seed of one request, with a random generator of its own.
 
-    `temperature` 0, or next to it, takes the likeliest token. With a `seed` the same prompt gives
-    the same tokens, whatever other requests run beside it. A `guide` rules out tokens first and
-    is told of the chosen one.
+    A `temperature` of 0, or nearly 0, takes the likeliest token. With a `seed`, the same prompt
+    gives the same tokens, whatever other requests run at the same time. A `guide` rules out
+    tokens first, and then advances by the chosen token.
     """
 
     temperature: float
@@ -32,42 +32,42 @@ class Sampler:
         else:
             self._generator.manual_seed(self.seed)
 
-    def choose(self, logits: torch.Tensor) -> int:
-        """The next token's id, from `logits` of shape [vocabulary]."""
+    @property
+    def error(self) -> str | None:
+        """Why the guide could not go on, if so; the answer is then not what it should be."""
+        return self.guide.error if self.guide else None
+
+    def sample(self, logits: torch.Tensor) -> int:
+        """The next token's id, from `logits` of shape (vocabulary,)."""
         if self.guide is None:
             return self._draw(logits)
-        token = self.guide.must_come
+        token = self.guide.forced_token
         if token is None:
             token = self._draw(self.guide.mask(logits))
-        self.guide.accept(token, self._generator)
+        self.guide.advance(token, self._generator)
         return token
 
-    def go_on(self, logits: torch.Tensor, most: int) -> list[int]:
-        """The next token, and up to ``most`` in all with those that must follow it.
+    def sample_run(self, logits: torch.Tensor, max_tokens: int) -> list[int]:
+        """The next token and those that the guide forces after it, which need no model.
 
-        Nobody has to choose them, so the model need not be asked again for each.
+        Args:
+            logits: shape (vocabulary,).
+            max_tokens: limit of the whole run.
         """
-        chosen = [self.choose(logits)]
-        while self.guide and len(chosen) < most and (token := self.guide.must_come) is not None:
-            self.guide.accept(token, self._generator)
-            chosen.append(token)
-        return chosen
+        run = [self.sample(logits)]
+        while self.guide and len(run) < max_tokens and self.guide.forced_token is not None:
+            run.append(self.sample(logits))
+        return run
 
     def _draw(self, logits: torch.Tensor) -> int:
-        if self.temperature < GREEDY_BELOW:
+        if self.temperature < MIN_TEMPERATURE:
             return int(logits.argmax())
         probabilities = torch.softmax(logits.double() / self.temperature, dim=-1)
         if self.top_p < 1:
             ordered, tokens = probabilities.sort(descending=True)
             # A token stays while the mass before it has not reached top_p: the first always does.
             dropped = ordered.cumsum(0) - ordered >= self.top_p
-            # Drawn in the vocabulary's order: a token's luck must not hang on its rank, which
-            # rounding can change.
+            # Tokens are drawn in the vocabulary's order. In the sorted order, rounding could
+            # change a token's rank, and with it what the seed draws.
             probabilities[tokens[dropped]] = 0
         return int(torch.multinomial(probabilities, 1, generator=self._generator))
-
-
-def _only(scores: torch.Tensor, row: int, token: int) -> None:
-    """Leave `token` alone possible in a row, so that the engine's argmax takes it."""
-    scores[row] = float("-inf")
-    scores[row, token] = 0.0

@@ -1,51 +1,55 @@
-"""The pocket model's two engines: one request at a time, or a continuous batch.
+"""The engine for one request at a time.
 
-Both give a request's tokens as an asynchronous stream and stop working on a request as soon as
-its stream is closed. A batch is transformers' continuous-batching manager. One request at a time
-is a loop of its own over transformers' model and cache: `generate` has no place for tokens that
-need no model, and of those a tool call is mostly made. Pictures pass through that loop in both.
+It is a loop of its own over transformers' model and cache. transformers' `generate` always runs
+the model for a token, but most tokens of a tool call are forced by its schema and need no model.
 """
 
-import asyncio
 import queue
 import threading
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 
 import torch
-from transformers import (
-    Mistral3ForConditionalGeneration,
-)
+from transformers import Mistral3ForConditionalGeneration
 
-from pocket_model.loading import placed, side_by_side
-from pocket_model.server.engine import AT_ONCE, Request, _Tokens
-from pocket_model.server.prefix_cache import Prefixes
+from pocket_model.loading import image_inputs, position_inputs
+from pocket_model.server.engine import (
+    EngineEvent,
+    EngineRequest,
+    Failed,
+    Prefilled,
+    Token,
+    TokenQueue,
+)
+from pocket_model.server.prefix_cache import PrefixCache
+
+TOKENS_PER_CANCEL_CHECK = 64  # of forced tokens, which are generated quickly
 
 
 class SerialEngine:
-    """One request at a time, first come, first served.
+    """One request at a time, in the order in which they arrive.
 
-    What an earlier prompt began with is not computed again; see `prefixes`.
+    The beginning of a prompt is not computed again if an earlier prompt had it: see
+    `prefix_cache`.
     """
 
-    broken = False  # an error here ends one request only
+    broken = False  # an error ends one request only
 
     def __init__(self, model: Mistral3ForConditionalGeneration):
         self._model = model
-        self._inputs = partial(side_by_side, dtype=model.model.vision_tower.dtype)
-        self._prefixes = Prefixes(model, self._inputs)
-        self._waiting: queue.SimpleQueue = queue.SimpleQueue()
+        self._image_inputs = partial(image_inputs, dtype=model.model.vision_tower.dtype)
+        self._prefixes = PrefixCache(model, self._image_inputs)
+        self._waiting: queue.SimpleQueue[tuple[EngineRequest, TokenQueue]] = queue.SimpleQueue()
         threading.Thread(target=self._work, daemon=True, name="serial-engine").start()
 
-    async def stream(self, request: Request) -> AsyncIterator[int]:
-        """Token ids as they are made, the end token included. Raises `EngineError`."""
-        tokens = _Tokens(asyncio.get_running_loop())
+    async def stream(self, request: EngineRequest) -> AsyncIterator[EngineEvent]:
+        """The events of a request; closing the stream stops the work on it."""
+        tokens = TokenQueue()
         self._waiting.put((request, tokens))
-        try:
-            while (token := await tokens.next()) is not None:
-                yield token
-        finally:
-            tokens.closed = True
+        async with aclosing(tokens.events()) as events:
+            async for event in events:
+                yield event
 
     def _work(self) -> None:
         while True:
@@ -54,26 +58,30 @@ class SerialEngine:
                 continue
             try:
                 self._answer(request, tokens)
-                tokens.finish()
-            except Exception as error:  # whatever went wrong must reach the client, not die here
-                tokens.fail(error)
+            except Exception as error:  # any error must reach the client and not end this thread
+                tokens.put(Failed(f"{type(error).__name__}: {error}"))
+            tokens.put(None)
 
     @torch.inference_mode()
-    def _answer(self, request: Request, tokens: "_Tokens") -> None:
-        cache, pictures, request.reused = self._prefixes.begin(request.prompt, request.pictures)
-        seen = self._inputs(pictures)
+    def _answer(self, request: EngineRequest, tokens: TokenQueue) -> None:
+        cache, pictures, cached_tokens = self._prefixes.prefill(request.prompt, request.pictures)
+        tokens.put(Prefilled(cached_tokens))
+        images = self._image_inputs(pictures)
         new, left = request.prompt[cache.get_seq_length() :], request.max_tokens
         while True:
             output = self._model(
-                **placed(new, cache.get_seq_length()),
+                **position_inputs(new, cache.get_seq_length()),
                 past_key_values=cache,
                 logits_to_keep=1,
-                **seen,
+                **images,
             )
-            most = min(left, AT_ONCE)
-            new, seen = request.sampler.go_on(output.logits[0, -1].float(), most), {}
+            most = min(left, TOKENS_PER_CANCEL_CHECK)
+            new, images = request.sampler.sample_run(output.logits[0, -1].float(), most), {}
+            if request.sampler.error:
+                tokens.put(Failed(request.sampler.error))
+                return
             for token in new:
-                tokens.put(token)
+                tokens.put(Token(token))
                 left -= 1
                 if token == request.end_token_id or not left or tokens.closed:
                     return

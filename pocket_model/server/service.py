@@ -1,20 +1,22 @@
-"""TODO."""
+"""From a chat request to the engine, and from the engine's tokens to the events of an answer."""
 
 import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 
 from pocket_model import loading
 from pocket_model.build import DEFAULT_TEMPERATURE, MODEL_ID
 from pocket_model.chat_format import ChatFormat, FormatError
-from pocket_model.pictures import PictureReader
-from pocket_model.reply import ReplyReader, StopText
-from pocket_model.server import batch_engine, engine
-from pocket_model.server import serial_engine as engines
-from pocket_model.server.grammar import Grammars, SchemaError
+from pocket_model.pictures import ImageError, PictureReader
+from pocket_model.reply import ReplyEvent, ReplyReader
+from pocket_model.server.batch_engine import CACHE_TOKENS, BatchEngine
+from pocket_model.server.engine import EngineRequest, Failed, Prefilled, Token
+from pocket_model.server.grammar import Grammars, Guide, SchemaError
 from pocket_model.server.protocol import ChatRequest
 from pocket_model.server.sampling import Sampler
+from pocket_model.server.serial_engine import SerialEngine
 
 
 class ApiError(Exception):
@@ -33,55 +35,50 @@ class ApiError(Exception):
         }
 
 
-class Pocket:
-    """A loaded model, its format and its engine, and the count of tokens served."""
+@dataclass(frozen=True)
+class Finished:
+    """The end of an answer.
+
+    Attributes:
+        reason: OpenAI's finish reason: "stop", "length" or "tool_calls".
+        usage: OpenAI's token counts.
+    """
+
+    reason: str
+    usage: dict
+
+
+AnswerEvent = ReplyEvent | Finished | Failed
+
+
+class ChatService:
+    """A loaded model with its chat format and its engine.
+
+    Attributes:
+        context: most tokens of a prompt and its answer together.
+        usage: tokens of all requests so far.
+    """
 
     def __init__(self, folder: Path, quantization: str | None = None, batching: bool = False):
         model = loading.load_model(folder, quantization, batching)
-        self.format = ChatFormat(folder)
-        self.grammars = Grammars(self.format)
-        threading.Thread(target=self.grammars.prepare, daemon=True).start()
+        self._format = ChatFormat(folder / "tekken.json")
+        self._grammars = Grammars(self._format)
+        threading.Thread(target=self._grammars.load_vocabulary, daemon=True).start()
+        self.engine = BatchEngine(model) if batching else SerialEngine(model)
         self.context = model.config.text_config.max_position_embeddings
-        self.engine = (batch_engine.BatchEngine if batching else engines.SerialEngine)(model)
+        if batching:  # the requests of a batch share a cache, which one of them may fill
+            self.context = min(self.context, CACHE_TOKENS)
         self.usage = {"prompt_tokens": 0, "completion_tokens": 0}
-        # A batch's cache is shared, so one request may fill no more than all of it.
-        if batching:
-            self.context = min(self.context, batch_engine.CACHE_TOKENS)
 
-    def prepare(self, body: ChatRequest, constrain: bool = True) -> engine.Request:
-        """The engine's request for a body. Raises `ApiError`.
-
-        Args:
-            constrain: False leaves calls and JSON to the model, to see what it has learnt.
-        """
+    def to_engine_request(self, body: ChatRequest) -> EngineRequest:
+        """The engine's request for a body. Raises `ApiError`."""
         if body.model != MODEL_ID:
-            message = f"The model {body.model!r} is not here; this server has {MODEL_ID!r}."
+            message = f"There is no model {body.model!r}; this server has {MODEL_ID!r}."
             raise ApiError(404, message, "model", "model_not_found")
-        reader = PictureReader()
-        messages = []
-        for place, message in enumerate(body.messages):
-            try:
-                messages.append(message.as_dict(reader))
-            except ValueError as error:
-                raise ApiError(400, f"messages.{place}: {error}", "messages", "image") from error
         try:
-            # Told of tools that it may not call, the model would write a call in plain words.
-            offered = [] if body.tool_choice == "none" else body.tools or []
-            tools = [tool.model_dump() for tool in offered]
-            prompt = self.format.encode(messages, tools)
-            guide = self.grammars.guide(
-                body.callable_functions,
-                must_call=body.must_call,
-                parallel=body.parallel_tool_calls is not False,
-                schema=body.schema_wanted,
-                taken_ids=body.call_ids,
-                constrain=constrain,
-            )
+            prompt = self._format.encode(_read_messages(body), body.prompt_tools)
         except FormatError as error:
             raise ApiError(400, f"messages: {error}", "messages") from error
-        except SchemaError as error:
-            where = "tools" if body.schema_wanted is None else "response_format"
-            raise ApiError(400, f"{where}: {error}", where) from error
         if len(prompt.ids) + 1 > self.context:
             message = (
                 f"The prompt has {len(prompt.ids)} tokens, and the context holds {self.context}, "
@@ -89,48 +86,75 @@ class Pocket:
             )
             raise ApiError(400, message, "messages", "context_length_exceeded")
         temperature = DEFAULT_TEMPERATURE if body.temperature is None else body.temperature
-        return engine.Request(
+        return EngineRequest(
             prompt=prompt.ids,
             max_tokens=min(body.token_limit, self.context - len(prompt.ids)),
-            end_token_id=self.format.end_token_id,
-            sampler=Sampler(temperature, body.top_p, body.seed, guide),
+            end_token_id=self._format.end_token_id,
+            sampler=Sampler(temperature, body.top_p, body.seed, self._guide(body)),
             pictures=prompt.pictures,
         )
 
-    async def answer(self, request: engine.Request, stops: list[str]) -> AsyncIterator[dict]:
-        """Events of one answer, in the order in which they are made.
-
-        `{"text": str}`, `{"call": {"id", "name"}}` followed by `{"arguments": str}` pieces, and
-        last `{"finish_reason": str, "usage": dict}`. Stop strings end text, never a call.
-        """
-        reader, text = ReplyReader(self.format), StopText(stops)
-        usage = {"prompt_tokens": len(request.prompt), "completion_tokens": 0}
-        reason = "length"
+    def _guide(self, body: ChatRequest) -> Guide:
         try:
-            async with aclosing(self.engine.stream(request)) as tokens:
-                async for token in tokens:
-                    usage["completion_tokens"] += 1
-                    if token == request.end_token_id:
-                        reason = "tool_calls" if reader.calls else "stop"
-                        break
-                    event = reader.add(token)
-                    if "text" in event:
-                        event["text"] = text.add(event["text"])
-                    elif "call" in event and (rest := text.rest()):
-                        yield {"text": rest}
-                    if any(event.values()):
-                        yield event
-                    if text.hit:
-                        reason = "stop"
-                        break
-        finally:  # what was made for a client that left counts too
-            for name, tokens_used in usage.items():
-                self.usage[name] += tokens_used
-        if request.sampler.guide.error:
-            raise engine.EngineError(request.sampler.guide.error)
-        if rest := text.rest():
-            yield {"text": rest}
+            return self._grammars.guide(
+                body.callable_functions,
+                must_call=body.must_call,
+                parallel=body.parallel_tool_calls is not False,
+                schema=body.json_schema,
+                used_ids=body.call_ids,
+            )
+        except SchemaError as error:
+            param = "tools" if body.json_schema is None else "response_format"
+            raise ApiError(400, f"{param}: {error}", param) from error
+
+    async def stream_reply(
+        self, request: EngineRequest, stops: list[str]
+    ) -> AsyncIterator[AnswerEvent]:
+        """The events of one answer, as they are generated; `Finished` or `Failed` is the last.
+
+        Args:
+            stops: strings that end the text; in a call's arguments they have no effect.
+        """
+        reader = ReplyReader(self._format, stops)
+        usage = {"prompt_tokens": len(request.prompt), "completion_tokens": 0}
+        reason, cached_tokens = "length", 0
+        try:
+            async with aclosing(self.engine.stream(request)) as events:
+                async for event in events:
+                    match event:
+                        case Prefilled():
+                            cached_tokens = event.cached_tokens
+                        case Failed():
+                            yield event
+                            return
+                        case Token():
+                            usage["completion_tokens"] += 1
+                            if event.id == request.end_token_id:
+                                reason = "tool_calls" if reader.has_calls else "stop"
+                                break
+                            for piece in reader.add(event.id):
+                                yield piece
+                            if reader.stopped:
+                                reason = "stop"
+                                break
+        finally:  # tokens of an answer whose client has left count too
+            for name, tokens in usage.items():
+                self.usage[name] += tokens
+        for piece in reader.rest():
+            yield piece
         usage["total_tokens"] = sum(usage.values())
-        if request.reused:
-            usage["prompt_tokens_details"] = {"cached_tokens": request.reused}
-        yield {"finish_reason": reason, "usage": usage}
+        if cached_tokens:
+            usage["prompt_tokens_details"] = {"cached_tokens": cached_tokens}
+        yield Finished(reason, usage)
+
+
+def _read_messages(body: ChatRequest) -> list[dict]:
+    """The messages as `ChatFormat.encode` takes them. Raises `ApiError` for a bad picture."""
+    pictures = PictureReader()
+    messages = []
+    for number, message in enumerate(body.messages):
+        try:
+            messages.append(message.as_dict(pictures.read))
+        except ImageError as error:
+            raise ApiError(400, f"messages.{number}: {error}", "messages", "image") from error
+    return messages

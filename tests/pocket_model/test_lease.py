@@ -71,10 +71,10 @@ def test_two_clients_at_once_start_one_server(private_cache):
 def test_a_server_file_that_is_stale_is_not_believed(private_cache, monkeypatch):
     folder = private_cache / "servers"
     folder.mkdir()
-    info = folder / f"{lease._version()}.json"
+    info = folder / f"{lease.server_version()}.json"
     for content in ('{"port": 9, "pid": 1}', "{", json.dumps({"pid": 1})):
         info.write_text(content)
-        assert lease._hold(info) is None
+        assert lease.hold(info) is None
 
 
 def test_a_lease_outlasts_the_variable_that_held_it(private_cache):
@@ -82,7 +82,7 @@ def test_a_lease_outlasts_the_variable_that_held_it(private_cache):
     gc.collect()
     time.sleep(8)  # longer than a server without leases lives
     assert [model.id for model in client.models.list()]
-    for held in list(lease._held):
+    for held in list(lease.held):
         if held.base_url == str(client.base_url).rstrip("/"):
             held.close()
 
@@ -92,13 +92,13 @@ def test_a_server_that_has_anothers_port_is_not_believed(private_cache):
     port = int(held.base_url.split(":")[2].split("/")[0])
     info = private_cache / "servers" / "other.json"
     info.write_text(json.dumps({"port": port, "pid": held.pid + 1}))
-    assert lease._hold(info) is None
+    assert lease.hold(info) is None
     held.close()
 
 
 def test_a_server_that_dies_while_starting_leaves_its_last_words(private_cache, monkeypatch):
     # A simulated fault: a model folder without a model in it.
     (private_cache / "pocket").unlink()
-    (private_cache / "pocket" / lease.build.recipe()).mkdir(parents=True)
+    (private_cache / "pocket" / lease.build.folder_name()).mkdir(parents=True)
     with pytest.raises(lease.ServerError, match="ended while starting"):
         lease.acquire()

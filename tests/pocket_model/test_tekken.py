@@ -253,7 +253,7 @@ def test_a_conversation_is_laid_out_as_with_mistrals_own_vocabulary(name, mistra
     messages, tools = CONVERSATIONS[name]
     request = ChatCompletionRequest.from_openai(messages=messages, tools=tools)
     tokens = mistral.encode_chat_completion(request).tokens
-    expected = wire.text(wire.tokens(messages, tools))
+    expected = wire.decode(wire.encode(messages, tools))
     assert tokenizer.decode(tokens, special_token_policy=SpecialTokenPolicy.KEEP) == expected
 
 

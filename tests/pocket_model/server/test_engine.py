@@ -1,4 +1,4 @@
-"""The engines: the tokens of `generate`, beginnings and company that change no number."""
+"""The engines: tokens as from `generate`, whatever is cached or computed at the same time."""
 
 import asyncio
 from functools import partial
@@ -9,10 +9,12 @@ import torch
 from tiny_models import thin_model
 
 from pocket_model import loading
-from pocket_model.loading import placed
-from pocket_model.server import batch_engine, engine, serial_engine
-from pocket_model.server.prefix_cache import LEAST_TOKENS, Prefixes, cuts
+from pocket_model.loading import position_inputs
+from pocket_model.server.batch_engine import BatchEngine
+from pocket_model.server.engine import EngineRequest, Prefilled, Token
+from pocket_model.server.prefix_cache import MIN_PREFIX_TOKENS, PrefixCache, boundaries
 from pocket_model.server.sampling import Sampler
+from pocket_model.server.serial_engine import SerialEngine
 from pocket_model.tekken import CONTROL_IDS
 
 BOS, INST, TOOLS, IMG = (
@@ -34,12 +36,12 @@ def model():
     return thin_model(seed=2)
 
 
-def kept_by(model, **settings) -> Prefixes:
-    return Prefixes(model, partial(loading.side_by_side, dtype=torch.float32), **settings)
+def kept_by(model, **settings) -> PrefixCache:
+    return PrefixCache(model, partial(loading.image_inputs, dtype=torch.float32), **settings)
 
 
 def begin(prefixes, prompt, pictures=()):
-    cache, _, reused = prefixes.begin(prompt, list(pictures))
+    cache, _, reused = prefixes.prefill(prompt, list(pictures))
     return cache, reused
 
 
@@ -60,12 +62,12 @@ def test_tokens_to_come_stay_hidden_while_a_batch_computes_beside(model, monkeyp
         with torch.inference_mode():
             return model.model(**inputs, use_cache=False).last_hidden_state
 
-    alone = hidden(**placed(prompt, 0))
+    alone = hidden(**position_inputs(prompt, 0))
     bare = {"input_ids": torch.tensor([prompt])}
     torch.testing.assert_close(hidden(**bare), alone)
     monkeypatch.setattr(model.config.text_config, "is_causal", False, raising=False)
-    torch.testing.assert_close(hidden(**placed(prompt, 0)), alone)
-    # Or there would be no need for `placed`.
+    torch.testing.assert_close(hidden(**position_inputs(prompt, 0)), alone)
+    # Or there would be no need for `position_inputs`.
     assert not torch.allclose(hidden(**bare), alone)
 
 
@@ -80,7 +82,7 @@ def test_tokens_to_come_stay_hidden_while_a_batch_computes_beside(model, monkeyp
     ],
 )
 def test_prompts_are_cut_before_tools_and_turns(prompt, expected):
-    assert cuts(prompt) == expected
+    assert boundaries(prompt) == expected
 
 
 def test_what_is_kept_is_what_would_be_computed(model):
@@ -110,7 +112,7 @@ def test_equal_tokens_of_different_pictures_are_told_apart(model):
         assert torch.equal(one, same)
         assert torch.equal(one[:, :, :62], different[:, :, :62])
         assert not torch.equal(one[:, :, 63:], different[:, :, 63:])
-    _, left, _ = prefixes.begin([*prompt, IMG, IMG, END], [picture(1), picture(3)])
+    _, left, _ = prefixes.prefill([*prompt, IMG, IMG, END], [picture(1), picture(3)])
     assert [one.tobytes() for one in left] == [picture(3).tobytes()]
 
 
@@ -127,24 +129,24 @@ def test_an_answer_leaves_what_is_kept_as_it_was(model):
             ids, attention_mask=torch.ones_like(ids), past_key_values=cache, **settings
         )
         assert mine.tolist() == plain.tolist()
-    for piece in prefixes._kept.values():
+    for piece in prefixes.prefixes.values():
         for tensor in piece[0]:  # and none holds more memory than it needs
             assert tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
 def test_no_more_is_kept_than_allowed_and_the_newest_stays(model):
-    prefixes = kept_by(model, most_tokens=200)
+    prefixes = kept_by(model, max_tokens=200)
     prompts = [[BOS, TOOLS, *words(90, first), INST, 7] for first in (1000, 2000, 3000)]
     assert [begin(prefixes, prompt)[1] for prompt in prompts] == [0, 0, 0]
-    assert sum(piece[0][0].shape[2] for piece in prefixes._kept.values()) <= 200
+    assert sum(piece[0][0].shape[2] for piece in prefixes.prefixes.values()) <= 200
     assert begin(prefixes, prompts[2])[1] == 92
     assert begin(prefixes, prompts[0])[1] == 0
 
 
 def test_of_a_long_prompt_the_end_is_forgotten_first_and_only_what_is_kept_counts(model):
-    prefixes = kept_by(model, most_tokens=200)
+    prefixes = kept_by(model, max_tokens=200)
     long = [*HISTORY, *DESCRIBED, INST, *words(80), INST, 7]  # pieces of 62, 91 and 81 tokens
-    assert cuts(long) == [62, 153, 234]
+    assert boundaries(long) == [62, 153, 234]
     assert [begin(prefixes, long)[1] for _ in range(3)] == [0, 153, 153]
     assert begin(prefixes, [BOS, TOOLS, *words(100), INST, 7])[1] == 0
     assert begin(prefixes, long)[1] == 62
@@ -162,21 +164,24 @@ def test_the_engine_writes_what_generate_writes(model, pictures):
         attention_mask=torch.ones_like(ids),
         do_sample=False,
         max_new_tokens=12,
-        **loading.side_by_side(seen, torch.float32),
+        **loading.image_inputs(seen, torch.float32),
     )
-    serial = serial_engine.SerialEngine(model)
+    serial = SerialEngine(model)
 
     async def answer():
-        request = serial_engine.Request(prompt, 12, CONTROL_IDS["</s>"], Sampler(0.0), seen)
-        return [token async for token in serial.stream(request)], request.reused
+        request = EngineRequest(prompt, 12, CONTROL_IDS["</s>"], Sampler(0.0), seen)
+        first, *tokens = [event async for event in serial.stream(request)]
+        assert isinstance(first, Prefilled)
+        assert all(isinstance(token, Token) for token in tokens)
+        return [token.id for token in tokens], first.cached_tokens
 
     assert asyncio.run(answer()) == (out[0, len(prompt) :].tolist(), 0)
     if pictures:  # the answer depends on which is which
-        swapped = loading.side_by_side(seen[::-1], torch.float32)
+        swapped = loading.image_inputs(seen[::-1], torch.float32)
         with torch.no_grad():
             logits = [
                 model(input_ids=ids, **each).logits[0, -1]
-                for each in (loading.side_by_side(seen, torch.float32), swapped)
+                for each in (loading.image_inputs(seen, torch.float32), swapped)
             ]
         assert not torch.allclose(*logits, atol=1e-4)
     assert asyncio.run(answer()) == (out[0, len(prompt) :].tolist(), 153 + len(shown))
@@ -189,20 +194,21 @@ class _Recording(Sampler):
         super().__post_init__()
         self.logits = []
 
-    def choose(self, logits):
+    def sample(self, logits):
         self.logits.append(logits.clone())
-        return super().choose(logits)
+        return super().sample(logits)
 
 
-def test_a_requests_numbers_do_not_hang_on_its_company(model_folder):
+def test_a_requests_logits_do_not_depend_on_the_others_in_the_batch(model_folder):
     loaded = loading.load_model(model_folder, None, batching=True)
-    batch = batch_engine.BatchEngine(loaded)
+    batch = BatchEngine(loaded)
 
     async def answer(number: int):
         sampler = _Recording(1.5 * (number % 2), top_p=0.9, seed=number)
         prompt = [BOS, INST, *words(5 + 7 * number)]
-        request = serial_engine.Request(prompt, 4 + 2 * number, CONTROL_IDS["</s>"], sampler)
-        return [token async for token in batch.stream(request)], torch.stack(sampler.logits)
+        request = EngineRequest(prompt, 4 + 2 * number, CONTROL_IDS["</s>"], sampler)
+        events = [event async for event in batch.stream(request)]
+        return events, torch.stack(sampler.logits)
 
     async def alone():
         return [await answer(number) for number in range(6)]
@@ -213,17 +219,17 @@ def test_a_requests_numbers_do_not_hang_on_its_company(model_folder):
     try:
         pairs = zip(asyncio.run(alone()), asyncio.run(together()), strict=True)
     finally:
-        batch._manager.stop()
+        batch.close()
     exact = {"atol": 0, "rtol": 0} if loaded.dtype == torch.bfloat16 else {"atol": 1e-3, "rtol": 0}
-    for (tokens, logits), (same_tokens, same_logits) in pairs:
-        assert tokens == same_tokens
+    for (events, logits), (same_events, same_logits) in pairs:
+        assert events == same_events
         torch.testing.assert_close(same_logits, logits, **exact)
 
 
 def test_short_pieces_are_not_worth_keeping():
-    turns = [BOS, INST, *words(LEAST_TOKENS - 3), INST, 7]
-    assert cuts(turns) == []
-    assert cuts([BOS, *turns]) == [LEAST_TOKENS]
+    turns = [BOS, INST, *words(MIN_PREFIX_TOKENS - 3), INST, 7]
+    assert boundaries(turns) == []
+    assert boundaries([BOS, *turns]) == [MIN_PREFIX_TOKENS]
 
 
 def test_attention_in_float32_is_no_further_from_the_truth(model):
@@ -233,7 +239,7 @@ def test_attention_in_float32_is_no_further_from_the_truth(model):
         exact = model(input_ids=ids).logits
         rounded = thin_model(seed=2).to(torch.bfloat16)
         plain = (rounded(input_ids=ids).logits.float() - exact).abs().mean()
-        rounded.set_attn_implementation(loading.WIDE_ATTENTION)
+        rounded.set_attn_implementation(loading.FLOAT32_ATTENTION)
         wide = (rounded(input_ids=ids).logits.float() - exact).abs().mean()
         begun = rounded(input_ids=ids[:, :50], use_cache=True).past_key_values
         rest = rounded(input_ids=ids[:, 50:], past_key_values=begun).logits.float()
@@ -244,10 +250,10 @@ def test_attention_in_float32_is_no_further_from_the_truth(model):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_processor_without_bf16_attends_in_float32(model_folder, monkeypatch, fast):
-    monkeypatch.setattr(engine, "bf16_matmul_is_fast", lambda: fast)
+    monkeypatch.setattr(loading, "bf16_matmul_is_fast", lambda: fast)
     loaded = loading.load_model(model_folder, None, batching=False)
     used = loaded.config.text_config._attn_implementation
-    assert used == ("sdpa" if fast else loading.WIDE_ATTENTION)
+    assert used == ("sdpa" if fast else loading.FLOAT32_ATTENTION)
     assert loading.load_model(model_folder, None, batching=True).dtype == (
         torch.bfloat16 if fast else torch.float32
     )

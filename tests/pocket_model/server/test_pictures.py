@@ -53,7 +53,7 @@ def part(address: str) -> dict:
 
 @pytest.mark.parametrize("kind", pictures.PICTURE_FORMATS)
 def test_every_allowed_format_is_read(kind):
-    colour = PictureReader()(url(saved(plain(), kind), kind)).convert("RGB").getpixel((5, 5))
+    colour = PictureReader().read(url(saved(plain(), kind), kind)).convert("RGB").getpixel((5, 5))
     assert np.abs(np.array(colour) - (255, 0, 0)).max() < 10  # jpeg and webp lose a little
 
 
@@ -70,13 +70,13 @@ def test_every_allowed_format_is_read(kind):
     ids=["grey", "black and white", "CMYK", "palette", "16 bit", "grey and alpha"],
 )
 def test_other_modes_become_the_right_colours(picture, kind, colour):
-    read = PictureReader()(url(saved(picture, kind), kind.lower()))
+    read = PictureReader().read(url(saved(picture, kind), kind.lower()))
     assert np.abs(np.array(read.convert("RGB").getpixel((5, 5))) - colour).max() <= 3
 
 
 def test_what_is_transparent_becomes_white(model_folder):
-    clear = PictureReader()(url(saved(Image.new("RGBA", (28, 28), (255, 0, 0, 0)))))
-    chat_format = ChatFormat(model_folder)
+    clear = PictureReader().read(url(saved(Image.new("RGBA", (28, 28), (255, 0, 0, 0)))))
+    chat_format = ChatFormat(model_folder / "tekken.json")
     messages = [{"role": "user", "content": [{"type": "image", "image": clear}]}]
     white = [{"role": "user", "content": [{"type": "image", "image": plain((28, 28), "white")}]}]
     seen, expected = (chat_format.encode(m).pictures[0] for m in (messages, white))
@@ -110,20 +110,20 @@ REFUSED = {
 def test_what_is_no_good_picture_is_refused(case):
     address, says = REFUSED[case]
     with pytest.raises(ValueError, match=says):
-        PictureReader()(address)
+        PictureReader().read(address)
 
 
 def test_the_limits_are_for_all_pictures_of_a_request_together():
     reader = PictureReader()
     large = url(saved(plain((4000, 4000))))
-    reader(large)
+    reader.read(large)
     with pytest.raises(ValueError, match="million pixels in one request"):
-        reader(large)
+        reader.read(large)
 
 
 def test_error_messages_name_no_memory_addresses():
     with pytest.raises(ValueError, match="not a picture") as error:
-        PictureReader()(url(b"hello"))
+        PictureReader().read(url(b"hello"))
     assert "0x" not in str(error.value)
 
 
@@ -246,12 +246,12 @@ def logits_for(model, chat_format, pictures) -> torch.Tensor:
     parts = [{"type": "image", "image": picture} for picture in pictures]
     prompt = chat_format.encode([{"role": "user", "content": [*parts, TEXT]}])
     with torch.inference_mode():
-        tensors = loading.side_by_side(prompt.pictures, model.model.vision_tower.dtype)
+        tensors = loading.image_inputs(prompt.pictures, model.model.vision_tower.dtype)
         return model(input_ids=torch.tensor([prompt.ids]), **tensors).logits[0, -1].float()
 
 
 def test_other_pixels_give_other_logits_and_the_same_the_same(model, model_folder):
-    chat_format = ChatFormat(model_folder)
+    chat_format = ChatFormat(model_folder / "tekken.json")
     red, again, blue = (
         logits_for(model, chat_format, [plain(colour=colour)]) for colour in ("red", "red", "blue")
     )
@@ -260,14 +260,14 @@ def test_other_pixels_give_other_logits_and_the_same_the_same(model, model_folde
 
 
 def test_padding_beside_a_larger_picture_changes_nothing(model, model_folder):
-    chat_format = ChatFormat(model_folder)
+    chat_format = ChatFormat(model_folder / "tekken.json")
     small, large = plain((28, 28)), plain((112, 84), "blue")
     parts = [{"type": "image", "image": picture} for picture in (small, large)]
     prompt = chat_format.encode([{"role": "user", "content": parts}])
     dtype = model.model.vision_tower.dtype
 
     def features(pictures):
-        tensors = loading.side_by_side(pictures, dtype)
+        tensors = loading.image_inputs(pictures, dtype)
         with torch.inference_mode():
             return model.get_image_features(**tensors, return_dict=True).pooler_output
 
@@ -278,13 +278,13 @@ def test_padding_beside_a_larger_picture_changes_nothing(model, model_folder):
 
 
 def test_one_picture_of_one_token_is_seen(model, model_folder):
-    chat_format = ChatFormat(model_folder)
+    chat_format = ChatFormat(model_folder / "tekken.json")
     red, blue = (logits_for(model, chat_format, [plain((9, 9), c)]) for c in ("red", "blue"))
     assert (red - blue).abs().max() > 1e-3
 
 
 def test_the_batch_shares_the_weights_of_the_whole_model(model):
-    text = batch_engine.language_part(model)
+    text = batch_engine.as_causal_lm(model)
     assert text.lm_head.weight is model.lm_head.weight
     own = dict(model.model.language_model.named_parameters())
     for name, parameter in text.model.named_parameters():

@@ -21,7 +21,7 @@ def softmax(logits, temperature):
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_frequencies_follow_the_softmax(temperature):
     sampler = Sampler(temperature, seed=0)
-    drawn = np.bincount([sampler.choose(LOGITS) for _ in range(4000)], minlength=5)
+    drawn = np.bincount([sampler.sample(LOGITS) for _ in range(4000)], minlength=5)
     expected = softmax(LOGITS, temperature) * 4000
     assert stats.chisquare(drawn, expected).pvalue > 1e-3
 
@@ -29,18 +29,18 @@ def test_frequencies_follow_the_softmax(temperature):
 def test_top_p_keeps_the_smallest_set_that_reaches_it():
     # probabilities 0.64, 0.23, 0.09, …: 0.8 needs the first two
     sampler = Sampler(1.0, top_p=0.8, seed=0)
-    assert {sampler.choose(LOGITS) for _ in range(500)} == {4, 0}
+    assert {sampler.sample(LOGITS) for _ in range(500)} == {4, 0}
 
 
 def test_temperature_zero_is_the_likeliest_and_tiny_ones_do_not_overflow():
-    assert Sampler(0).choose(LOGITS) == 4
-    assert Sampler(1e-6, seed=0).choose(LOGITS * 100) == 4
+    assert Sampler(0).sample(LOGITS) == 4
+    assert Sampler(1e-6, seed=0).sample(LOGITS * 100) == 4
 
 
 def test_a_seed_repeats_and_no_seed_does_not():
     def draw(seed):
         sampler = Sampler(1.0, seed=seed)
-        return [sampler.choose(torch.zeros(1000)) for _ in range(20)]
+        return [sampler.sample(torch.zeros(1000)) for _ in range(20)]
 
     assert draw(7) == draw(7)
     assert draw(7) != draw(8)
@@ -55,7 +55,7 @@ def test_a_seed_outlasts_a_change_of_ranks():
         for seed in range(300):
             logits = torch.randn(1000, generator=generator)
             nudged = logits + 1e-3 * torch.randn(1000, generator=generator)
-            drawn = [Sampler(1.5, top_p, seed).choose(each) for each in (logits, nudged)]
+            drawn = [Sampler(1.5, top_p, seed).sample(each) for each in (logits, nudged)]
             same += drawn[0] == drawn[1]
         assert same >= 290
 
@@ -63,7 +63,7 @@ def test_a_seed_outlasts_a_change_of_ranks():
 class NeverTheBest:
     """A guide that rules out the likeliest token and remembers what was chosen."""
 
-    must_come = None  # there is always a choice
+    forced_token = None  # there is always a choice
 
     def __init__(self):
         self.chosen = []
@@ -71,7 +71,7 @@ class NeverTheBest:
     def mask(self, logits):
         return logits.masked_fill(logits == logits.max(), float("-inf"))
 
-    def accept(self, token, generator):
+    def advance(self, token, generator):
         self.chosen.append((token, int(torch.randint(1000, (1,), generator=generator))))
 
 
@@ -80,7 +80,7 @@ def test_a_guide_rules_out_tokens_and_draws_from_the_same_seed(temperature):
     guides = [NeverTheBest(), NeverTheBest()]
     for guide in guides:
         sampler = Sampler(temperature, seed=5, guide=guide)
-        chosen = [sampler.choose(LOGITS) for _ in range(50)]
+        chosen = [sampler.sample(LOGITS) for _ in range(50)]
         assert 4 not in chosen
         assert [token for token, _ in guide.chosen] == chosen
     assert guides[0].chosen == guides[1].chosen

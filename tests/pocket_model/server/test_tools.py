@@ -18,7 +18,7 @@ from tiny_models import thin_model
 from helpers import connect
 from pocket_model.chat_format import ChatFormat
 from pocket_model.reply import read_reply
-from pocket_model.server.engine import Request
+from pocket_model.server.engine import EngineRequest, Token
 from pocket_model.server.grammar import Grammars, SchemaError
 from pocket_model.server.sampling import Sampler
 from pocket_model.server.serial_engine import SerialEngine
@@ -49,7 +49,7 @@ SCHEMAS = {each["function"]["name"]: each["function"]["parameters"] for each in 
 
 @pytest.fixture(scope="module")
 def chat_format(model_folder):
-    return ChatFormat(model_folder)
+    return ChatFormat(model_folder / "tekken.json")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def written(chat_format, guide, *, seed=0, most=400, ahead=False) -> list[int]:
     With ``ahead``, what must come is taken without asking the model.
     """
     noise = torch.Generator().manual_seed(seed)
-    vocabulary = chat_format.mistral.instruct_tokenizer.tokenizer.n_words
+    vocabulary = chat_format.tokenizer.instruct_tokenizer.tokenizer.n_words
     # 300 tokens are likely, as in a model; without them, chance ends no string for a long time.
     logits = torch.zeros(vocabulary)
     logits[torch.randint(40, vocabulary, (300,), generator=noise)] = 5.0
@@ -72,7 +72,7 @@ def written(chat_format, guide, *, seed=0, most=400, ahead=False) -> list[int]:
     sampler = Sampler(1.0, seed=seed, guide=guide)
     ids = []
     while len(ids) < most and (not ids or ids[-1] != chat_format.end_token_id):
-        ids += sampler.go_on(logits, most) if ahead else [sampler.choose(logits)]
+        ids += sampler.sample_run(logits, most) if ahead else [sampler.sample(logits)]
     assert ids.pop() == chat_format.end_token_id, chat_format.decode(ids)
     assert guide.error is None
     return ids
@@ -116,27 +116,27 @@ def functions(draw):
 def test_forced_calls_fit_their_schemas(chat_format, grammars, offered, parallel, seed, ahead):
     guide = grammars.guide(offered, must_call=True, parallel=parallel)
     read = read_reply(chat_format, written(chat_format, guide, seed=seed, ahead=ahead))
-    assert read["content"] == ""
-    calls = read["tool_calls"]
+    assert read.content == ""
+    calls = read.tool_calls
     assert len(calls) >= 1 if parallel else len(calls) == 1
     schemas = {each["name"]: each["parameters"] for each in offered}
     for call in calls:
-        schema = schemas[call["name"]]
-        arguments = json.loads(call["arguments"])
+        schema = schemas[call.name]
+        arguments = json.loads(call.arguments)
         jsonschema.Draft202012Validator(schema).validate(arguments)
         assert arguments.keys() <= schema["properties"].keys()
-        assert call["arguments"] == json.dumps(arguments, ensure_ascii=False) or (
-            # what json.dumps would write otherwise: a needless escape, minus nought
-            "\\" in call["arguments"] or "-0" in call["arguments"]
+        assert call.arguments == json.dumps(arguments, ensure_ascii=False) or (
+            # what json.dumps would write differently: a needless escape, minus zero
+            "\\" in call.arguments or "-0" in call.arguments
         )
-        assert ID.fullmatch(call["id"])
-    assert len({call["id"] for call in calls}) == len(calls)
+        assert ID.fullmatch(call.id)
+    assert len({call.id for call in calls}) == len(calls)
 
 
 def follow(guide) -> list[int]:
     found = []
-    while (token := guide.must_come) is not None:
-        guide.accept(token)
+    while (token := guide.forced_token) is not None:
+        guide.advance(token)
         found.append(token)
     return found
 
@@ -144,9 +144,9 @@ def follow(guide) -> list[int]:
 def test_what_must_come_is_spelt_as_the_tokenizer_spells_it(chat_format, grammars):
     level = function("set_level", {"level": {"enum": ["low", "high"]}})
     guide = grammars.guide([level, function("stop", {})])
-    guide.accept(CONTROL_IDS["[TOOL_CALLS]"])
-    assert guide.must_come is None  # one of two
-    guide.accept(chat_format.encode_text("set")[0])
+    guide.advance(CONTROL_IDS["[TOOL_CALLS]"])
+    assert guide.forced_token is None  # one of two
+    guide.advance(chat_format.encode_text("set")[0])
     name = follow(guide)
     at = name.index(CONTROL_IDS["[CALL_ID]"])
     rest = name.index(CONTROL_IDS["[ARGS]"]) + 1
@@ -155,19 +155,19 @@ def test_what_must_come_is_spelt_as_the_tokenizer_spells_it(chat_format, grammar
     written_out = chat_format.encode_text('{"level": "low"}')
     assert name[rest:] == written_out[: len(name) - rest]
     for token in written_out[len(name) - rest :]:
-        guide.accept(token)
-    assert guide.must_come is None  # an end or another call
-    assert grammars.guide().must_come is None  # nothing is ruled out
+        guide.advance(token)
+    assert guide.forced_token is None  # an end or another call
+    assert grammars.guide().forced_token is None  # nothing is ruled out
 
 
 def test_a_long_text_that_must_come_keeps_to_the_limit(chat_format, grammars):
     text = "never mind the length " * 2000
     guide = grammars.guide(schema={"const": text})
-    logits = torch.zeros(chat_format.mistral.instruct_tokenizer.tokenizer.n_words)
+    logits = torch.zeros(chat_format.tokenizer.instruct_tokenizer.tokenizer.n_words)
     sampler = Sampler(0.0, guide=guide)
     started, ids = time.monotonic(), []
     while len(ids) < 1000:
-        ids += (made := sampler.go_on(logits, 16))
+        ids += (made := sampler.sample_run(logits, 16))
         assert len(made) <= 16
     assert json.dumps(text).startswith(chat_format.decode(ids))
     # Looked up anew for each token, it would take a minute and more.
@@ -192,15 +192,16 @@ def test_what_must_come_asks_no_model(chat_format, grammars):
     offered = [function("set_the_level", {"level": {"type": "boolean"}})]
     prompt = chat_format.encode([ASK], [{"type": "function", "function": offered[0]}]).ids
     guide = grammars.guide(offered, must_call=True, parallel=False)
-    request = Request(prompt, 60, chat_format.end_token_id, Sampler(0.0, guide=guide))
+    request = EngineRequest(prompt, 60, chat_format.end_token_id, Sampler(0.0, guide=guide))
 
     async def all_of_it():
-        return [token async for token in SerialEngine(model).stream(request)]
+        events = SerialEngine(model).stream(request)
+        return [event.id async for event in events if isinstance(event, Token)]
 
     tokens = asyncio.run(all_of_it())
-    (call,) = read_reply(chat_format, tokens)["tool_calls"]
-    assert call["name"] == "set_the_level"
-    assert json.loads(call["arguments"])["level"] in (True, False)
+    (call,) = read_reply(chat_format, tokens).tool_calls
+    assert call.name == "set_the_level"
+    assert json.loads(call.arguments)["level"] in (True, False)
     assert len(passes) <= 6 < 15 < len(tokens)
 
 
@@ -209,35 +210,32 @@ def test_every_id_is_new(chat_format, grammars):
     seen = set()
     for seed in range(5):
         ids = written(chat_format, grammars.guide([one], must_call=True, parallel=False), seed=seed)
-        seen.add(read_reply(chat_format, ids)["tool_calls"][0]["id"])
+        seen.add(read_reply(chat_format, ids).tool_calls[0].id)
     assert len(seen) == 5
     # The same seed would draw the same id; one that the conversation has already is passed over.
-    taken = grammars.guide([one], must_call=True, parallel=False, taken_ids=seen)
-    again = read_reply(chat_format, written(chat_format, taken, seed=0))["tool_calls"][0]["id"]
+    taken = grammars.guide([one], must_call=True, parallel=False, used_ids=seen)
+    again = read_reply(chat_format, written(chat_format, taken, seed=0)).tool_calls[0].id
     assert again not in seen
 
 
 def test_free_text_holds_no_control_token_and_calls_only_what_is_offered(chat_format, grammars):
-    size = chat_format.mistral.instruct_tokenizer.tokenizer.n_words
+    size = chat_format.tokenizer.instruct_tokenizer.tokenizer.n_words
     for offered, more in (([], set()), ([function("f", {})], {CONTROL_IDS["[TOOL_CALLS]"]})):
         masked = grammars.guide(offered).mask(torch.zeros(size))
         allowed = set((masked > float("-inf")).nonzero().flatten().tolist())
         assert allowed == set(range(40, size)) | {CONTROL_IDS["</s>"]} | more
 
 
-def test_a_call_after_text_is_constrained_unless_told_otherwise(chat_format, grammars):
-    size = chat_format.mistral.instruct_tokenizer.tokenizer.n_words
+def test_a_call_after_text_is_constrained(chat_format, grammars):
+    size = chat_format.tokenizer.instruct_tokenizer.tokenizer.n_words
     text, begin = chat_format.encode_text("Well."), CONTROL_IDS["[TOOL_CALLS]"]
-    allowed = {}
-    for constrain in (True, False):
-        guide = grammars.guide([function("zebra", {})], constrain=constrain)
-        for token in [*text, begin]:
-            assert guide.mask(torch.zeros(size))[token] == 0
-            guide.accept(token)
-        possible = (guide.mask(torch.zeros(size)) > float("-inf")).nonzero().flatten().tolist()
-        allowed[constrain] = [chat_format.decode([token]) for token in possible]
-    assert all("zebra".startswith(piece) for piece in allowed[True])
-    assert len(allowed[False]) > 40_000
+    guide = grammars.guide([function("zebra", {})])
+    for token in [*text, begin]:
+        assert guide.mask(torch.zeros(size))[token] == 0
+        guide.advance(token)
+    possible = (guide.mask(torch.zeros(size)) > float("-inf")).nonzero().flatten().tolist()
+    assert possible
+    assert all("zebra".startswith(chat_format.decode([token])) for token in possible)
 
 
 def test_json_answers_fit_their_schema_and_may_give_way_to_calls(chat_format, grammars):
@@ -249,9 +247,9 @@ def test_json_answers_fit_their_schema_and_may_give_way_to_calls(chat_format, gr
         jsonschema.validate(json.loads(text), schema)
         guide = grammars.guide([function("f", {})], schema=schema)
         read = read_reply(chat_format, written(chat_format, guide, seed=seed))
-        kinds.add(bool(read["tool_calls"]))
-        if not read["tool_calls"]:
-            jsonschema.validate(json.loads(read["content"]), schema)
+        kinds.add(bool(read.tool_calls))
+        if not read.tool_calls:
+            jsonschema.validate(json.loads(read.content), schema)
     assert kinds <= {True, False}
 
 
@@ -271,8 +269,8 @@ def test_schemas_beyond_the_grammar_are_refused_with_the_reason(grammars, schema
 
 def test_a_guide_in_trouble_ends_its_request_and_says_why(chat_format, grammars):
     guide = grammars.guide(schema={"type": "boolean"})
-    size = chat_format.mistral.instruct_tokenizer.tokenizer.n_words
-    guide.accept(chat_format.encode_text("maybe")[0])  # not what its mask would have allowed
+    size = chat_format.tokenizer.instruct_tokenizer.tokenizer.n_words
+    guide.advance(chat_format.encode_text("maybe")[0])  # not what its mask would have allowed
     masked = guide.mask(torch.zeros(size))
     assert (masked > float("-inf")).nonzero().flatten().tolist() == [chat_format.end_token_id]
     assert guide.error
@@ -453,7 +451,10 @@ def called(**change):
         ({"messages": [ASK, called(arguments="{level: 3}"), RESULT]}, "must be JSON"),
         ({"messages": [ASK, called(arguments="[3]"), RESULT]}, "JSON object"),
         ({"messages": [ASK, called(name="set level"), RESULT]}, "name"),
-        ({"messages": [ASK | {"tool_calls": [CALL]}]}, "belong to the assistant"),
+        (
+            {"messages": [ASK | {"tool_calls": [CALL]}]},
+            "only assistant messages may have tool_calls",
+        ),
         ({"tools": [{"type": "function"}]}, "function"),
         ({"tools": [tool("two words", {})]}, "name"),
         ({"tools": [tool("same", {}), tool("same", {})]}, "same name"),
