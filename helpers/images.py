@@ -1,7 +1,7 @@
-"""Any picture as a part of a message: read, checked, turned upright, scaled, embedded.
+"""Any picture as a part of a message: opened, checked, turned upright, scaled, embedded.
 
-Servers of this protocol take pictures as data URLs. What is larger than the model looks at would
-only cost time on the way, so it is scaled here by the model's own rule.
+Servers of this protocol accept pictures as data URLs. A picture larger than the model's own limit
+would only cost time on the way, so it is scaled here by the model's own rule.
 """
 
 import base64
@@ -15,27 +15,21 @@ from pathlib import Path
 
 import httpx2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from pocket_model.pictures import ImageError, as_rgb
 
-LONGEST_SIDE = 1540  # pixels: what Mistral Small 3.1 and 3.2 look at
+Source = str | Path | bytes | np.ndarray | Image.Image
 
-
+LONGEST_SIDE = 1540  # pixels: the limit of Mistral Small 3.1 and 3.2
 MAX_PIXELS = 80_000_000
-
-
 MAX_BYTES = 50_000_000
-
-
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-
-
-SENT_AS_IT_IS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
+UNCHANGED_FORMATS = ("PNG", "JPEG", "WEBP")  # servers accept these as they are
 
 
 def image_part(
-    source: str | Path | bytes | np.ndarray | Image.Image,
+    source: Source,
     *,
     longest_side: int = LONGEST_SIDE,
     fetch: bool = False,
@@ -44,38 +38,35 @@ def image_part(
     """A picture as the part of a message, in OpenAI's form.
 
     Args:
-        source: a file's path, its bytes, an array of shape (height, width) or (height, width, 3 or
-            4) with 8 bits a channel, a PIL image, or an http(s) address.
+        source: a path, the bytes of a file, an array of shape (height, width) or (height, width, 3
+            or 4) with 8 bits a channel, a PIL image, or an http(s) address.
         longest_side: scale down to this many pixels, never up.
-        fetch: addresses are fetched only when this is true, and not from hosts whose name leads
-            to this machine or its own network at the time of asking.
-        timeout_s: for fetching.
+        fetch: whether to fetch addresses. Hosts whose name leads to this machine or its own
+            network are never fetched.
+        timeout_s: seconds, for fetching.
 
     Returns:
         {"type": "image_url", "image_url": {"url": "data:image/…;base64,…"}}
 
     Raises:
-        ImageError: there is no picture, it is damaged, too large, animated, or not to be fetched.
+        ImageError: the picture cannot be read or fetched, is damaged, too large or animated.
     """
-    picture, data = _opened(source, fetch, timeout_s)
-    upright = ImageOps.exif_transpose(picture)
-    small = max(picture.size) <= longest_side
-    as_it_is = SENT_AS_IT_IS.get(picture.format or "")
-    turned = upright.size != picture.size or picture.getexif().get(0x0112, 1) != 1
-    if data and as_it_is and small and not turned and picture.mode in ("RGB", "RGBA", "L"):
-        return _part(data, as_it_is)
-    scaled = as_rgb(upright)
-    if not small:
-        ratio = max(scaled.size) / longest_side
-        size = tuple(max(1, round(side / ratio)) for side in scaled.size)
-        scaled = scaled.resize(size, Image.Resampling.LANCZOS)
+    picture, data = _open(source, fetch, timeout_s)
+    fits = max(picture.size) <= longest_side
+    upright = picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    plain = picture.format in UNCHANGED_FORMATS and picture.mode in ("RGB", "RGBA", "L")
+    if data and fits and upright and plain:
+        return _part(data, picture.format)
+    sent = as_rgb(ImageOps.exif_transpose(picture))
+    if not fits:
+        ratio = max(sent.size) / longest_side
+        size = tuple(max(1, round(side / ratio)) for side in sent.size)
+        sent = sent.resize(size, Image.Resampling.LANCZOS)
+    # JPEG would blur the edges of a drawing, so only photographs stay JPEG.
+    kind = "JPEG" if picture.format == "JPEG" and sent.mode == "RGB" else "PNG"
     buffer = io.BytesIO()
-    # A photograph stays one; a drawing's edges must not be blurred.
-    if picture.format == "JPEG" and scaled.mode == "RGB":
-        scaled.save(buffer, "JPEG", quality=92)
-        return _part(buffer.getvalue(), "jpeg")
-    scaled.save(buffer, "PNG")
-    return _part(buffer.getvalue(), "png")
+    sent.save(buffer, kind, quality=92)  # PNG ignores the quality
+    return _part(buffer.getvalue(), kind)
 
 
 def sent_size(part: dict) -> tuple[int, int]:
@@ -84,8 +75,13 @@ def sent_size(part: dict) -> tuple[int, int]:
     return Image.open(io.BytesIO(base64.b64decode(data))).size
 
 
-def _opened(source, fetch: bool, timeout_s: float) -> tuple[Image.Image, bytes | None]:
-    """The picture, and the file's bytes where there was a file."""
+def _part(data: bytes, kind: str) -> dict:
+    url = f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _open(source: Source, fetch: bool, timeout_s: float) -> tuple[Image.Image, bytes | None]:
+    """The picture, and the bytes of its file if there is one."""
     if isinstance(source, Image.Image):
         return _checked(source), None
     if isinstance(source, np.ndarray):
@@ -98,26 +94,30 @@ def _opened(source, fetch: bool, timeout_s: float) -> tuple[Image.Image, bytes |
         data = _from_file(Path(source))
     else:
         raise ImageError(
-            f"a picture is a path, bytes, an array, a PIL image or an address, not "
+            "a picture is a path, bytes, an array, a PIL image or an address, not "
             f"{type(source).__name__}"
         )
+    return _decode(data), data
+
+
+def _decode(data: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ImageError(_too_many_pixels("it")) from error
-    except Exception as error:  # decoders raise errors of many kinds on what they cannot read
-        known = ", ".join(FORMATS)
+    except Exception as error:  # Pillow's decoders raise errors of many types
         raise ImageError(
-            f"this is not a picture that can be read ({len(data):,} bytes); {known} can"
+            f"this is not a picture that can be read ({len(data):,} bytes); these formats can: "
+            f"{', '.join(FORMATS)}"
         ) from error
     _checked(picture)
     try:
         picture.load()
     except Exception as error:
         raise ImageError("the picture is damaged or cut off: get it again") from error
-    return picture, data
+    return picture
 
 
 def _checked(picture: Image.Image) -> Image.Image:
@@ -129,7 +129,7 @@ def _checked(picture: Image.Image) -> Image.Image:
     if getattr(picture, "n_frames", 1) > 1:
         raise ImageError(
             f"the picture is an animation of {picture.n_frames} frames; choose one: "
-            "picture.seek(n), then give picture.copy()"
+            "picture.seek(n), then pass picture.copy()"
         )
     return picture
 
@@ -139,14 +139,12 @@ def _too_many_pixels(size: str) -> str:
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
-    fine = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if not fine or array.dtype != np.uint8:
+    valid = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if not valid or array.dtype != np.uint8:
         raise ImageError(
             "an array must have shape (height, width) or (height, width, 3 or 4) and dtype uint8, "
             f"not {array.shape} and {array.dtype}"
         )
-    if 0 in array.shape:
-        raise ImageError(f"the picture has no pixels {array.shape}")
     return Image.fromarray(array)
 
 
@@ -162,7 +160,7 @@ def _from_file(path: Path) -> bytes:
 def _from_address(address: str, fetch: bool, timeout_s: float) -> bytes:
     url = urllib.parse.urlsplit(address)
     if url.scheme.lower() not in ("http", "https"):
-        raise ImageError(f"{url.scheme}: addresses are not read; give a path, or https://…")
+        raise ImageError(f"{url.scheme}: addresses are not read; use a path, or https://…")
     if not fetch:
         raise ImageError("addresses are fetched only with fetch=True")
     _require_public(url.hostname or "")
@@ -183,13 +181,8 @@ def _from_address(address: str, fetch: bool, timeout_s: float) -> bytes:
 
 def _require_public(host: str) -> None:
     try:
-        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
+        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError as error:
         raise ImageError(f"there is no host {host!r}") from error
-    if not all(ipaddress.ip_address(one).is_global for one in found):
+    if not all(ipaddress.ip_address(address).is_global for address in addresses):
         raise ImageError(f"{host} is this machine or its own network: not fetched")
-
-
-def _part(data: bytes, kind: str) -> dict:
-    url = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return {"type": "image_url", "image_url": {"url": url}}

@@ -1,4 +1,4 @@
-"""Pictures as message parts: what arrives is what was given, and bad ones say what is wrong."""
+"""Pictures as message parts: they arrive unchanged, and bad ones give the reason."""
 
 import base64
 import io
@@ -11,7 +11,6 @@ from PIL import Image
 
 from helpers import images, wire
 from helpers.model import configs, sizes
-from pocket_model import pictures
 
 
 def saved(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -43,7 +42,7 @@ def test_every_kind_of_source_is_the_same_picture(picture, tmp_path):
         assert np.array_equal(np.asarray(back(images.image_part(source)).convert("RGB")), dots)
 
 
-def test_a_file_that_is_fine_is_sent_as_it_is(picture):
+def test_a_suitable_file_is_sent_unchanged(picture):
     for kind in ("PNG", "JPEG", "WEBP"):
         data = saved(picture, kind)
         part = images.image_part(data)
@@ -61,8 +60,8 @@ def test_scaling_keeps_to_the_models_rule_and_to_its_token_count(size):
     assert (width, height) == pytest.approx((size[0] * ratio, size[1] * ratio), abs=1)
     # The picture costs what it would have cost unscaled, by mistral_common's own count.
     message = {"role": "user", "content": [{"type": "text", "text": "Hi"}, part]}
-    words = wire.tokens([{"role": "user", "content": "Hi"}])
-    assert len(wire.tokens([message])) - len(words) == sizes.image_tokens(*size, config)
+    words = wire.encode([{"role": "user", "content": "Hi"}])
+    assert len(wire.encode([message])) - len(words) == sizes.image_tokens(*size, config)
 
 
 def test_a_smaller_limit_and_never_larger(picture):
@@ -81,7 +80,7 @@ def test_a_photograph_is_turned_upright(picture):
     assert blue[2] > 200 > 60 > blue[0]
 
 
-def test_other_kinds_of_colour(picture):
+def test_other_color_modes(picture):
     for mode in ("CMYK", "L", "P", "1", "LA", "RGBA"):
         assert back(images.image_part(picture.convert(mode))).mode in ("RGB", "RGBA")
     deep = Image.fromarray(np.full((5, 5), 32768, dtype=np.uint16))
@@ -104,7 +103,7 @@ def damaged() -> bytes:
 
 
 BAD = {
-    "text": (b"hello, I am no picture", "not a picture"),
+    "text": (b"hello, I am not a picture", "not a picture"),
     "nothing": (b"", "not a picture"),
     "a page": (b"%PDF-1.4", "not a picture"),
     "cut off": (damaged(), "damaged"),
@@ -125,9 +124,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_picture_says_what_is_wrong(name):
-    source, says = BAD[name]
-    with pytest.raises(pictures.ImageError, match=says):
+def test_a_bad_picture_gives_its_reason(name):
+    source, message = BAD[name]
+    with pytest.raises(images.ImageError, match=message):
         images.image_part(source)
 
 
@@ -143,24 +142,24 @@ def test_a_bad_picture_says_what_is_wrong(name):
         "http://0.0.0.0/a.png",
     ],
 )
-def test_this_machine_and_its_network_are_never_fetched(address):
-    with pytest.raises(pictures.ImageError, match="own network"):
+def test_hosts_in_the_own_network_are_never_fetched(address):
+    with pytest.raises(images.ImageError, match="own network"):
         images.image_part(address, fetch=True)
 
 
 @pytest.fixture
 def web(picture, monkeypatch):
-    """A web server on loopback, which for this test counts as public."""
+    """A web server on loopback, which counts as public in this test."""
     monkeypatch.setattr(images, "_require_public", lambda host: None)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            found = self.path == "/a.png"
+            exists = self.path == "/a.png"
             self.send_response({"/a.png": 200, "/away": 302}.get(self.path, 404))
             if self.path == "/away":
                 self.send_header("Location", "/a.png")
             self.end_headers()
-            self.wfile.write(saved(picture) if found else b"nothing")
+            self.wfile.write(saved(picture) if exists else b"nothing")
 
         def log_message(self, *args):
             pass
@@ -171,17 +170,17 @@ def web(picture, monkeypatch):
     server.shutdown()
 
 
-def test_a_picture_is_fetched_when_the_caller_says_so(web, picture):
+def test_a_picture_is_fetched_if_the_caller_allows_it(web, picture):
     fetched = back(images.image_part(f"{web}/a.png", fetch=True))
     assert np.array_equal(np.asarray(fetched), np.asarray(picture))
-    with pytest.raises(pictures.ImageError, match="status 404"):
+    with pytest.raises(images.ImageError, match="status 404"):
         images.image_part(f"{web}/none.png", fetch=True)
-    with pytest.raises(pictures.ImageError, match="status 302"):
+    with pytest.raises(images.ImageError, match="status 302"):
         images.image_part(f"{web}/away", fetch=True)
-    with pytest.raises(pictures.ImageError, match="could not be fetched"):
+    with pytest.raises(images.ImageError, match="could not be fetched"):
         images.image_part("http://127.0.0.1:1/a.png", fetch=True)
 
 
-def test_a_host_that_is_not_there():
-    with pytest.raises(pictures.ImageError, match="no host"):
+def test_an_unknown_host():
+    with pytest.raises(images.ImageError, match="no host"):
         images.image_part("https://no-such-host.invalid/a.png", fetch=True)
