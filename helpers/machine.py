@@ -1,6 +1,4 @@
-"""TODO."""
-
-from __future__ import annotations
+"""This machine in words, and the versions of the packages that matter for speed and memory."""
 
 import os
 import platform
@@ -12,26 +10,27 @@ PACKAGES = ("torch", "transformers", "bitsandbytes")
 
 
 def hardware() -> str:
-    """This machine in words: cores, processor, graphics card.
+    """This machine in words: number of CPU cores, processor, GPU.
 
-    On Linux also whether the processor multiplies bf16 itself: that decides how fast 4 bits are.
+    On Linux and x86-64 it also says whether the processor has bf16 instructions (AVX512-BF16),
+    since the speed of 4-bit weights depends on them.
     """
+    import torch
+
     name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        text = Path("/proc/cpuinfo").read_text()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        text = cpuinfo.read_text()
         match = re.search(r"model name\s*:\s*(.+)", text)
         name = match[1].strip() if match else name
         if platform.machine() == "x86_64":
             name += " with AVX512-BF16" if "avx512_bf16" in text else " without AVX512-BF16"
-    words = f"{os.cpu_count()} cores of {name} ({platform.system()}, {platform.machine()})"
-    import torch
-
-    card = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no graphics card"
-    return f"{words}, {card}"
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no graphics card"
+    return f"{os.cpu_count()} cores of {name} ({platform.system()}, {platform.machine()}), {gpu}"
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the packages that do the work."""
+    """The versions of Python and, if installed, of `PACKAGES`."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

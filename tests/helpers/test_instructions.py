@@ -1,4 +1,4 @@
-"""The rules of the checkable instructions, on answers judged by hand."""
+"""The rules of the instructions, on answers judged by hand."""
 
 import pytest
 from scipy.stats import binomtest
@@ -9,7 +9,7 @@ SENTENCE = (
     "A brown cat dozed every Friday, gently humming in Jill's kitchen, loudly meowing near old "
     "pans; quietly Rex slept there, until Vera, with xylophones, yelled: zoo!"
 )
-KEPT = {
+FOLLOWED = {
     "a to z": [SENTENCE, SENTENCE.lower(), f"Here is one: {SENTENCE} Good?"],
     "one word": ["Paris.", "Paris"],
     "five words": ["Blue, deep, wide and cold."],
@@ -21,7 +21,7 @@ KEPT = {
     "three bullets": ["- apple\n- pear\n- fig", "- a\n\n- b\n- c\n"],
     "repeat": ["blue kites fly low", " blue kites fly low\n"],
 }
-BROKEN = {
+VIOLATED = {
     "a to z": ["", "A big cat.", SENTENCE.replace("cat ", ""), SENTENCE[:-5], SENTENCE[2:]],
     "one word": ["", "The capital is Paris."],
     "five words": ["The sea is blue.", ""],
@@ -33,33 +33,35 @@ BROKEN = {
     "three bullets": ["Fruits:\n- a\n- b\n- c", "- a\n- b", ""],
     "repeat": ["Blue kites fly low", '"blue kites fly low"'],
 }
-RULES = {one.name: one.broken for one in INSTRUCTIONS}
+RULES = {instruction.name: instruction.violation for instruction in INSTRUCTIONS}
 
 
-@pytest.mark.parametrize(("name", "text"), [(n, t) for n in KEPT for t in KEPT[n]])
-def test_kept(name, text):
+@pytest.mark.parametrize(("name", "text"), [(n, t) for n in FOLLOWED for t in FOLLOWED[n]])
+def test_followed(name, text):
     assert RULES[name](text) is None
 
 
-@pytest.mark.parametrize(("name", "text"), [(n, t) for n in BROKEN for t in BROKEN[n]])
-def test_broken_says_why(name, text):
+@pytest.mark.parametrize(("name", "text"), [(n, t) for n in VIOLATED for t in VIOLATED[n]])
+def test_violated_says_why(name, text):
     assert RULES[name](text)
 
 
 def test_every_rule_is_tried_both_ways():
-    assert set(KEPT) == set(BROKEN) == set(RULES)
+    assert set(FOLLOWED) == set(VIOLATED) == set(RULES)
 
 
-def test_the_first_mistake_is_named():
+def test_the_first_violation_is_named():
     wrong = RULES["a to z"]("Well: a big dog")
     assert wrong == "2 of 26 words, then a word with 'd' instead of 'c'"
     assert RULES["a to z"]("A big") == "2 of 26 words, then nothing instead of 'c'"
 
 
-def test_score_counts_and_gives_its_interval():
-    answers = {one.prompt: KEPT[one.name][0] for one in INSTRUCTIONS[:6]}
+def test_score_counts_and_has_an_interval():
+    answers = {
+        instruction.prompt: FOLLOWED[instruction.name][0] for instruction in INSTRUCTIONS[:6]
+    }
     table, (share, low, high) = score(lambda prompt: answers.get(prompt, ""))
     assert share == pytest.approx(6 / len(INSTRUCTIONS))
-    assert list(table["kept"]) == [True] * 6 + [False] * (len(INSTRUCTIONS) - 6)
+    assert list(table["followed"]) == [True] * 6 + [False] * (len(INSTRUCTIONS) - 6)
     wilson = binomtest(6, len(INSTRUCTIONS)).proportion_ci(method="wilson")
     assert (low, high) == (wilson.low, wilson.high)
