@@ -1,29 +1,26 @@
-"""TODO."""
-
-from __future__ import annotations
+"""GPUs and Macs by name: the memory that a program can use, bandwidth and arithmetic speed."""
 
 import json
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 from helpers.model.configs import unknown
 from helpers.paths import DATA
-
-if TYPE_CHECKING:
-    pass
-
 
 GIB = 1024**3
 
 
 @dataclass(frozen=True)
-class Card:
-    """One entry of ``data/accelerators.json``, where each figure's source stands.
+class GPU:
+    """One entry of `data/accelerators.json`, which names the source of each figure.
 
-    ``bandwidth`` is in bytes per second, ``flops`` in bf16 operations per second (None where the
-    maker publishes none).
+    Attributes:
+        memory_bytes: nominal memory.
+        usable_bytes: memory that a program can use; on a Mac the limit of its GPU.
+        bandwidth: of that memory, in bytes per second.
+        flops: dense bf16 operations per second; None if the maker publishes no figure.
+        note: what the GPU cannot do, or an empty string.
     """
 
     name: str
@@ -35,11 +32,11 @@ class Card:
 
 
 @cache
-def cards() -> dict[str, Card]:
-    """The cards and Macs of ``data/accelerators.json`` by name, smallest usable memory first."""
+def gpus() -> dict[str, GPU]:
+    """All GPUs and Macs of `data/accelerators.json` by name, smallest usable memory first."""
     entries = json.loads((DATA / "accelerators.json").read_text(encoding="utf-8"))["accelerators"]
-    found = [
-        Card(
+    table = [
+        GPU(
             name=name,
             memory_bytes=entry["memory_gib"] * GIB,
             usable_bytes=int(entry["usable_gib"] * GIB),
@@ -49,23 +46,25 @@ def cards() -> dict[str, Card]:
         )
         for name, entry in entries.items()
     ]
-    return {place.name: place for place in sorted(found, key=lambda place: place.usable_bytes)}
+    return {entry.name: entry for entry in sorted(table, key=lambda entry: entry.usable_bytes)}
 
 
-def card(name: str) -> Card:
-    """A card by its name or a part of it that fits one only: ``"4090"``, ``"m4 max 128"``.
+def gpu(name: str) -> GPU:
+    """Look up a GPU or Mac by a part of its name that fits no other: `"4090"`, `"m4 max 128"`.
 
-    Raises ValueError with the nearest names, or with all that fit.
+    Raises:
+        ValueError: no name fits, or several do. The message lists the nearest names.
     """
 
-    def squeezed(text: str) -> str:
+    def normalized(text: str) -> str:
         return re.sub(r"[^a-z0-9]", "", text.lower().removeprefix("nvidia "))
 
-    wanted = squeezed(name)
-    found = [c for c in cards().values() if wanted and wanted in squeezed(c.name)]
-    exact = [c for c in found if squeezed(c.name) == wanted]
-    if len(exact or found) == 1:
-        return (exact or found)[0]
-    if found:
-        raise ValueError(f"card: {name!r} may be {', '.join(c.name for c in found)}: which one?")
-    raise unknown("card", name, list(cards()))
+    wanted = normalized(name)
+    matches = [entry for entry in gpus().values() if wanted and wanted in normalized(entry.name)]
+    exact = [entry for entry in matches if normalized(entry.name) == wanted]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
+    if matches:
+        names = ", ".join(entry.name for entry in matches)
+        raise ValueError(f"GPU: {name!r} fits {names}. Give more of the name.")
+    raise unknown("GPU", name, list(gpus()))

@@ -1,7 +1,7 @@
-"""The model shapes the kit talks about, from ``data/model_configs``: built without weights.
+"""The model shapes of `data/model_configs`, as configurations and as models without weights.
 
-Each file is a ``config.json`` in transformers 5's own names, plus one key, ``_lab``, with the
-repository it describes, when it was written down and the parameter count shown on the model's page.
+Each file is a `config.json` with the field names of transformers 5, and one more key, `_lab`. It
+holds the repository, the date of writing and the parameter count that the model's page shows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from transformers import CONFIG_MAPPING
 from helpers.paths import DATA
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        PretrainedConfig,
+        PreTrainedModel,
+    )
 
 FOLDER = DATA / "model_configs"
 
@@ -50,22 +55,25 @@ VISION_SIZES = (*_SIZES, "head_dim", "image_size", "patch_size", "num_channels")
 
 
 def names() -> list[str]:
-    """The names that ``load`` and ``about`` take, in alphabetical order."""
+    """The names that `load` and `about` take, in alphabetical order."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def unknown(what: str, name: object, known: list[str]) -> ValueError:
-    """The error for a ``name`` that is not one of ``known``: with the nearest of them, and all."""
-    near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    """The error to raise if `name` is not in `known`; its message lists the nearest, then all."""
+    nearest = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
     return ValueError(f"{what}: no {name!r}; {hint}There are: {', '.join(known)}")
 
 
 def resolve(name: str) -> str:
-    """The file of ``data/model_configs`` that ``name`` means, by its stem.
+    """The stem of the file in `data/model_configs` that `name` stands for.
 
-    ``name`` is a stem, one of ``ALIASES`` or a repository on the Hub. Raises ValueError, with the
-    nearest names there are, for any other.
+    Args:
+        name: a stem, one of `ALIASES`, or a repository on the Hub, in upper or lower case.
+
+    Raises:
+        ValueError: no such name. The message lists the nearest.
     """
     stems = names()
     wanted = str(name).strip().lower().replace("_", "-").replace(" ", "-")
@@ -82,11 +90,15 @@ def _read(stem: str) -> dict:
 
 
 def load(model: str | dict | PretrainedConfig) -> PretrainedConfig:
-    """The configuration that ``model`` names, such as ``"mistral-small-3.2-2506"``.
+    """The configuration of a model, checked.
 
-    See ``resolve`` for the names. A ``config.json`` as read is made into a configuration, and a
-    configuration is handed back, checked. Raises ValueError for an unknown name, and for a field
-    that is missing: transformers would fill it with another model's value without a word.
+    Args:
+        model: a name that `resolve` knows, the content of a `config.json`, or a configuration,
+            which is returned as it is.
+
+    Raises:
+        ValueError: an unknown name, or a missing field. transformers would silently fill a
+            missing field with the value of another model.
     """
     where = "the config"
     if isinstance(model, str):
@@ -102,15 +114,21 @@ def load(model: str | dict | PretrainedConfig) -> PretrainedConfig:
 def about(name: str) -> dict:
     """Where a shape comes from: name, repository, source, written (a date), published_parameters.
 
-    Raises ValueError for an unknown name, with the nearest there are.
+    Raises:
+        ValueError: no such name. The message lists the nearest.
     """
     return _read(resolve(name))["_lab"]
 
 
 def check(config: PretrainedConfig | dict, where: str = "the config") -> None:
-    """Raise ValueError, naming each field that is missing or no use, and what was expected.
+    """Check the fields that a size depends on.
 
-    ``config`` is a ``config.json`` as read or a transformers configuration; ``where`` names it.
+    Args:
+        config: the content of a `config.json`, or a configuration.
+        where: what the message calls it.
+
+    Raises:
+        ValueError: a field is missing or invalid. The message names each and what was expected.
     """
     problems = list(_problems(config))
     if problems:
@@ -138,7 +156,7 @@ def _problems(config: PretrainedConfig | dict) -> Iterator[str]:
     ):
         inner = _get(config, part)
         if inner is None:
-            yield f"{part} is missing, expected the shape of that part"
+            yield f"{part} is missing, expected the fields of that part"
         elif _get(inner, "model_type") not in types:
             yield f"{part}.model_type is {_get(inner, 'model_type')!r}, expected {', '.join(types)}"
         else:
@@ -158,20 +176,28 @@ def _get(config: object, field: str) -> object:
     return config.get(field) if isinstance(config, dict) else getattr(config, field, None)
 
 
-def empty_model(config: PretrainedConfig) -> PreTrainedModel:
-    """The whole model on PyTorch's meta device: every shape, no memory.
+def auto_class(
+    config: PretrainedConfig,
+) -> type[AutoModelForCausalLM | AutoModelForImageTextToText]:
+    """The class of transformers that loads the model.
 
-    3.1 and 3.2 have eyes (``mistral3``), so they need the image-text class.
+    3.1 and 3.2 (`mistral3`) have a vision tower, so they need the image-text class.
     """
-    import torch  # here, because it takes seconds and a config alone does not need it
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    import transformers  # its model classes import torch, which takes seconds
 
-    sees = config.model_type == "mistral3"
-    auto_class = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    if config.model_type == "mistral3":
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
+
+
+def empty_model(config: PretrainedConfig) -> PreTrainedModel:
+    """The whole model on PyTorch's meta device: every tensor has its shape and takes no memory."""
+    import torch  # here, because its import takes seconds and a configuration does not need it
+
     with torch.device("meta"):
-        return auto_class.from_config(config)
+        return auto_class(config).from_config(config)
 
 
 def count_parameters(model: PreTrainedModel) -> int:
-    """Parameters of a model; tied weights count once."""
+    """The number of parameters of a model; tied weights count once."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,7 +1,7 @@
-"""Where a model's bytes are: predicted from its config, and measured.
+"""Where the bytes of a model in memory are: predicted from its configuration, and measured.
 
-Beside the weights there is the KV cache, which grows with the context, and what a forward pass
-needs for a moment.
+They are its weights, the KV cache, which grows with the context, and the activations of a forward
+pass.
 """
 
 import threading
@@ -31,21 +31,22 @@ if TYPE_CHECKING:
 SAMPLE_SECONDS = 0.005
 
 
-class Peak:
-    """Measures the most memory in use while its block runs.
+class PeakMemory:
+    """Measures the peak of memory in use while its `with` block runs.
 
-    On a card: what torch allocated (``bytes``) and what it took from the card (``reserved``).
-    Elsewhere: the process's resident memory, looked at every 5 ms, so a shorter peak is missed.
+    On a GPU: what torch allocated and reserved. Elsewhere: the resident memory of the process,
+    sampled every 5 ms, so that a shorter peak is missed.
 
     Attributes:
-        before, bytes: at the beginning and at the peak.
-        reserved: on a card; None elsewhere.
+        before: bytes in use at the beginning of the block.
+        bytes: bytes in use at the peak.
+        reserved: bytes that torch's allocator took from the GPU at the peak; None elsewhere.
     """
 
-    def __enter__(self) -> "Peak":
+    def __enter__(self) -> "PeakMemory":
         self.reserved: int | None = None
-        self._on_card = torch.cuda.is_available()
-        if self._on_card:
+        self._on_gpu = torch.cuda.is_available()
+        if self._on_gpu:
             torch.cuda.reset_peak_memory_stats()
             self.before = torch.cuda.memory_allocated()
             return self
@@ -60,8 +61,8 @@ class Peak:
         while not self._done.wait(SAMPLE_SECONDS):
             self.bytes = max(self.bytes, self._process.memory_info().rss)
 
-    def __exit__(self, *exception) -> None:
-        if self._on_card:
+    def __exit__(self, *exception: object) -> None:
+        if self._on_gpu:
             torch.cuda.synchronize()
             self.bytes = torch.cuda.max_memory_allocated()
             self.reserved = torch.cuda.max_memory_reserved()
@@ -71,44 +72,44 @@ class Peak:
         self.bytes = max(self.bytes, self._process.memory_info().rss)
 
 
-def predicted(
+def predict_memory(
     config: PretrainedConfig, *, double_quant: bool = True, context: int, batch: int = 1
 ) -> dict[str, int]:
     """Bytes by part that a model in NF4 should need, from its configuration alone.
 
-    Args:
-        context: tokens of each of ``batch`` sequences.
+    `batch` sequences of `context` tokens each are read at once.
     """
     scheme = "nf4-dq" if double_quant else "nf4"
     codes = state = 0
-    for one in weights(config):
-        if one.linear and one.part not in VISION_PARTS:
-            half = ceil(one.rows * one.columns / 2)
-            codes += one.count * half
-            state += one.count * (linear_bytes(one.rows, one.columns, scheme) - half)
+    for tensor in weights(config):
+        if tensor.linear and tensor.part not in VISION_PARTS:
+            packed = ceil(tensor.rows * tensor.columns / 2)
+            codes += tensor.count * packed
+            state += tensor.count * (linear_bytes(tensor.rows, tensor.columns, scheme) - packed)
     return {
-        "quantised weights": codes,
-        "quantisation state": state,
+        "quantized weights": codes,
+        "quantization state": state,
         "kept in 16 bits": weight_bytes(config, scheme) - codes - state,
         "KV cache": kv_cache_bytes(config, context, batch),
         "activations": activation_bytes(config, scheme, context, batch, prefill_chunk=None),
     }
 
 
-def ledger(model: PreTrainedModel, *, context: int, batch: int = 1) -> pd.DataFrame:
+def memory_table(model: PreTrainedModel, *, context: int, batch: int = 1) -> pd.DataFrame:
     """Predicted and measured bytes of a model in NF4 that reads a full context.
 
-    The measurement reads ``batch`` random prompts of ``context`` tokens. The weights are counted
-    before that, so call it before the model's first forward pass (see `footprint`).
+    The weights are counted, then `batch` random prompts of `context` tokens are read. Call it
+    before the model's first forward pass (see `memory_footprint`).
 
     Returns:
-        index ``part``, columns ``predicted``, ``measured`` and ``off`` (a share). The measured
-        activations and the allocator's row need a card; elsewhere they are nan.
+        index `part`, columns `predicted` and `measured` in bytes, and `relative_error`, the
+        measured over the predicted bytes minus 1. Activations and the allocator's spare memory
+        are measured on a GPU only; elsewhere they are nan and absent.
     """
-    table = footprint(model)["bytes"]
-    in_4_bits = table.reindex(["quantised weights", "quantisation state"]).fillna(0)
+    weight_bytes = memory_footprint(model)["bytes"]
+    in_4_bits = weight_bytes.reindex(["quantized weights", "quantization state"]).fillna(0)
     settings = getattr(model.config, "quantization_config", None)
-    words = predicted(
+    predicted = predict_memory(
         model.config,
         double_quant=bool(getattr(settings, "bnb_4bit_use_double_quant", False)),
         context=context,
@@ -116,26 +117,26 @@ def ledger(model: PreTrainedModel, *, context: int, batch: int = 1) -> pd.DataFr
     )
     cache = DynamicCache(config=model.config.get_text_config())
     prompt = random_prompt(model, context, batch)
-    with Peak() as peak, torch.no_grad():
+    with PeakMemory() as peak, torch.no_grad():
         model(input_ids=prompt, past_key_values=cache, logits_to_keep=1)
-    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    cache_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
     measured = {
-        **{part: float(size) for part, size in in_4_bits.items()},
-        "kept in 16 bits": float(table["total"] - in_4_bits.sum()),
-        "KV cache": float(held),
+        **in_4_bits,
+        "kept in 16 bits": weight_bytes["total"] - in_4_bits.sum(),
+        "KV cache": cache_bytes,
         "activations": nan,
     }
     if peak.reserved is not None:
-        measured["activations"] = float(peak.bytes - peak.before - held)
-        measured["allocator"] = float(peak.reserved - peak.bytes)
-    result = pd.DataFrame({"predicted": pd.Series(words, dtype=float), "measured": measured})
-    result = result.reindex(measured)
-    result["off"] = result["measured"] / result["predicted"] - 1
-    return result.rename_axis("part")
+        measured["activations"] = peak.bytes - peak.before - cache_bytes
+        measured["allocator"] = peak.reserved - peak.bytes
+    table = pd.DataFrame({"predicted": predicted, "measured": measured}, dtype=float)
+    table = table.reindex(list(measured))
+    table["relative_error"] = table["measured"] / table["predicted"] - 1
+    return table.rename_axis("part")
 
 
-def plot_ledger(table: pd.DataFrame, axes: "Axes") -> None:
-    """A ledger as two stacked bars, predicted beside measured."""
+def plot_memory(table: pd.DataFrame, axes: "Axes") -> None:
+    """Draw a `memory_table` as two stacked bars, predicted above measured."""
     sizes = table[["predicted", "measured"]].fillna(0) / 1e6
     unit = "MB"
     if sizes.to_numpy().sum() > 2e4:
@@ -146,11 +147,11 @@ def plot_ledger(table: pd.DataFrame, axes: "Axes") -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncol=3, frameon=False)
 
 
-def quantisation_tensors(weight: Params4bit) -> Iterator[torch.Tensor]:
+def quantization_tensors(weight: Params4bit) -> Iterator[torch.Tensor]:
     """The tensors that turn 4-bit codes back into numbers, the second level included.
 
-    One scale (absmax) per 64 weights and the table of 16 values; with double quantisation the
-    scales are 8-bit codes themselves, with scales, a table and an offset of their own.
+    They are one scale (absmax) per 64 weights and a table of 16 values. With double quantization
+    the scales are 8-bit codes, with scales, a table and an offset of their own.
     """
     state = weight.quant_state
     yield state.absmax
@@ -161,44 +162,36 @@ def quantisation_tensors(weight: Params4bit) -> Iterator[torch.Tensor]:
         yield state.state2.code
 
 
-def footprint(model: PreTrainedModel) -> pd.DataFrame:
-    """Where a model's bytes are: one row a part, and their total.
+def memory_footprint(model: PreTrainedModel) -> pd.DataFrame:
+    """The bytes of a model's weights: one row per part, and their total.
 
-    Index ``part``; columns ``parameters`` (as the model counts them, not as they are packed),
-    ``bytes`` and ``bits_per_parameter``. Tied weights count once, under the embeddings.
+    Tied weights count once, as embeddings. Call it before the first forward pass, because some
+    CPUs rearrange the weights then. transformers' own `get_memory_footprint()` leaves out the
+    quantization state.
 
-    transformers' own ``get_memory_footprint()`` leaves the quantisation state out; here it has a
-    row. Call it before the first forward pass: on some processors that repacks the weights.
+    Returns:
+        index `part`; columns `parameters` (before packing), `bytes` and `bits_per_parameter`.
     """
-    parts: dict[str, list[int]] = {}
-    seen: set[int] = set()
-
-    def add(part: str, parameters: int, tensors: list[torch.Tensor]) -> None:
-        new = {t.data_ptr(): t for t in tensors if t.data_ptr() not in seen}
-        seen.update(new)
-        row = parts.setdefault(part, [0, 0])
-        row[0] += parameters
-        row[1] += sum(tensor.nbytes for tensor in new.values())
-
+    rows = []
     for name, parameter in model.named_parameters():  # a tied weight is listed once
         state = getattr(parameter, "quant_state", None)
         if state is None:
-            add(_part(name), parameter.numel(), [parameter])
+            rows.append((_part(name), parameter.numel(), parameter.nbytes))
         else:
-            add("quantised weights", state.shape.numel(), [parameter.data])
-            add("quantisation state", 0, list(quantisation_tensors(parameter)))
-
-    table = pd.DataFrame.from_dict(parts, orient="index", columns=["parameters", "bytes"])
+            state_bytes = sum(tensor.nbytes for tensor in quantization_tensors(parameter))
+            rows.append(("quantized weights", state.shape.numel(), parameter.nbytes))
+            rows.append(("quantization state", 0, state_bytes))
+    table = pd.DataFrame(rows, columns=["part", "parameters", "bytes"]).groupby("part").sum()
     table = table.sort_values("bytes", ascending=False, kind="stable")
     table.loc["total"] = table.sum()
     table["bits_per_parameter"] = (8 * table["bytes"] / table["parameters"]).where(
         table["parameters"] > 0
     )
-    return table.rename_axis("part")
+    return table
 
 
 def _part(name: str) -> str:
-    """The part of a Mistral or Mistral 3 that a full-precision parameter belongs to."""
+    """The part of the model that a full-precision parameter belongs to."""
     for fragment, part in (
         ("vision_tower", "vision tower"),
         ("multi_modal_projector", "projector"),

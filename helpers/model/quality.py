@@ -1,7 +1,7 @@
-"""What quantisation costs: how far a model's predictions move, and how much worse they are.
+"""What quantization costs: how far a model's predictions move, and how much worse they get.
 
-Both on the same text, token by token: the Kullback-Leibler divergence from the full model's
-predictions to the quantised one's says how far they moved, the perplexity which way it hurt.
+Both models predict the same text, token by token. The Kullback-Leibler divergence between their
+predictions says how far these moved; the perplexity says if they got worse.
 """
 
 from dataclasses import dataclass
@@ -16,27 +16,27 @@ class Predictions:
     """A model's predictions along a text.
 
     Attributes:
-        log_probabilities: natural logarithms, float32, shape (tokens − 1, vocabulary).
-        targets: the tokens that came, shape (tokens − 1,).
+        log_probabilities: natural logarithms, float32 on the CPU, shape (tokens − 1, vocabulary).
+        targets: ids of the tokens that followed, int64, shape (tokens − 1,).
     """
 
     log_probabilities: torch.Tensor
     targets: torch.Tensor
 
     @property
-    def nats(self) -> np.ndarray:
-        """Each token's loss, shape (tokens − 1,)."""
+    def losses(self) -> np.ndarray:
+        """The cross-entropy loss of each token in nats, shape (tokens − 1,)."""
         return -self.log_probabilities.gather(1, self.targets[:, None])[:, 0].numpy()
 
     @property
     def perplexity(self) -> float:
-        """e to the mean loss: among how many equally likely tokens the model seems to choose."""
-        return float(np.exp(self.nats.mean()))
+        """e to the mean loss: the model is as unsure as among so many equally likely tokens."""
+        return float(np.exp(self.losses.mean()))
 
 
 @torch.no_grad()
 def predictions(model: PreTrainedModel, token_ids: list[int], chunk: int = 512) -> Predictions:
-    """Predict each token of a text from those before it, at most ``chunk`` of them.
+    """Predict each token of a text from the tokens before it, at most `chunk` of them.
 
     Raises:
         ValueError: fewer than two tokens.
@@ -51,37 +51,38 @@ def predictions(model: PreTrainedModel, token_ids: list[int], chunk: int = 512) 
     return Predictions(torch.cat(parts), torch.tensor(token_ids[1:]))
 
 
-def divergence(full: Predictions, quantised: Predictions) -> np.ndarray:
+def kl_divergence(full: Predictions, quantized: Predictions) -> np.ndarray:
     """Kullback-Leibler divergence at each token, in nats, shape (tokens − 1,).
 
-    Zero where both predict alike; it grows as the quantised model forgets what the full one
-    thought possible.
+    It is zero if both models predict the same. It grows if the quantized model gives little
+    probability to tokens that are likely for the full one.
     """
-    p, q = full.log_probabilities, quantised.log_probabilities
+    p, q = full.log_probabilities, quantized.log_probabilities
     return (p.exp() * (p - q)).sum(-1).clamp(min=0).numpy()
 
 
 def compare(full: Predictions, others: dict[str, Predictions]) -> list[dict]:
-    """One row a model: perplexity, the difference in loss with its 95 % interval, divergence.
+    """One row per model: perplexity, difference in loss with its 95 % interval, divergence.
 
-    The interval is the normal one of the mean paired difference, token by token; neighbouring
-    tokens are not independent, so the true one is somewhat wider.
+    Losses and divergences are in nats. The interval (`low` to `high`) is the normal one for the
+    mean of the paired differences. Neighbouring tokens are not independent, so the true interval
+    is somewhat wider.
     """
     rows = [{"model": "full", "perplexity": full.perplexity}]
     for name, other in others.items():
-        worse = other.nats - full.nats
-        half = 1.96 * worse.std(ddof=1) / np.sqrt(len(worse))
+        differences = other.losses - full.losses
+        half_width = 1.96 * differences.std(ddof=1) / np.sqrt(len(differences))
         agrees = other.log_probabilities.argmax(-1) == full.log_probabilities.argmax(-1)
-        moved = divergence(full, other)
+        divergences = kl_divergence(full, other)
         rows.append(
             {
                 "model": name,
                 "perplexity": other.perplexity,
-                "loss_difference": float(worse.mean()),
-                "low": float(worse.mean() - half),
-                "high": float(worse.mean() + half),
-                "mean_divergence": float(moved.mean()),
-                "p99_divergence": float(np.quantile(moved, 0.99)),
+                "loss_difference": float(differences.mean()),
+                "low": float(differences.mean() - half_width),
+                "high": float(differences.mean() + half_width),
+                "mean_divergence": float(divergences.mean()),
+                "p99_divergence": float(np.quantile(divergences, 0.99)),
                 "same_first_choice": float(agrees.float().mean()),
             }
         )

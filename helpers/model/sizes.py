@@ -1,7 +1,7 @@
-"""A model in bytes, tokens and operations, computed from its config alone.
+"""A model in bytes, tokens and operations, computed from its configuration alone.
 
-The weights and the KV cache are exact to the byte, the activations an estimate; the speeds are
-ceilings from the roofline model (Williams et al., 2009), which no software can beat.
+Weights and KV cache are exact to the byte; activations are an estimate. The speeds are upper limits
+of the roofline model (Williams et al., 2009, doi:10.1145/1498765.1498785).
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 SCHEMES = {
-    "bf16": "two bytes a weight, as published",
-    "fp8": "one byte a weight and a float32 scale per output channel",
-    "int8": "bitsandbytes LLM.int8(): one byte a weight and a float32 scale per row",
-    "nf4": "bitsandbytes NF4: half a byte a weight and a float32 scale per 64",
-    "nf4-dq": "NF4 with double quantisation: the scales are 8-bit codes with scales of their own",
+    "bf16": "two bytes per weight, as published",
+    "fp8": "one byte per weight and a float32 scale per output channel",
+    "int8": "bitsandbytes LLM.int8(): one byte per weight and a float32 scale per row",
+    "nf4": "bitsandbytes NF4: half a byte per weight and a float32 scale per 64 weights",
+    "nf4-dq": "NF4 with double quantization: the scales are 8-bit codes with scales of their own",
 }
 KV_DTYPES = {"bf16": 2, "fp16": 2, "fp32": 4, "fp8": 1}  # bytes of one number
 
-PREFILL_CHUNK = 2048  # tokens of a prompt read at a time
+PREFILL_CHUNK = 2048  # tokens of a prompt that are read at a time
 
 
-# Names and numbers from outside
+# Arguments
 
 
 def known_scheme(name: str) -> str:
-    """``name`` as ``SCHEMES`` spells it; ValueError with the nearest if it is none of them."""
+    """`name` as `SCHEMES` spells it. Raises ValueError with the nearest names if it is unknown."""
     scheme = str(name).lower().replace("_", "-")
     if scheme not in SCHEMES:
         raise unknown("scheme", name, list(SCHEMES))
@@ -42,7 +42,7 @@ def known_scheme(name: str) -> str:
 
 
 def kv_itemsize(dtype: object) -> int:
-    """Bytes of one number; a name of ``KV_DTYPES`` or a torch dtype."""
+    """Bytes of one number in the KV cache. `dtype`: a name of `KV_DTYPES` or a torch dtype."""
     name = str(dtype).removeprefix("torch.")
     name = re.sub(r"^b?float(\d+).*", lambda m: ("bf" if name[0] == "b" else "fp") + m[1], name)
     if name not in KV_DTYPES:
@@ -50,31 +50,31 @@ def kv_itemsize(dtype: object) -> int:
     return KV_DTYPES[name]
 
 
-def expect_whole(name: str, value: object, least: int = 1) -> int:
-    """``value`` if it is a whole number of at least ``least`` (0 or 1); ValueError if not."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        expected = "a positive whole number" if least else "a whole number, 0 or more"
+def expect_whole(name: str, value: object, minimum: int = 1) -> int:
+    """`value` as an int. Raises ValueError unless it is whole and at least `minimum` (0 or 1)."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < minimum:
+        expected = "a positive whole number" if minimum else "a whole number, 0 or more"
         raise ValueError(f"{name}: expected {expected}, got {value!r}")
     return int(value)
 
 
-def expect_tokens(name: str, value: object, config: PretrainedConfig, least: int = 1) -> int:
-    """``value`` if the model has positions for so many tokens; ValueError if not."""
-    tokens = expect_whole(name, value, least)
-    most = config.get_text_config().max_position_embeddings
-    if tokens > most:
+def expect_tokens(name: str, value: object, config: PretrainedConfig, minimum: int = 1) -> int:
+    """`value` as an int. Raises ValueError if the model has no positions for so many tokens."""
+    tokens = expect_whole(name, value, minimum)
+    maximum = config.get_text_config().max_position_embeddings
+    if tokens > maximum:
         raise ValueError(
-            f"{name}: expected at most {most:,} tokens, the model's max_position_embeddings, "
+            f"{name}: expected at most {maximum:,} tokens, the model's max_position_embeddings, "
             f"got {tokens:,}"
         )
     return tokens
 
 
 def expect_rate(name: str, value: object, unit: str) -> float:
-    """``value`` if it can be a card's bandwidth or speed in SI units; ValueError if not."""
+    """`value` as a float. Raises ValueError unless it can be a GPU's bandwidth or speed."""
     if not isinstance(value, Real) or isinstance(value, bool) or not value > 0:
         raise ValueError(f"{name}: expected a positive number of {unit}, got {value!r}")
-    if value < 1e9:  # a wrist watch has more: this was meant in units of 10^9 or 10^12
+    if value < 1e9:  # less than any GPU: probably given in units of 10^9 or 10^12
         raise ValueError(f"{name}: expected {unit}, such as 1008e9, got {value!r}: too small")
     return float(value)
 
@@ -84,10 +84,10 @@ def expect_rate(name: str, value: object, unit: str) -> float:
 
 @dataclass(frozen=True)
 class Weights:
-    """``count`` equal tensors of ``rows`` × ``columns``, in one part of a model.
+    """`count` equal tensors of `rows` × `columns` in one part of a model.
 
-    ``linear``: the weight of a linear layer, which a scheme may quantise. ``lm_head`` is one too,
-    but stays in bf16 in every scheme here, so it counts as ``False``.
+    `linear` is true for the weight of a linear layer that a scheme may quantize. It is false for
+    `lm_head`, which stays in bf16 in every scheme here.
     """
 
     part: str
@@ -101,10 +101,10 @@ VISION_PARTS = ("vision tower", "projector")
 
 
 def weights(config: PretrainedConfig) -> list[Weights]:
-    """Every tensor of the model, from its configuration alone; a tied ``lm_head`` is not listed.
+    """Every tensor of a model, from its configuration alone; a tied `lm_head` is not listed.
 
-    Parts: embeddings, attention, feed-forward, norms, lm_head, vision tower, projector. Knows
-    mistral, llama, qwen2, gemma2 and mistral3.
+    The parts are embeddings, attention, feed-forward, norms, lm_head, vision tower and projector.
+    The model types are mistral, llama, qwen2, gemma2 and mistral3.
     """
     config = load_config(config)
     text = config.get_text_config()
@@ -146,11 +146,11 @@ def _vision_weights(config: PretrainedConfig) -> list[Weights]:
     layers, hidden, ffn = vision.num_hidden_layers, vision.hidden_size, vision.intermediate_size
     heads = vision.num_attention_heads * vision.head_dim
     features = config.vision_feature_layer
-    taken = 1 if isinstance(features, int) else len(features)
+    feature_layers = 1 if isinstance(features, int) else len(features)
     pixels = vision.num_channels * vision.patch_size**2
 
     tensors = [
-        Weights("vision tower", hidden, pixels, 1),  # patch_conv: a convolution, never quantised
+        Weights("vision tower", hidden, pixels, 1),  # patch_conv: a convolution, never quantized
         Weights("vision tower", heads, hidden, 3 * layers, linear=True),
         Weights("vision tower", hidden, heads, layers, linear=True),
         Weights("vision tower", ffn, hidden, 2 * layers, linear=True),
@@ -158,7 +158,7 @@ def _vision_weights(config: PretrainedConfig) -> list[Weights]:
         Weights("vision tower", 1, hidden, 2 * layers + 1),
         Weights("projector", 1, hidden, 1),
         Weights("projector", hidden, hidden * config.spatial_merge_size**2, 1, linear=True),
-        Weights("projector", text_hidden, hidden * taken, 1, linear=True),
+        Weights("projector", text_hidden, hidden * feature_layers, 1, linear=True),
         Weights("projector", text_hidden, text_hidden, 1, linear=True),
     ]
     if config.multimodal_projector_bias:
@@ -167,58 +167,59 @@ def _vision_weights(config: PretrainedConfig) -> list[Weights]:
 
 
 def parameters(config: PretrainedConfig) -> int:
-    """How many parameters the model has; tied ones count once."""
+    """The number of parameters of a model; tied weights count once."""
     return sum(w.count * w.rows * w.columns for w in weights(config))
 
 
 def linear_bytes(rows: int, columns: int, scheme: str) -> int:
-    """One linear layer's weight of ``rows`` (outputs) × ``columns`` (inputs), with its scales.
+    """Bytes of one linear layer's weight of `rows` (outputs) × `columns` (inputs), with its scales.
 
-    - ``fp8``: per-channel scales in float32, as transformers' ``FbgemmFp8Linear`` and vLLM hold
-      them for compressed-tensors checkpoints. (On disk a scale may take 2 bytes instead.)
-    - ``int8``: as bitsandbytes' ``Linear8bitLt`` (``CB`` and ``SCB``).
-    - ``nf4``: two weights a byte, a float32 ``absmax`` per 64 weights (the last block may be
-      short) and a table of 16 float32 values for each layer.
-    - ``nf4-dq``: ``absmax`` in one byte, a float32 scale per 256 of them, one float32 offset, and
+    - `fp8`: scales per output channel in float32. transformers' `FbgemmFp8Linear` and vLLM hold
+      them so for compressed-tensors checkpoints. (On disk a scale may take 2 bytes.)
+    - `int8`: as in bitsandbytes' `Linear8bitLt` (`CB` and `SCB`).
+    - `nf4`: two weights per byte, a float32 `absmax` per 64 weights (the last block may be short)
+      and a table of 16 float32 values for each layer.
+    - `nf4-dq`: `absmax` in one byte, a float32 scale per 256 of them, one float32 offset, and
       a second table of 256 float32 values.
+
+    Raises:
+        ValueError: an unknown scheme. The message lists the nearest.
     """
+    scheme = known_scheme(scheme)
     numbers = rows * columns
     blocks = ceil(numbers / 64)
-    match scheme:
-        case "bf16":
-            return 2 * numbers
-        case "fp8" | "int8":
-            return numbers + 4 * rows
-        case "nf4":
-            return ceil(numbers / 2) + 4 * blocks + 4 * 16
-        case "nf4-dq":
-            return ceil(numbers / 2) + blocks + 4 * ceil(blocks / 256) + 4 + 4 * 16 + 4 * 256
-    raise unknown("scheme", scheme, list(SCHEMES))
+    if scheme == "bf16":
+        return 2 * numbers
+    if scheme in ("fp8", "int8"):
+        return numbers + 4 * rows
+    if scheme == "nf4":
+        return ceil(numbers / 2) + 4 * blocks + 4 * 16
+    return ceil(numbers / 2) + blocks + 4 * ceil(blocks / 256) + 4 + 4 * 16 + 4 * 256
 
 
 def weight_bytes(config: PretrainedConfig, scheme: str, quantize_vision: bool = False) -> int:
-    """All weights in bytes, the quantisation state included, exact.
+    """Bytes of all weights with their quantization state, exact.
 
-    The linear layers of the text model are in ``scheme``; embeddings, ``lm_head``, norms and
-    biases stay in bf16, and so do vision tower and projector unless ``quantize_vision``. (Rotary
-    tables are buffers, not weights: less than a kilobyte.)
+    The linear layers of the text model are in `scheme`. Embeddings, `lm_head`, norms and biases
+    stay in bf16; so do vision tower and projector unless `quantize_vision` is set. Rotary tables
+    are buffers, not weights: they take less than a kilobyte.
 
-    Raises ValueError for an unknown scheme, with the nearest there is.
+    Raises:
+        ValueError: an unknown scheme. The message lists the nearest.
     """
-    scheme = known_scheme(scheme)
     return sum(_bytes_in(w, scheme, quantize_vision) for w in weights(config))
 
 
 def _bytes_in(w: Weights, scheme: str, quantize_vision: bool = False) -> int:
-    quantised = w.linear and (quantize_vision or w.part not in VISION_PARTS)
-    return w.count * linear_bytes(w.rows, w.columns, scheme if quantised else "bf16")
+    quantized = w.linear and (quantize_vision or w.part not in VISION_PARTS)
+    return w.count * linear_bytes(w.rows, w.columns, scheme if quantized else "bf16")
 
 
 # KV cache and pictures
 
 
 def sliding_windows(config: PretrainedConfig) -> list[int | None]:
-    """For each layer how far back it looks, in tokens; None is all the way."""
+    """The attention window of each layer in tokens; None is full attention."""
     text = load_config(config).get_text_config()
     window = getattr(text, "sliding_window", None)
     kinds = getattr(text, "layer_types", None)
@@ -230,15 +231,18 @@ def sliding_windows(config: PretrainedConfig) -> list[int | None]:
 def kv_cache_bytes(
     config: PretrainedConfig, tokens: int, batch: int = 1, dtype: str = "bf16"
 ) -> int:
-    """The keys and values of ``batch`` sequences of ``tokens`` each, exact.
+    """Bytes of the keys and values of `batch` sequences of `tokens` tokens each, exact.
 
-    2 × key/value heads × head dimension × bytes for each token and layer: in grouped-query
-    attention the query heads do not matter. A layer with a sliding window keeps window − 1
-    tokens, as transformers does: the next token brings the last one of its window itself.
-    (Right after a long prompt PyTorch still holds the rest of it, until the next token.)
+    For each token and layer: 2 × key/value heads × head dimension × bytes of one number. The
+    number of query heads does not matter in grouped-query attention. A layer with a sliding window
+    keeps window − 1 tokens, as transformers does: the next token is itself one of its window.
+    (Right after a long prompt PyTorch holds the other tokens too, until the next one.)
 
-    ``dtype``: ``"bf16"``, ``"fp16"``, ``"fp32"``, ``"fp8"`` or a torch dtype. Raises ValueError
-    for sizes below 1 and for more tokens than the model has positions.
+    Args:
+        dtype: `"bf16"`, `"fp16"`, `"fp32"`, `"fp8"` or a torch dtype.
+
+    Raises:
+        ValueError: a size below 1, or more tokens than the model has positions.
     """
     config = load_config(config)
     tokens, batch = expect_tokens("tokens", tokens, config), expect_whole("batch", batch)
@@ -248,15 +252,19 @@ def kv_cache_bytes(
 
 
 def image_grid(width: int, height: int, config: PretrainedConfig) -> tuple[int, int]:
-    """Rows and columns of tokens that a picture of ``width`` × ``height`` pixels becomes.
+    """Rows and columns of image tokens of a picture of `width` × `height` pixels.
 
-    It is shrunk until no side is longer than ``image_size``, then cut into squares of
-    ``patch_size`` × ``spatial_merge_size`` pixels, as mistral_common's image encoder does.
+    As in mistral_common's image encoder: the picture is shrunk until no side is longer than
+    `image_size`. Each square with sides of `patch_size` × `spatial_merge_size` pixels is a token.
+
+    Raises:
+        ValueError: a size below 1, or a model without a vision tower.
     """
     config = load_config(config)
     if config.model_type != "mistral3":
         raise ValueError(
-            f"vision_config: expected a model that sees (mistral3), got {config.model_type}"
+            "vision_config: expected a model with a vision tower (mistral3), "
+            f"got {config.model_type}"
         )
     width, height = expect_whole("width", width), expect_whole("height", height)
     ratio = max(width, height) / config.vision_config.image_size
@@ -267,10 +275,9 @@ def image_grid(width: int, height: int, config: PretrainedConfig) -> tuple[int, 
 
 
 def image_tokens(width: int, height: int, config: PretrainedConfig) -> int:
-    """Tokens that a picture of ``width`` × ``height`` pixels takes in the context.
+    """Tokens that a picture of `width` × `height` pixels takes in the context.
 
-    Each row ends with one more token, ``[IMG_BREAK]`` or at last ``[IMG_END]``. Raises ValueError
-    for sizes below 1 and for a model that has no eyes.
+    Each row of `image_grid` ends with one more token: `[IMG_BREAK]`, and `[IMG_END]` in the last.
     """
     rows, columns = image_grid(width, height, config)
     return rows * (columns + 1)
@@ -280,17 +287,12 @@ def image_tokens(width: int, height: int, config: PretrainedConfig) -> int:
 
 
 def _read_bytes(config: PretrainedConfig, scheme: str) -> int:
-    """Bytes of weights that one step reads: all of the text model but the embedding table.
+    """Bytes of weights that one decoding step reads: the text model without the embedding table.
 
-    Of that table a token reads one row, unless ``lm_head`` is the same table (tied).
+    A token reads one row of that table only, unless `lm_head` is the same table (tied).
     """
     skipped = VISION_PARTS if config.tie_word_embeddings else (*VISION_PARTS, "embeddings")
     return sum(_bytes_in(w, scheme) for w in weights(config) if w.part not in skipped)
-
-
-def _block_parameters(config: PretrainedConfig) -> int:
-    linears = (w for w in weights(config) if w.linear and w.part not in VISION_PARTS)
-    return sum(w.count * w.rows * w.columns for w in linears)
 
 
 def decode_limit(
@@ -301,35 +303,42 @@ def decode_limit(
     batch: int = 1,
     kv_dtype: str = "bf16",
 ) -> float:
-    """The most tokens per second, over all ``batch`` sequences together, when writing.
+    """The upper limit of decoding, in tokens per second over all `batch` sequences together.
 
-    Each step reads every weight but the embeddings once, for all sequences, and each sequence's
-    KV cache of ``context`` tokens: batch × bandwidth / (weights + cache). ``bandwidth`` is in
-    bytes per second. With very large batches arithmetic becomes the limit before bandwidth does.
+    Each step reads all weights but the embeddings once, and the KV cache of each sequence:
+    batch × bandwidth / (weights + caches). For very large batches arithmetic is the lower limit.
+
+    Args:
+        bandwidth: of the memory, in bytes per second.
+        context: tokens in the KV cache of each sequence.
+
+    Raises:
+        ValueError: an argument out of range. The message names it.
     """
-    config, scheme = load_config(config), known_scheme(scheme)
+    config = load_config(config)
     bandwidth = expect_rate("bandwidth", bandwidth, "bytes per second")
-    context = expect_tokens("context", context, config, least=0)
+    context = expect_tokens("context", context, config, minimum=0)
     batch = expect_whole("batch", batch)
     cached = kv_cache_bytes(config, context, batch, kv_dtype) if context else 0
     return batch * bandwidth / (_read_bytes(config, scheme) + cached)
 
 
 def prefill_flop(config: PretrainedConfig, prompt_tokens: int) -> int:
-    """Multiplications and additions to read one prompt of text.
+    """Multiplications and additions to prefill one prompt of text.
 
-    2 for each weight of the blocks and token, and 4 × heads × head dimension × layers for each
-    pair of a token with one it looks at: for full attention about half of tokens². ``lm_head``
-    is used once only, at the end, and left out.
+    2 for each weight of the blocks and each token, plus 4 × heads × head dimension × layers for
+    each pair of a token with one that it attends to. Full attention has about tokens² / 2 such
+    pairs. `lm_head` is left out, because only the last token needs it.
     """
     config = load_config(config)
     tokens, text = expect_tokens("prompt_tokens", prompt_tokens, config), config.get_text_config()
     pairs = 0
     for window in sliding_windows(config):
-        reach = min(window or tokens, tokens)
-        pairs += reach * (reach + 1) // 2 + (tokens - reach) * reach
+        width = min(window or tokens, tokens)
+        pairs += width * (width + 1) // 2 + (tokens - width) * width
     attention = 4 * text.num_attention_heads * text.head_dim * pairs
-    return 2 * _block_parameters(config) * tokens + attention
+    linears = (w for w in weights(config) if w.linear and w.part not in VISION_PARTS)
+    return 2 * tokens * sum(w.count * w.rows * w.columns for w in linears) + attention
 
 
 def prefill_limit(
@@ -340,11 +349,17 @@ def prefill_limit(
     bandwidth: float | None = None,
     batch: int = 1,
 ) -> float:
-    """The most tokens per second when reading ``batch`` prompts of ``prompt_tokens`` each.
+    """The upper limit of prefilling `batch` prompts of `prompt_tokens` each, in tokens per second.
 
-    ``flops`` is the card's floating-point operations per second. With ``bandwidth``, in bytes per
-    second, reading the weights once (in ``scheme``) is a limit too: for short prompts the lower
-    one. batch × prompt_tokens ÷ the result is the shortest possible time to first token.
+    batch × prompt_tokens ÷ the result is the shortest possible time to first token, in seconds.
+
+    Args:
+        flops: floating-point operations of the GPU per second.
+        bandwidth: of its memory, in bytes per second. Reading the weights once, in `scheme`, is
+            then a limit too: the lower one for short prompts.
+
+    Raises:
+        ValueError: an argument out of range. The message names it.
     """
     config, scheme, batch = load_config(config), known_scheme(scheme), expect_whole("batch", batch)
     flops = expect_rate("flops", flops, "operations per second")
@@ -355,7 +370,7 @@ def prefill_limit(
     return batch * prompt_tokens / seconds
 
 
-# What is in memory only for a moment
+# Activations
 
 
 def activation_bytes(
@@ -365,12 +380,16 @@ def activation_bytes(
     batch: int = 1,
     prefill_chunk: int | None = PREFILL_CHUNK,
 ) -> int:
-    """What reading a prompt needs beside weights and cache: an estimate, from above.
+    """Bytes that prefill needs beside weights and KV cache: an estimate, an upper bound.
 
-    For transformers with SDPA attention. The peak is in one layer: in the feed-forward part
-    (three tensors of its width) or, when the prompt is read in chunks, in the attention part,
-    which then repeats keys and values for all query heads and makes a mask. Weights in NF4 are
-    widened to bf16 one layer at a time. ``prefill_chunk=None`` reads the prompt at once.
+    It is for transformers with SDPA attention. The peak is in one layer: in the feed-forward part
+    (three tensors of its width), or in the attention part if the prompt is read in chunks.
+    Attention then repeats keys and values for all query heads and makes a mask. NF4 weights are
+    dequantized to bf16 one layer at a time.
+
+    Args:
+        context: tokens of each of `batch` prompts.
+        prefill_chunk: tokens that are read at a time; None reads the whole prompt at once.
     """
     config, scheme = load_config(config), known_scheme(scheme)
     context, batch = expect_tokens("context", context, config), expect_whole("batch", batch)
@@ -384,17 +403,18 @@ def activation_bytes(
     if chunk < context:  # a mask of one byte for each pair, three while it is used
         feed_forward += chunk * context
         attention += 3 * chunk * context + 4 * context * queries
-    widened = 2 * text.hidden_size * text.intermediate_size if scheme.startswith("nf4") else 0
-    return batch * max(feed_forward, attention) + widened
+    dequantized = 2 * text.hidden_size * text.intermediate_size if scheme.startswith("nf4") else 0
+    return batch * max(feed_forward, attention) + dequantized
 
 
 def vision_activation_bytes(
     config: PretrainedConfig, width: int, height: int, images: int = 1
 ) -> int:
-    """What looking at ``images`` pictures of one request at once needs: an estimate, from above.
+    """Bytes that the vision tower needs for the pictures of one request: an upper bound.
 
-    transformers lines up the patches of all of them and makes a bf16 mask of patches × patches,
-    so it grows with the square of their number. Flash attention and vLLM need no such mask.
+    The estimate is for `images` pictures of `width` × `height` pixels. transformers puts their
+    patches into one sequence and makes a bf16 mask of patches × patches, so the need grows with
+    the square of their number. Flash attention and vLLM need no such mask.
     """
     rows, columns = image_grid(width, height, config)
     vision = config.vision_config

@@ -1,6 +1,6 @@
-"""How fast a model in this process reads a prompt and writes on, by the way it is run.
+"""How fast a model in this process prefills and decodes, with each kind of cache.
 
-What a server adds (queue, network, streaming) is `helpers.latency`'s.
+`helpers.latency` measures a server, which adds a queue, a network and streaming.
 """
 
 import statistics
@@ -14,7 +14,7 @@ WARM_UP_TOKENS = 2
 
 
 def random_prompt(model: PreTrainedModel, tokens: int, batch: int, seed: int = 0) -> torch.Tensor:
-    """Random token ids of shape (batch, tokens): no prompt is like another, none is cached."""
+    """Random token ids, shape (batch, tokens), on the model's device: no two prompts are alike."""
     generator = torch.Generator().manual_seed(seed)
     vocabulary = model.config.get_text_config().vocab_size
     ids = torch.randint(vocabulary // 2, vocabulary, (batch, tokens), generator=generator)
@@ -31,20 +31,20 @@ def time_generation(
     compiled: bool = False,
     repeats: int = 3,
 ) -> dict:
-    """Time `generate` on random prompts: reading them, and each token after the first.
+    """Time prefill and decoding of `generate` on `batch` random prompts.
 
-    Two runs give both: one stops after its first token, the other after ``new_tokens``.
+    Two kinds of runs give both: one stops after its first token, the other after `new_tokens`.
 
     Args:
-        cache: "dynamic" grows with every token; "static" is laid out once, which a compiled
+        cache: "dynamic" grows with every token. "static" is allocated once, which a compiled
             forward pass needs.
-        compiled: run the forward pass through `torch.compile`; the time it takes to compile is
-            left out, in a run before. Needs a C++ compiler on a processor.
-        repeats: the medians of so many runs are given.
+        compiled: run the forward pass through `torch.compile`. A run before the timed ones
+            compiles it. On a CPU it needs a C++ compiler.
+        repeats: runs of each kind; their medians are returned.
 
     Returns:
-        the settings, ``first_s`` (seconds to the first token), ``prefill_tokens_per_s`` and
-        ``decode_tokens_per_s``, both for all sequences together.
+        the settings, `ttft_s` (time to first token in seconds), `prefill_tokens_per_s` and
+        `decode_tokens_per_s`, both for all sequences together.
 
     Raises:
         ValueError: fewer than two new tokens, or an unknown cache.
@@ -56,7 +56,7 @@ def time_generation(
 
     def run(tokens: int, seed: int) -> float:
         prompt = random_prompt(model, prompt_tokens, batch, seed)
-        _wait(model)
+        _synchronize(model)
         start = time.perf_counter()
         model.generate(
             prompt,
@@ -65,42 +65,43 @@ def time_generation(
             max_new_tokens=tokens,
             do_sample=False,
             cache_implementation=None if cache == "dynamic" else "static",
-            disable_compile=True,  # `compiled` decides, not generate
+            disable_compile=True,  # `compiled` decides, not `generate`
         )
-        _wait(model)
+        _synchronize(model)
         return time.perf_counter() - start
 
-    plain = model.forward
+    eager_forward = model.forward
     if compiled:
         model.forward = torch.compile(model.forward, mode="reduce-overhead")
     try:
         run(new_tokens if compiled else WARM_UP_TOKENS, seed=0)
-        first = statistics.median(run(1, seed) for seed in range(1, repeats + 1))
-        whole = statistics.median(run(new_tokens, seed) for seed in range(1, repeats + 1))
+        seeds = range(1, repeats + 1)
+        ttft_s = statistics.median(run(1, seed) for seed in seeds)
+        total_s = statistics.median(run(new_tokens, seed) for seed in seeds)
     finally:
-        model.forward = plain
-    decode_s = max(whole - first, 1e-9)
+        model.forward = eager_forward
+    decode_s = max(total_s - ttft_s, 1e-9)
     return {
         "prompt_tokens": prompt_tokens,
         "new_tokens": new_tokens,
         "batch": batch,
         "cache": cache,
         "compiled": compiled,
-        "first_s": first,
-        "prefill_tokens_per_s": batch * prompt_tokens / first,
+        "ttft_s": ttft_s,
+        "prefill_tokens_per_s": batch * prompt_tokens / ttft_s,
         "decode_tokens_per_s": batch * (new_tokens - 1) / decode_s,
     }
 
 
-def time_settings(model: PreTrainedModel, settings: list[dict], **common) -> pd.DataFrame:
-    """`time_generation` under each of several settings, one row each."""
+def time_settings(model: PreTrainedModel, settings: list[dict], **common: int) -> pd.DataFrame:
+    """`time_generation` with each of several settings, one row each; `common` is for all."""
     return pd.DataFrame([time_generation(model, **common, **setting) for setting in settings])
 
 
 def memory_bandwidth(repeats: int = 5) -> float:
-    """Bytes per second at which this machine's processor reads memory: the best of some sums.
+    """Bytes per second that this machine's CPU reads from memory: the best of `repeats` sums.
 
-    The array is 256 MiB, more than any cache holds.
+    The array of 256 MiB is larger than the CPU's caches.
     """
     numbers = torch.ones(64 * 2**20)
     seconds = []
@@ -111,6 +112,6 @@ def memory_bandwidth(repeats: int = 5) -> float:
     return numbers.nbytes / min(seconds)
 
 
-def _wait(model: PreTrainedModel) -> None:
+def _synchronize(model: PreTrainedModel) -> None:
     if model.device.type == "cuda":
         torch.cuda.synchronize()

@@ -1,6 +1,7 @@
-"""What the Hub answers, and what a reader is told: a scripted hub on loopback."""
+"""What the Hub answers, and which error a user sees: a scripted hub on loopback."""
 
 import json
+import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -23,7 +24,7 @@ class ScriptedHub(BaseHTTPRequestHandler):
     """Answers as the Hub does, by its documented error header."""
 
     def do_GET(self):
-        self.server.asked.append(self.path)
+        self.server.requests.append(self.path)
         for name, (status, code) in ANSWERS.items():
             if name in self.path:
                 self._send(status, {"X-Error-Code": code} if code else {})
@@ -60,7 +61,7 @@ class ScriptedHub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), ScriptedHub)
-    server.asked = []
+    server.requests = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     constants = huggingface_hub.constants
@@ -76,7 +77,7 @@ def hub(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model", "says", "next_step"),
+    ("model", "message", "next_step"),
     [
         ("no/model", "There is no model no/model", "hf auth login"),
         ("shut/model", "is gated", "https://huggingface.co/shut/model"),
@@ -84,23 +85,26 @@ def hub(monkeypatch, tmp_path):
         ("ill/model", "not on this machine, and the Hub", "run this again"),
     ],
 )
-def test_what_the_hub_refuses_is_explained(hub, tmp_path, model, says, next_step):
-    with pytest.raises(LoadError, match=says) as error:
+def test_what_the_hub_refuses_is_explained(hub, tmp_path, model, message, next_step):
+    with pytest.raises(LoadError, match=message) as error:
         checkpoints.config_folder(model)
     assert next_step in str(error.value)
-    assert hub.asked, "it asked nobody"
+    assert hub.requests, "no request reached the hub"
 
 
-def test_a_disk_too_small_is_said_before_anything_is_fetched(hub, tmp_path):
-    with pytest.raises(LoadError, match="Nothing was fetched") as error:
+def test_a_full_disk_is_noticed_before_anything_is_downloaded(hub, tmp_path):
+    with pytest.raises(LoadError, match="Nothing was downloaded") as error:
         checkpoints.fetch("large/model")
     assert "1000000.0 GB" in str(error.value)  # one petabyte: the second copy is not counted
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 class WholeHub(BaseHTTPRequestHandler):
-    """A repository that can be fetched. ``server.cut`` names files whose connection is cut half-way
-    the first time; ``server.down`` names files that are not to be had for now."""
+    """A repository that can be downloaded.
+
+    The connection of the files in `server.cut` breaks half-way the first time. The files in
+    `server.down` are missing for now.
+    """
 
     def do_GET(self):
         files, name = self.server.files, self.path.rpartition("/")[2]
@@ -124,7 +128,7 @@ class WholeHub(BaseHTTPRequestHandler):
     def _file(self, name, data):
         start = int((self.headers.get("Range") or "bytes=0-")[6:].partition("-")[0])
         if self.command == "GET":
-            self.server.asked.append((name, start))
+            self.server.requests.append((name, start))
         status = 206 if start else 200
         headers = {"X-Repo-Commit": "f" * 40, "ETag": f'"{name}"', "X-Linked-Size": f"{len(data)}"}
         if start:
@@ -152,7 +156,7 @@ class WholeHub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def whole_hub(monkeypatch, tmp_path, text_folder):
-    """A hub that has the tiny model in several shards, and a second copy of its weights."""
+    """A hub with the tiny model in several shards, and a second copy of its weights."""
     from transformers import AutoModelForCausalLM
 
     folder = tmp_path / "on the hub"
@@ -161,7 +165,7 @@ def whole_hub(monkeypatch, tmp_path, text_folder):
     (folder / "consolidated.safetensors").write_bytes(b"the same weights again")
     server = ThreadingHTTPServer(("127.0.0.1", 0), WholeHub)
     server.files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-    server.asked, server.cut, server.down = [], set(), set()
+    server.requests, server.cut, server.down = [], set(), set()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     constants = huggingface_hub.constants
@@ -182,45 +186,45 @@ def shards(hub) -> list[str]:
     return [name for name in hub.files if name.startswith("model-")]
 
 
-def test_a_download_leaves_the_second_copy_and_goes_on_where_it_was_cut(whole_hub):
+def test_a_download_skips_the_second_copy_and_continues_after_a_lost_connection(whole_hub):
     cut = shards(whole_hub)[0]
     whole_hub.cut.add(cut)
     folder = checkpoints.fetch("whole/model")
-    starts = [start for name, start in whole_hub.asked if name == cut]
+    starts = [start for name, start in whole_hub.requests if name == cut]
     assert starts[0] == 0
     assert 0 < starts[1] <= len(whole_hub.files[cut]) // 2
     for name in shards(whole_hub):
         assert (folder / name).read_bytes() == whole_hub.files[name]
     assert not (folder / "consolidated.safetensors").exists()
-    assert "consolidated.safetensors" not in {name for name, _ in whole_hub.asked}
+    assert "consolidated.safetensors" not in {name for name, _ in whole_hub.requests}
 
 
-def test_what_arrived_before_an_interruption_is_not_fetched_again(whole_hub):
-    *arrived, last = shards(whole_hub)
+def test_files_from_before_an_interruption_are_not_downloaded_again(whole_hub):
+    *complete, last = shards(whole_hub)
     whole_hub.down.add(last)
     with pytest.raises(LoadError):
         checkpoints.fetch("whole/model")
     whole_hub.down.clear()
-    whole_hub.asked.clear()
+    whole_hub.requests.clear()
     checkpoints.fetch("whole/model")
-    again = {name for name, _ in whole_hub.asked}
-    assert last in again
-    assert not again & set(arrived)
+    downloaded = {name for name, _ in whole_hub.requests}
+    assert last in downloaded
+    assert not downloaded & set(complete)
 
 
-def test_without_a_network_the_way_out_is_named(monkeypatch):
+def test_without_a_network_the_error_names_the_pocket_model(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(LoadError, match='MODEL_ID = "pocket"'):
         checkpoints.config_folder("mistralai/Mistral-Small-3.2-24B-Instruct-2506")
 
 
 @pytest.mark.parametrize("name", ["Mistral Small", "a/b/c", ""])
-def test_what_is_no_id_is_said(name, tmp_path):
+def test_a_name_that_is_no_model_id_is_explained(name, tmp_path):
     with pytest.raises(LoadError, match="neither a folder"):
         checkpoints.config_folder(name)
 
 
-def test_a_folder_without_a_model_is_said(tmp_path):
+def test_a_folder_without_a_model_is_explained(tmp_path):
     with pytest.raises(LoadError, match=r"no config\.json"):
         loading.load_4bit(tmp_path)
 
@@ -231,14 +235,40 @@ def test_a_missing_shard_is_named(text_folder, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(text_folder)
     model.save_pretrained(tmp_path, max_shard_size="100KB")
     (tmp_path / "tokenizer.json").write_bytes((text_folder / "tokenizer.json").read_bytes())
-    checkpoints.check_whole(tmp_path)
+    checkpoints.check_complete(tmp_path)
     first = sorted(tmp_path.glob("model-*.safetensors"))[0]
     first.rename(tmp_path / "away")
     with pytest.raises(LoadError, match=first.name):
         loading.load_4bit(tmp_path)
 
 
-def test_a_config_of_an_unknown_model_is_said(text_folder, tmp_path):
+BROKEN_FILES = {
+    "truncated": lambda data: data[:-100],
+    "truncated in its header": lambda data: data[:30],
+    "too long": lambda data: data + b"more",
+    "empty": lambda data: b"",
+    "shorter than a header's length": lambda data: data[:5],
+    "text": lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 9\n",
+    "a header longer than the file": lambda data: struct.pack("<Q", len(data) + 1) + data[8:],
+    "a header that is not JSON": lambda data: data[:8] + b"x" * (len(data) - 8),
+    "zeros": lambda data: bytes(len(data)),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_FILES)
+def test_a_broken_file_with_weights_is_named(text_folder, tmp_path, case):
+    for path in text_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    checkpoints.check_complete(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(BROKEN_FILES[case](weights.read_bytes()))
+    with pytest.raises(LoadError, match=r"model\.safetensors is broken: .*save it again"):
+        checkpoints.check_complete(tmp_path)
+    with pytest.raises(LoadError, match=r"model\.safetensors is broken"):
+        checkpoints.quantized_in(tmp_path)
+
+
+def test_a_config_of_an_unknown_model_is_explained(text_folder, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "mistral9"}')
     with pytest.raises(LoadError, match="not one that transformers"):
         loading.load_4bit(tmp_path)

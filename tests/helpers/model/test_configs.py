@@ -68,6 +68,11 @@ def test_an_unknown_name_gets_the_nearest_and_all():
         configs.load("mistral-smal-3.2")
 
 
+def test_another_models_value_never_stands_in_for_a_missing_field():
+    with pytest.raises(ValueError, match="hidden_size is missing, expected"):
+        configs.load({"model_type": "mistral"})
+
+
 def raw(name):
     return json.loads((configs.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 

@@ -1,4 +1,4 @@
-"""The memory ledger against arithmetic and real loads."""
+"""Memory tables against arithmetic and real loads."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from helpers.model import loading, memory
 
 @pytest.mark.parametrize("double_quant", [False, True])
 def test_footprint_by_arithmetic(text_folder, double_quant):
-    table = memory.footprint(loading.load_4bit(text_folder, double_quant=double_quant).model)
+    table = memory.memory_footprint(loading.load_4bit(text_folder, double_quant=double_quant).model)
     blocks = BLOCK_PARAMETERS // 64
     layers = 2 * LINEARS_PER_LAYER
     if double_quant:  # 8-bit scales; per 256 of them a scale; two tables; an offset
@@ -24,9 +24,9 @@ def test_footprint_by_arithmetic(text_folder, double_quant):
         state = blocks + layers * (16 * 4 + 256 * 4 + 4) + small_layers * 4
     else:
         state = blocks * 4 + layers * 16 * 4
-    assert table.loc["quantised weights", "parameters"] == BLOCK_PARAMETERS
-    assert table.loc["quantised weights", "bytes"] == BLOCK_PARAMETERS // 2
-    assert table.loc["quantisation state", "bytes"] == state
+    assert table.loc["quantized weights", "parameters"] == BLOCK_PARAMETERS
+    assert table.loc["quantized weights", "bytes"] == BLOCK_PARAMETERS // 2
+    assert table.loc["quantization state", "bytes"] == state
     assert table.loc["embeddings", "bytes"] == 96 * 64 * 2
     assert table.loc["lm_head", "bytes"] == 96 * 64 * 2
     assert table.loc["norms", "bytes"] == 5 * 64 * 2
@@ -35,14 +35,14 @@ def test_footprint_by_arithmetic(text_folder, double_quant):
 
 def test_footprint_counts_every_parameter_once(vision_folder):
     full = AutoModelForImageTextToText.from_pretrained(vision_folder)
-    table = memory.footprint(loading.load_4bit(vision_folder).model)
+    table = memory.memory_footprint(loading.load_4bit(vision_folder).model)
     assert table.loc["total", "parameters"] == sum(p.numel() for p in full.parameters())
     assert {"vision tower", "projector"} <= set(table.index)
 
 
 def test_footprint_counts_tied_embeddings_once():
     model = AutoModelForCausalLM.from_config(MistralConfig(**{**TEXT, "tie_word_embeddings": True}))
-    table = memory.footprint(model)
+    table = memory.memory_footprint(model)
     assert "lm_head" not in table.index
     assert table.loc["total", "bytes"] == 4 * sum(p.numel() for p in model.parameters())
 
@@ -61,30 +61,30 @@ SHAPES = {
 @pytest.mark.parametrize("double_quant", [False, True])
 def test_predicted_equals_measured(tmp_path, shape, double_quant):
     if "half" in shape and has_avx512bf16():
-        # It repacks the weights at the first forward pass, for rows of whole blocks only.
-        pytest.skip("bitsandbytes 0.50 fails on such rows where the processor has AVX512-BF16")
+        # It rearranges the weights at the first forward pass, for rows of whole blocks only.
+        pytest.skip("bitsandbytes 0.50 fails on such rows if the CPU has AVX512-BF16")
     model = AutoModelForCausalLM.from_config(MistralConfig(**TEXT | SHAPES[shape]))
-    small = quantise(model, tmp_path, double_quant)
-    table = memory.ledger(small, context=40, batch=2)
-    exact = ["quantised weights", "quantisation state", "kept in 16 bits", "KV cache"]
+    quantized = load_in_4_bits(model, tmp_path, double_quant)
+    table = memory.memory_table(quantized, context=40, batch=2)
+    exact = ["quantized weights", "quantization state", "kept in 16 bits", "KV cache"]
     assert (table.loc[exact, "predicted"] == table.loc[exact, "measured"]).all(), table
-    assert (table.loc[exact, "off"] == 0).all()
+    assert (table.loc[exact, "relative_error"] == 0).all()
 
 
-def quantise(model, folder, double_quant):
+def load_in_4_bits(model, folder, double_quant):
     return loading.load_4bit(save(model, folder), double_quant=double_quant).model
 
 
-def test_without_a_card_the_moment_is_not_measured(text_folder):
+def test_activations_are_measured_on_a_gpu_only(text_folder):
     if torch.cuda.is_available():
-        pytest.skip("this machine has a card, which measures it")
-    table = memory.ledger(loading.load_4bit(text_folder).model, context=16)
+        pytest.skip("this machine has a GPU, which measures them")
+    table = memory.memory_table(loading.load_4bit(text_folder).model, context=16)
     assert np.isnan(table.loc["activations", "measured"])
     assert table.loc["activations", "predicted"] > 0
 
 
-def test_the_peak_sees_what_was_taken_and_given_back():
-    with memory.Peak() as peak:
+def test_the_peak_includes_what_was_freed_again():
+    with memory.PeakMemory() as peak:
         block = np.ones(50_000_000, dtype=np.uint8)  # 50 MB, touched
         total = int(block.sum())
         del block
@@ -92,12 +92,12 @@ def test_the_peak_sees_what_was_taken_and_given_back():
     assert 45e6 < peak.bytes - peak.before < 200e6
 
 
-def test_the_plot_stacks_both(text_folder):
+def test_the_plot_has_predicted_and_measured_bytes(text_folder):
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
-    table = memory.ledger(loading.load_4bit(text_folder).model, context=16)
-    memory.plot_ledger(table, axes)
+    table = memory.memory_table(loading.load_4bit(text_folder).model, context=16)
+    memory.plot_memory(table, axes)
     widths = [patch.get_width() for patch in axes.patches]
     assert sum(widths) == pytest.approx(
         table[["predicted", "measured"]].fillna(0).to_numpy().sum() / 1e6

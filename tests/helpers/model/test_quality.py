@@ -21,19 +21,19 @@ IDS = list(range(5, 45))
 
 
 def test_perplexity_is_e_to_the_mean_loss(model):
-    found = quality.predictions(model, IDS)
+    predicted = quality.predictions(model, IDS)
     with torch.no_grad():
         loss = model(input_ids=torch.tensor([IDS]), labels=torch.tensor([IDS])).loss
-    assert found.perplexity == pytest.approx(float(loss.exp()), rel=1e-5)
+    assert predicted.perplexity == pytest.approx(float(loss.exp()), rel=1e-5)
 
 
 def test_in_chunks_every_token_is_predicted_once(model):
-    found = quality.predictions(model, IDS, chunk=7)
-    assert found.targets.tolist() == IDS[1:]
-    assert found.log_probabilities.shape == (len(IDS) - 1, TEXT["vocab_size"])
+    predicted = quality.predictions(model, IDS, chunk=7)
+    assert predicted.targets.tolist() == IDS[1:]
+    assert predicted.log_probabilities.shape == (len(IDS) - 1, TEXT["vocab_size"])
     with torch.no_grad():
         second = model(input_ids=torch.tensor([IDS[7:14]])).logits[0].log_softmax(-1)
-    torch.testing.assert_close(found.log_probabilities[7:14], second)
+    torch.testing.assert_close(predicted.log_probabilities[7:14], second)
 
 
 def test_divergence_is_scipys(model):
@@ -44,8 +44,8 @@ def test_divergence_is_scipys(model):
         full.log_probabilities.double().exp().numpy().T,
         other.log_probabilities.double().exp().numpy().T,
     )
-    np.testing.assert_allclose(quality.divergence(full, other), expected, rtol=1e-3, atol=1e-5)
-    assert quality.divergence(full, full).max() < 1e-6
+    np.testing.assert_allclose(quality.kl_divergence(full, other), expected, rtol=1e-3, atol=1e-5)
+    assert quality.kl_divergence(full, full).max() < 1e-6
 
 
 def test_a_worse_model_is_seen_as_worse(model):
@@ -57,7 +57,7 @@ def test_a_worse_model_is_seen_as_worse(model):
     assert first["perplexity"] == pytest.approx(1, abs=1e-3)
     assert second["loss_difference"] > 0
     assert second["low"] < second["loss_difference"] < second["high"]
-    difference = full.nats - oracle.nats
+    difference = full.losses - oracle.losses
     assert second["loss_difference"] == pytest.approx(difference.mean(), rel=1e-6)
     half = 1.96 * difference.std(ddof=1) / np.sqrt(len(difference))
     assert second["high"] - second["loss_difference"] == pytest.approx(half, rel=1e-6)

@@ -22,7 +22,7 @@ def test_it_runs_what_it_says(model, monkeypatch, cache):
         return out
 
     monkeypatch.setattr(type(model), "generate", watched)
-    found = speed.time_generation(
+    timed = speed.time_generation(
         model, prompt_tokens=6, new_tokens=5, batch=2, cache=cache, repeats=2
     )
     assert runs == [
@@ -32,12 +32,12 @@ def test_it_runs_what_it_says(model, monkeypatch, cache):
         ((2, 6), 5),
         ((2, 6), 5),
     ]
-    assert found["cache"] == cache
-    assert found["prefill_tokens_per_s"] == pytest.approx(12 / found["first_s"])
-    assert found["decode_tokens_per_s"] > 0
+    assert timed["cache"] == cache
+    assert timed["prefill_tokens_per_s"] == pytest.approx(12 / timed["ttft_s"])
+    assert timed["decode_tokens_per_s"] > 0
 
 
-def test_static_and_dynamic_write_the_same(model):
+def test_static_and_dynamic_caches_give_the_same_tokens(model):
     prompt = speed.random_prompt(model, 6, 1)
     settings = {"max_new_tokens": 8, "do_sample": False, "attention_mask": torch.ones_like(prompt)}
     plain = model.generate(prompt, **settings)
@@ -59,6 +59,6 @@ def test_several_settings_make_a_table(model):
 
 
 @pytest.mark.parametrize("wrong", [{"new_tokens": 1}, {"cache": "elastic"}])
-def test_nonsense_is_refused(model, wrong):
+def test_bad_arguments_are_refused(model, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         speed.time_generation(model, **{"prompt_tokens": 4, "new_tokens": 3} | wrong)
