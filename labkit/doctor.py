@@ -1,5 +1,6 @@
 """What this machine can do, and what to do about each gap. Keys are named, never shown."""
 
+import contextlib
 import os
 import platform
 import shutil
@@ -133,8 +134,9 @@ def check_gpu() -> Finding:
 
 def check_pocket() -> Finding:
     """Whether the pocket model is built."""
-    if build.model_folder().is_dir():
-        return Finding("backend pocket", OK, f"{build.MODEL_ID} is built")
+    with contextlib.suppress(CacheError):  # `check_disk` reports it
+        if build.model_folder().is_dir():
+            return Finding("backend pocket", OK, f"{build.MODEL_ID} is built")
     advice = "it is built at first use (93 MB download), or by: python -m pocket_model build"
     return Finding("backend pocket", NOTE, "not built yet", advice)
 

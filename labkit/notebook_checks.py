@@ -277,7 +277,7 @@ DIALECT = {
     r"tokens (?:read|written)": "prompt tokens, completion tokens",
     r"by lot": "at random",
     r"graphics cards?": "GPU",
-    r"(?<!model )(?<!model's )cards?": "GPU, or in full: model card",
+    r"(?<!model )(?<!model's )(?<!graphics )cards?": "GPU, or in full: model card",
     r"(?<!logits )(?<!image )processors?": "CPU",
     r"(?:the|one|many|more|each|every) readers?": "user, request or sequence",
     r"dear(?:er|est)?": "expensive",
@@ -296,8 +296,9 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "GLOSSARY.md", "data/pocket/README.
 def dialect_problems(text: str) -> list[str]:
     """The words of DIALECT in a Markdown text or a comment, each with its plain replacement."""
     text = re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+    text = " ".join(text.split())
     return [
-        f'"{match[0]}": write {plain}'
+        f'"{match[0]}" in "{text[max(0, match.start() - 25) : match.end() + 25]}": write {plain}'
         for pattern, plain in DIALECT.items()
         for match in re.finditer(rf"\b(?:{pattern})\b", text)
     ]

@@ -8,8 +8,12 @@ import uvicorn
 from fastapi import FastAPI, Request
 
 from helpers import connect
-from helpers.conformance_store import SHIPPED, supports
-from labkit.conformance import FEATURES, run_suite, save
+from helpers.backends import ALL_FEATURES, BACKENDS, SHIPPED, supported_features
+from labkit.conformance import PROBES, run_suite, save
+
+
+def test_every_feature_has_its_probes():
+    assert tuple(PROBES) == ALL_FEATURES
 
 
 @pytest.mark.parametrize("batching", [False, True], ids=["serial", "batching"])
@@ -57,16 +61,15 @@ def careless_server():
 def test_a_server_that_ignores_settings_does_not_pass(careless_server):
     lab = connect("custom", base_url=careless_server, model="careless")
     status = {row["feature"]: row["status"] for row in run_suite(lab)["rows"]}
-    assert set(status) == set(FEATURES)
+    assert set(status) == set(ALL_FEATURES)
     assert status.pop("context_overflow") == "not tried"  # it does not say its context
     assert set(status.values()) == {"no"}
 
 
 def test_a_kept_result_is_what_supports_reads(empty_cache):
-    documented = frozenset({"tools"})
-    assert supports("vllm", "org/model", documented)[0] == documented
+    assert supported_features("vllm", "org/model")[0] == BACKENDS["vllm"].documented
     rows = [{"feature": "stop", "status": "yes"}, {"feature": "tools", "status": "no"}]
     save({"backend": "vllm", "model": "org/model", "date": "2026-01-02", "rows": rows})
-    proven, evidence = supports("vllm", "org/model", documented)
+    proven, source = supported_features("vllm", "org/model")
     assert proven == {"stop"}
-    assert "2026-01-02" in evidence
+    assert "2026-01-02" in source

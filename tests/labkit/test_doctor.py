@@ -7,24 +7,25 @@ import psutil
 
 from helpers.backends import BACKENDS
 from labkit import doctor
+from labkit.cli import main
 from pocket_model.cache import CACHE_VARIABLE
 
 CANARY = "sk-or-v1-canary0000000000"
 
 
 def test_it_reads_this_machine():
-    found = doctor.report()
-    assert platform.python_version() in found.loc["Python", "detail"]
-    assert str(os.cpu_count()) in found.loc["processor", "detail"]
-    assert f"{psutil.virtual_memory().total / 2**30:.1f} GiB" in found.loc["memory", "detail"]
-    assert {f"backend {name}" for name in BACKENDS if name != "custom"} <= set(found.index)
-    gaps = found[found["status"] != "ok"]
+    report = doctor.report()
+    assert platform.python_version() in report.loc["Python", "detail"]
+    assert f"{os.cpu_count()} cores" in report.loc["machine", "detail"]
+    assert f"{psutil.virtual_memory().total / 2**30:.1f} GiB" in report.loc["memory", "detail"]
+    assert {f"backend {name}" for name in BACKENDS if name != "custom"} <= set(report.index)
+    gaps = report[report["status"] != "ok"]
     assert all(gaps["what to do"]), "a gap without advice"
 
 
 def test_a_key_is_named_and_never_shown(monkeypatch, capsys):
     monkeypatch.setenv("OPENROUTER_API_KEY", CANARY)
-    assert doctor.main([]) in (0, 1)
+    assert main(["doctor"]) in (0, 1)
     printed = capsys.readouterr().out
     assert "key found in OPENROUTER_API_KEY" in printed
     assert CANARY not in printed
@@ -33,14 +34,25 @@ def test_a_key_is_named_and_never_shown(monkeypatch, capsys):
 def test_other_versions_and_missing_packages_are_listed(monkeypatch, tmp_path):
     (tmp_path / "constraints.txt").write_text("pytest==0.0.1\nno-such-package==1\n")
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
-    _, status, detail, advice = doctor._versions()
-    assert status == "note"
-    assert "pytest" in detail
-    assert "no-such-package" in detail
-    assert "pip install" in advice
+    finding = doctor.check_packages()
+    assert finding.status == "note"
+    assert "pytest" in finding.detail
+    assert "no-such-package" in finding.detail
+    assert "pip install" in finding.advice
 
 
-def test_a_gap_gives_exit_code_1(monkeypatch, tmp_path):
+def test_a_gap_gives_exit_code_1(monkeypatch, tmp_path, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
-    assert doctor._disk()[1] == "gap"
+    assert doctor.check_disk().status == "gap"
+    assert main(["doctor"]) == 1
+    assert "gaps." in capsys.readouterr().out
+
+
+def test_no_key_is_claimed_where_none_is_set(monkeypatch):
+    for row in BACKENDS.values():
+        if row.key_variable:
+            monkeypatch.delenv(row.key_variable, raising=False)
+    details = doctor.report()["detail"]
+    assert "needs no key" in details["backend openrouter-sim"]
+    assert not details.str.contains("key found").any()

@@ -10,6 +10,7 @@ from helpers import latency, latency_stats
 from helpers.model import cards
 from helpers.paths import ROOT
 from labkit import latency_report, notebooks
+from labkit.cli import main
 
 SERVER = ROOT / "benchmarks" / "scripted_server.py"
 
@@ -24,22 +25,22 @@ def url():
 
 def run(url, folder, *more, model="steady-20-5-10"):
     where = ["--backend", "custom", "--base-url", url, "--model", model, "--out", str(folder)]
-    return latency_report.main([*where, "--concurrency", "1,3", "--requests", "4", *more])
+    return main(["latency", *where, "--concurrency", "1,3", "--requests", "4", *more])
 
 
 def test_a_sweep_its_records_and_its_page(url, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("helpers.backends._check_server", lambda *_: None)  # any name is a script
+    monkeypatch.setattr("helpers.backends.check_server", lambda *_: None)  # any name is a script
     assert run(url, tmp_path) == 0
-    said = capsys.readouterr().out
-    assert "at once" in said
+    printed = capsys.readouterr().out
+    assert "concurrency" in printed
     (path,) = tmp_path.glob("*.jsonl")
-    found = latency_stats.by_level(latency.read(path))
-    assert {level: len(records) for level, records in found.items()} == {1: 4, 3: 4}
+    levels = latency_stats.by_level(latency.read(path))
+    assert {level: len(records) for level, records in levels.items()} == {1: 4, 3: 4}
     page = path.with_suffix(".html").read_text(encoding="utf-8")
     assert "Latency of steady-20-5-10 on custom" in page
     assert "no request failed" in page
     assert "data:image/png;base64" in page  # the curve
-    rate = latency_stats.levels(found).loc[3, "output_tokens_per_s"]
+    rate = latency_stats.level_table(levels).loc[3, "output_tokens_per_s"]
     assert f"{rate:.3f}"[:6] in page  # the same figure as from the records
 
     before = path.read_bytes()
@@ -48,42 +49,42 @@ def test_a_sweep_its_records_and_its_page(url, tmp_path, capsys, monkeypatch):
     assert path.read_bytes() == before
 
 
-def test_ceiling_and_price_stand_beside(url, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("helpers.backends._check_server", lambda *_: None)
+def test_ceiling_and_price_are_in_the_page(url, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("helpers.backends.check_server", lambda *_: None)
     assert run(url, tmp_path, "--card", "H100", "--scheme", "nf4", "--usd-per-hour", "3.6") == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     (path,) = tmp_path.glob("*.jsonl")
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    assert about["limits"]["bandwidth"] == cards.card("H100").bandwidth
+    assert about["limits"]["bandwidth"] == cards.gpu("H100").bandwidth
     assert about["command"].endswith("--scheme nf4 --usd-per-hour 3.6")
-    table = latency_stats.limits(latency_stats.by_level(latency.read(path)), **about["limits"])
+    table = latency_stats.ceilings(latency_stats.by_level(latency.read(path)), **about["limits"])
     page = path.with_suffix(".html").read_text(encoding="utf-8")
     for column in ("ceiling", "usd_per_million"):
         figure = f"{table.loc[3, column]:.3f}"
-        assert figure in said
+        assert figure in printed
         assert figure in page
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
-    [("--card", "RTX 9", "card"), ("--usd-per-hour", "0", "above 0"), ("--shape", "x", "model")],
+    ("option", "value", "word"),
+    [("--card", "RTX 9", "RTX 9"), ("--usd-per-hour", "0", "above 0"), ("--shape", "x", "model")],
 )
-def test_hardware_that_is_not_known_is_said(tmp_path, capsys, option, value, said):
+def test_unknown_hardware_is_one_line(tmp_path, capsys, option, value, word):
     more = ["--card", "H100"] if option == "--shape" else []
-    assert latency_report.main(["--out", str(tmp_path), *more, option, value]) == 2
-    assert said in capsys.readouterr().err
+    assert main(["latency", "--out", str(tmp_path), *more, option, value]) == 2
+    assert word in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_more_at_once_than_the_stopwatch_holds_is_said(url, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("helpers.backends._check_server", lambda *_: None)
-    monkeypatch.setattr(latency, "EXACT_AT_ONCE", 2)
+def test_too_high_a_concurrency_gives_a_warning(url, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("helpers.backends.check_server", lambda *_: None)
+    monkeypatch.setattr(latency, "MAX_EXACT_CONCURRENCY", 2)
     assert run(url, tmp_path) == 0
     assert "latency_accuracy" in capsys.readouterr().out
 
 
-def test_failures_are_named(url, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("helpers.backends._check_server", lambda *_: None)
+def test_failures_are_counted(url, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("helpers.backends.check_server", lambda *_: None)
     assert run(url, tmp_path, model="truncated") == 0
     assert "4 × the stream ended without a finish_reason" in capsys.readouterr().out
     (path,) = tmp_path.glob("*.html")
@@ -91,14 +92,14 @@ def test_failures_are_named(url, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("levels", ["", "0", "1,x", "-1", "1,,2"])
-def test_bad_levels_are_said(tmp_path, capsys, levels):
-    assert latency_report.main(["--concurrency", levels, "--out", str(tmp_path)]) == 2
+def test_bad_levels_are_one_line(tmp_path, capsys, levels):
+    assert main(["latency", "--concurrency", levels, "--out", str(tmp_path)]) == 2
     assert "1,4,16" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_backend_is_said(tmp_path, capsys):
-    assert latency_report.main(["--backend", "nobody", "--out", str(tmp_path)]) == 2
+def test_an_unknown_backend_is_one_line(tmp_path, capsys):
+    assert main(["latency", "--backend", "nobody", "--out", str(tmp_path)]) == 2
     assert "pocket" in capsys.readouterr().err
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,14 +36,17 @@ def code(source, number, tags=(), text=""):
 
 
 def good(path):
-    """A small notebook without a fault, with neighbours on its shelf."""
+    """A small notebook without a fault, with neighbors in its folder."""
     head = (
         f"# 05 · Sound\n\n{notebooks.badge(path)}\n\n| | |\n|---|---|\n"
         "| **You will be able to** | count |\n| **You need** | nothing |\n"
         "| **How long it takes** | a minute |"
     )
     parameters = 'BACKEND = "pocket"  # which server answers'
-    last = "## What you learned\n\n[Previous](04_before.ipynb) · [Next](06_after.ipynb)"
+    last = (
+        "## What you learned\n\nThe terms are in the [glossary](../GLOSSARY.md).\n\n"
+        "[Previous](04_before.ipynb) · [Next](06_after.ipynb)"
+    )
     return v4.new_notebook(
         cells=[
             v4.new_markdown_cell(head),
@@ -58,12 +62,16 @@ def good(path):
 
 @pytest.fixture
 def shelf(tmp_path):
+    """The path of a sound notebook, in a folder with its neighbors and its fingerprint."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    (tmp_path / "GLOSSARY.md").touch()
     for name in ("04_before", "06_after"):
-        notebooks.write(v4.new_notebook(), tmp_path / f"{name}.ipynb")
-    path = tmp_path / "05_sound.ipynb"
+        notebooks.write(v4.new_notebook(), folder / f"{name}.ipynb")
+    path = folder / "05_sound.ipynb"
     notebooks.write(good(path), path)
     record = {path.name: freshness.fingerprint(path)}
-    (tmp_path / freshness.RECORD).write_text(json.dumps(record))
+    (folder / freshness.RECORD).write_text(json.dumps(record))
     return path
 
 
@@ -116,6 +124,9 @@ FAULTS = [
     ("ending", edit(6, "## What you learned", "## The end")),
     ("ending", edit(6, "04_before.ipynb", "06_after.ipynb")),
     ("ending", edit(6, "06_after.ipynb", "04_before.ipynb")),
+    ("glossary", edit(6, "../GLOSSARY.md", "04_before.ipynb")),
+    ("dialect", edit(4, "## Exercises", "## Exercises\n\nThe model sends its wish.")),
+    ("dialect", edit(3, "print(1 + 1)", "print(1 + 1)  # the model has eyes")),
     ("links", edit(6, "[Next]", "[Gone](../gone.md) [Next]")),
     ("links", edit(6, "[Next]", '<img src="gone.png"> [Next]')),
     ("no_errors", change(ERROR.format("KeyError: x"))),
@@ -149,7 +160,7 @@ def test_each_check_sees_its_planted_fault(shelf, name, fault):
     book = copy.deepcopy(notebooks.read(shelf))
     fault(book)
     notebooks.write(book, shelf)
-    check = next(one for one in notebook_checks.CHECKS if one.__name__ == name)
+    check = next(check for check in notebook_checks.CHECKS if check.__name__ == name)
     problems = check(notebook_checks.Context(shelf, notebooks.read(shelf)))
     assert problems
     for key in (OPENROUTER_KEY, HUB_TOKEN, GOOGLE_KEY, GITHUB_TOKEN):
@@ -174,19 +185,84 @@ def test_what_only_looks_like_a_fault_is_let_through(shelf):
     assert notebook_checks.machine_paths(context) == []
 
 
+@pytest.mark.parametrize(
+    ("sentence", "plain"),
+    [
+        ("A model without eyes.", "vision encoder"),
+        ("Two wishes in one reply.", "tool call"),
+        ("A failure befalls it.", "affects"),
+        ("The examination has 400 cases.", "evaluation"),
+        ("It is cut into tokens.", "tokenize"),
+        ("Text is cut again into tokens.", "tokenize"),
+        ("How many tokens read?", "prompt tokens"),
+        ("Drawn by lot.", "at random"),
+        ("No graphics card is needed.", "GPU"),
+        ("It fits on one card.", "GPU"),
+        ("The processor is slow.", "CPU"),
+        ("For the reader it is fast.", "user"),
+        ("Kanji are dearer.", "expensive"),
+        ("The list stands below.", "is"),
+        ("For whoever has no key.", "if you"),
+        ("It was told on.", "forwarded"),
+        ("How to mend it.", "fix"),
+        ("Bring it on a stick.", "copy"),
+        ("The word predictor is tied.", "lm_head"),
+        ("With a stopwatch.", "timer"),
+        ("The same command goes on.", "resumes"),
+    ],
+)
+def test_the_private_vocabulary_is_found_and_replaced(sentence, plain):
+    (problem,) = notebook_checks.dialect_problems(sentence)
+    assert plain in problem
+
+
+def test_every_word_of_the_list_is_tested():
+    marks = test_the_private_vocabulary_is_found_and_replaced.pytestmark
+    sentences = " ".join(sentence for sentence, _ in marks[0].args[1])
+    assert len(notebook_checks.dialect_problems(sentences)) == len(marks[0].args[1])
+    for pattern in notebook_checks.DIALECT:
+        assert re.search(rf"\b(?:{pattern})\b", sentences), pattern
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "See the model card and the model's card.",
+        "API stands for application programming interface. One value stands out.",
+        "A logits processor, an image processor.",
+        "`fit --card 4090` and `eyes`.",
+        "```\neyes = wish\n```",
+        "The reading order; a reader; a second-language reader.",
+        "This is recommended.",
+    ],
+)
+def test_usual_words_are_let_through(text):
+    assert notebook_checks.dialect_problems(text) == []
+
+
+def test_documents_are_checked_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebook_checks, "ROOT", tmp_path)
+    monkeypatch.setattr(notebook_checks, "DOCUMENTS", ("README.md",))
+    (tmp_path / "README.md").write_text("Plain.\n\nOn one card.\n")
+    (problem,) = notebook_checks.check_documents()
+    assert problem.startswith("README.md: ")
+    assert "On one card" in problem
+
+
 def test_fix_renews_badge_and_set_up_cell(shelf):
     book = notebooks.read(shelf)
     edit(0, notebooks.badge(shelf), "")(book)
     del book.cells[1]
-    assert notebooks.fix(book, shelf)
-    context = notebook_checks.Context(shelf, book)
+    notebooks.write(book, shelf)
+    assert notebooks.fix(shelf)
+    context = notebook_checks.Context(shelf, notebooks.read(shelf))
     assert (
         notebook_checks.badge(context)
         + notebook_checks.colab_cell(context)
         + notebook_checks.heading(context)
         == []
     )
-    assert not notebooks.fix(book, shelf)
+    assert not notebooks.fix(shelf)
 
 
 class Colab:
@@ -231,86 +307,3 @@ def test_code_is_formatted_and_linted():
             [sys.executable, "-m", "ruff", *command], cwd=ROOT, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
-
-
-class TestFreshness:
-    """A fingerprint follows what a notebook's outputs depend on, and nothing else."""
-
-    @pytest.fixture
-    def kit(self, tmp_path, monkeypatch):
-        files = {
-            "helpers/__init__.py": "from .first import one",
-            "helpers/first.py": "def one():\n    from helpers import second\n    return second",
-            "helpers/second.py": "NAME = 'table.json'",
-            "helpers/third.py": "COMMAND = ['-m', 'helpers.room']",
-            "helpers/room/__init__.py": "",
-            "helpers/room/__main__.py": "from . import deep",
-            "helpers/room/deep.py": "",
-            "helpers/unused.py": "",
-            "data/table.json": "[1]",
-            "data/set/deep/one.txt": "1",
-            "data/set/report.html": "",
-            "data/unused.json": "[2]",
-        }
-        for name, text in files.items():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(text)
-        monkeypatch.setattr(freshness, "ROOT", tmp_path)
-        monkeypatch.setattr(freshness, "DATA", tmp_path / "data")
-        source = "%matplotlib inline\nfrom helpers import third\nfolder = DATA / 'set/deep'"
-        path = tmp_path / "00_one.ipynb"
-        notebooks.write(v4.new_notebook(cells=[code(source, 1, text="old\n")]), path)
-        return tmp_path
-
-    @pytest.mark.parametrize(
-        ("name", "matters"),
-        [
-            ("helpers/__init__.py", True),
-            ("helpers/first.py", True),
-            ("helpers/second.py", True),
-            ("helpers/third.py", True),
-            ("helpers/room/__main__.py", True),
-            ("helpers/room/deep.py", True),
-            ("helpers/unused.py", False),
-            ("data/table.json", True),
-            ("data/set/deep/one.txt", True),
-            ("data/set/report.html", False),
-            ("data/unused.json", False),
-        ],
-    )
-    def test_follows_helpers_and_data(self, kit, name, matters):
-        path = kit / "00_one.ipynb"
-        before = freshness.fingerprint(path)
-        with (kit / name).open("a") as file:
-            file.write(" ")
-        assert (freshness.fingerprint(path) != before) == matters
-
-    def test_follows_the_source_and_not_the_outputs(self, kit):
-        path = kit / "00_one.ipynb"
-        before = freshness.fingerprint(path)
-        book = notebooks.read(path)
-        book.cells[0].outputs[0].text = "new\n"
-        notebooks.write(book, path)
-        assert freshness.fingerprint(path) == before
-        book.cells[0].source += "\n1"
-        notebooks.write(book, path)
-        assert freshness.fingerprint(path) != before
-
-    def test_execution_replaces_only_what_succeeded(self, shelf):
-        before = shelf.read_bytes()
-        book = notebooks.read(shelf)
-        book.metadata.widgets = {"state": {}}
-        book.cells[5].source = "1 / 0"
-        notebooks.write(book, shelf)
-        broken = shelf.read_bytes()
-        with pytest.raises(Exception, match="ZeroDivisionError"):
-            freshness.execute(shelf)
-        assert shelf.read_bytes() == broken != before
-        book.cells[5].source = "print('fine')"
-        notebooks.write(book, shelf)
-        freshness.execute(shelf)
-        done = notebooks.read(shelf)
-        assert [cell.execution_count for cell in notebooks.code_cells(done)] == [1, 2, 3, 4]
-        assert set(done.metadata) == {"kernelspec", "language_info"}
-        assert not any("execution" in cell.metadata for cell in done.cells)
-        assert freshness.recorded(shelf.parent)[shelf.name] == freshness.fingerprint(shelf)

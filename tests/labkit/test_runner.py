@@ -16,7 +16,6 @@ import pytest
 from helpers import budget
 from helpers.paths import ROOT
 from labkit import notebooks, runner
-from labkit.cli import main
 
 PARAMETERS = 'BACKEND = "pocket"  # which server answers\nNUMBER = 1  # any number'
 
@@ -25,11 +24,14 @@ def make(folder: Path, name: str, *cells: str) -> Path:
     """A notebook of a title, a parameters cell and `cells`."""
     first = v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
     book = v4.new_notebook(
+        metadata={
+            "kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}
+        },
         cells=[
             v4.new_markdown_cell(f"# {name[:2]} · {name[3:]}"),
             first,
             *(v4.new_code_cell(source) for source in cells),
-        ]
+        ],
     )
     path = folder / f"{name}.ipynb"
     notebooks.write(book, path)
@@ -79,13 +81,19 @@ def test_a_failure_stops_nothing_and_everything_is_reported(shelf, tmp_path, lab
     make(shelf, "04_last", "print('still run')")
     sources = {path: path.read_bytes() for path in shelf.iterdir()}
 
-    code = runner.run(out=tmp_path / "runs", folder=shelf, pairs=["NUMBER=7"])
+    report = runner.run(out=tmp_path / "runs", folder=shelf, pairs=["NUMBER=7"])
 
-    assert code == runner.SOME_FAILED
+    assert report.exit_code == runner.SOME_FAILED
     assert lab.closed
     assert {path: path.read_bytes() for path in shelf.iterdir()} == sources
     found = results(tmp_path / "runs")
-    assert [one["status"] for one in found] == ["passed", "failed", "failed", "failed", "passed"]
+    assert [result["status"] for result in found] == [
+        "passed",
+        "failed",
+        "failed",
+        "failed",
+        "passed",
+    ]
     assert found[0]["skipped"] == ["no pictures here"]
     assert (found[0]["prompt_tokens"], found[0]["completion_tokens"]) == (10, 1)
     assert found[1]["error"] == "ZeroDivisionError: division by zero"
@@ -103,21 +111,23 @@ def test_a_failure_stops_nothing_and_everything_is_reported(shelf, tmp_path, lab
         assert (folder / link).exists(), link
     assert "passed, 1 skipped" in index
     assert "ZeroDivisionError" in index
-    printed = capsys.readouterr().out
-    assert "ZeroDivisionError: division by zero" in printed
-    assert "no pictures here" in printed
+    assert "ZeroDivisionError: division by zero" in capsys.readouterr().out
+    notes = report.table()["notes"]
+    assert notes["00 · good"] == "no pictures here"
+    assert notes["01 · bad"] == "ZeroDivisionError: division by zero"
+    assert report.table().loc["total", "seconds"] >= sum(result["seconds"] for result in found) - 1
 
 
 def test_a_rerun_keeps_nothing_of_the_run_before(shelf, tmp_path, lab):
     make(shelf, "00_first", "print('one', 'more')")
-    assert runner.run(out=tmp_path, folder=shelf) == runner.OK
+    assert runner.run(out=tmp_path, folder=shelf).exit_code == runner.OK
     assert "one more" in (tmp_path / "pocket/00_first.html").read_text()
     make(shelf, "00_first", "raise SystemExit(1)")
-    assert runner.run(out=tmp_path, folder=shelf) == runner.SOME_FAILED
+    assert runner.run(out=tmp_path, folder=shelf).exit_code == runner.SOME_FAILED
     assert "one more" not in (tmp_path / "pocket/00_first.html").read_text()
 
 
-def test_selection_and_parameters_are_checked_before_anything_runs(shelf, tmp_path, lab, capsys):
+def test_selection_and_parameters_are_checked_before_anything_runs(shelf, tmp_path, lab):
     make(shelf, "00_first", "print('one')")
     make(shelf, "01_second", "print('two')")
     for arguments, words in [
@@ -125,13 +135,12 @@ def test_selection_and_parameters_are_checked_before_anything_runs(shelf, tmp_pa
         ({"pairs": ["NUMBR=3"]}, ["NUMBR", "NUMBER"]),
         ({"pairs": ["NUMBER"]}, ["NAME=VALUE"]),
     ]:
-        assert runner.run(out=tmp_path, folder=shelf, **arguments) == runner.USAGE
-        line = capsys.readouterr().err
-        assert line.count("\n") == 1
-        assert all(word in line for word in words)
+        with pytest.raises(runner.RunError) as error:
+            runner.run(out=tmp_path, folder=shelf, **arguments)
+        assert all(word in str(error.value) for word in words)
     assert not (tmp_path / "pocket").exists()
-    assert runner.run(out=tmp_path, folder=shelf, words=["1"]) == runner.OK
-    assert [one["name"] for one in results(tmp_path)] == ["01_second"]
+    assert runner.run(out=tmp_path, folder=shelf, words=["1"]).exit_code == runner.OK
+    assert [result["name"] for result in results(tmp_path)] == ["01_second"]
 
 
 def test_parameters_are_literals_or_strings():
@@ -141,30 +150,26 @@ def test_parameters_are_literals_or_strings():
 
 
 @pytest.mark.parametrize(
-    ("cap", "code", "words"),
-    [
-        (None, runner.USAGE, "Set a cap"),
-        (0.1, runner.USAGE, "above the cap"),
-        (float("nan"), runner.USAGE, "above the cap"),
-        (0.5, runner.OK, ""),
-    ],
+    ("cap", "refusal"),
+    [(None, "Set a cap"), (0.1, "above the cap"), (float("nan"), "above the cap"), (0.5, None)],
 )
-def test_a_paid_backend_needs_a_cap(shelf, tmp_path, lab, monkeypatch, capsys, cap, code, words):
+def test_a_paid_backend_needs_a_cap(shelf, tmp_path, lab, monkeypatch, capsys, cap, refusal):
     monkeypatch.setattr("helpers.backends.BACKENDS", {"costly": SimpleNamespace(paid=True)})
     monkeypatch.setattr("labkit.run_cost.estimate_run", lambda paths, model: 0.25)
     for name in (budget.CAP_VARIABLE, budget.SPENT_VARIABLE):
         monkeypatch.setenv(name, "before")  # so that monkeypatch undoes what the run sets
     make(shelf, "00_first", f"import os\nprint('cap', os.environ['{budget.CAP_VARIABLE}'])")
-    assert runner.run("costly", out=tmp_path, folder=shelf, max_usd=cap) == code
-    printed = capsys.readouterr()
-    assert words in printed.err
-    assert "0.2500 USD" in printed.out
-    assert lab.closed
-    if code == runner.OK:
+    if refusal:
+        with pytest.raises(runner.RunError, match=refusal):
+            runner.run("costly", out=tmp_path, folder=shelf, max_usd=cap)
+        assert not (tmp_path / "costly").exists()
+    else:
+        report = runner.run("costly", out=tmp_path, folder=shelf, max_usd=cap)
+        assert report.exit_code == runner.OK
         assert "cap 0.5" in (tmp_path / "costly/00_first.ipynb").read_text()
         assert Path(os.environ[budget.SPENT_VARIABLE]).parent == tmp_path / "costly"
-    else:
-        assert not (tmp_path / "costly").exists()
+    assert "0.2500 USD" in capsys.readouterr().out
+    assert lab.closed
 
 
 @pytest.mark.parametrize(
@@ -181,7 +186,7 @@ def test_a_backend_that_cannot_answer_is_one_line_at_once(backend, word):
         cwd=ROOT,
     )
     assert time.monotonic() - start < 10
-    assert done.returncode == runner.USAGE
+    assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert backend in done.stderr
     assert word in done.stderr
@@ -198,7 +203,7 @@ from test_runner import FakeLab
 class Lab(FakeLab):
     def close(self): print("lab closed", flush=True)
 helpers.backends.connect = lambda backend: Lab()
-sys.exit(runner.run(out=Path({out!r}), folder=Path({shelf!r})))
+sys.exit(runner.run(out=Path({out!r}), folder=Path({shelf!r})).exit_code)
 """
 
 
@@ -225,13 +230,8 @@ def test_an_interrupted_run_keeps_what_was_finished(shelf, tmp_path, number):
     assert process.returncode == runner.INTERRUPTED
     assert "lab closed" in printed
     found = results(tmp_path)
-    assert [one["status"] for one in found] == ["passed", "not run", "not run"]
-    assert [one["error"] for one in found] == ["", "interrupted", ""]
+    assert [result["status"] for result in found] == ["passed", "not run", "not run"]
+    assert [result["error"] for result in found] == ["", "interrupted", ""]
     assert (tmp_path / "pocket/00_first.html").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)
-
-
-def test_check_and_notebooks_name_what_there_is(capsys):
-    assert main(["check", "nothing_like_this"]) == 2
-    assert "available: " in capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_refuses_what_is_no_arithmetic(expression):
 
 @pytest.mark.parametrize(
     ("query", "notebook"),
-    [("double quantisation", "02"), ("seed", "03"), ("KV cache", "01"), ("tool_choice", "05")],
+    [("double quantization", "02"), ("seed", "03"), ("KV cache", "01"), ("tool_choice", "05")],
 )
 def test_search_finds_the_notebook(query, notebook):
     assert notebook in {hit["notebook"][:2] for hit in toolbox.search_notebooks(query)}

@@ -1,6 +1,6 @@
 """A key in the environment leaves no trace: notebook 03 with every failure, and notebook 00.
 
-All notebooks, six minutes more: `python -m pytest tests/test_canary.py --all-notebooks`.
+All notebooks, six minutes more: `python -m pytest tests/notebooks/test_canary.py --all-notebooks`.
 """
 
 import json
@@ -29,8 +29,8 @@ def run(model_folder, tmp_path_factory, pytestconfig):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENROUTER_API_KEY", CANARY)
         patch.setenv(recorder.LOG_VARIABLE, str(log))
-        assert runner.run("openrouter-sim", ["03", *others], out) == runner.OK
-        assert runner.run("pocket", ["00"], out) == runner.OK
+        assert runner.run("openrouter-sim", ["03", *others], out).exit_code == runner.OK
+        assert runner.run("pocket", ["00"], out).exit_code == runner.OK
     return out, log
 
 

@@ -8,12 +8,13 @@ import pytest
 
 from helpers.paths import ROOT
 from labkit import notebooks
+from labkit.freshness import PACKAGES
 
-HELPERS = sorted((ROOT / "helpers").rglob("*.py"))
+MODULES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", HELPERS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_helper(path):
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_module(path):
     package = ".".join(path.parent.relative_to(ROOT).parts)
     assert drift.problems(ast.parse(path.read_text(encoding="utf-8")), package) == []
 
