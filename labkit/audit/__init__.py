@@ -1,1 +1,1 @@
-"""Public claims, judged, and the kit's own measurements."""
+"""Public claims with verdicts, published scores, and the kit's own measurements."""

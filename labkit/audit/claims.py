@@ -1,13 +1,11 @@
-"""What public articles say about these models, judged: ``data/claims.yaml`` as a table.
+"""What public articles say about these models, judged: `data/claims.yaml` as a table.
 
-``table()`` shows and filters it, ``recompute()`` computes again what can be computed. A verdict
-that the computation contradicts fails a test.
+`table()` shows and filters the claims; `recompute()` computes again what can be computed. A test
+fails if a verdict or value on file is not the computed one.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections import Counter
 from datetime import date
 from functools import cache
@@ -15,7 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from helpers.paths import DATA
 from labkit.audit.claim_checks import CHECKS, Finding
@@ -23,44 +21,19 @@ from labkit.audit.claim_checks import CHECKS, Finding
 FILE = DATA / "claims.yaml"
 
 VERDICTS = {
-    "right": "it holds",
-    "plausible": "it fits what can be computed, and was not tried here",
-    "half true": "a part holds, or it holds of something else",
-    "misleading": "the numbers or the code may be real; what they suggest is not",
-    "outdated": "it was so once, or was overtaken",
-    "wrong": "it does not hold",
-    "vendor claim": "the maker says so and nobody else can check it from what is public",
-    "unverifiable": "no source, no setup, nothing to check",
+    "right": "the claim is true",
+    "plausible": "the claim agrees with what can be computed, and was not tried here",
+    "half true": "a part is true, or it is true of something else",
+    "misleading": "the numbers or the code may be real, but they suggest something wrong",
+    "outdated": "it was true once, or something newer has replaced it",
+    "wrong": "the claim is not true",
+    "vendor claim": "the maker says so, and nobody else can check it from public sources",
+    "unverifiable": "no source and no setup, so there is nothing to check",
 }
-Verdict = Literal[
-    "right",
-    "plausible",
-    "half true",
-    "misleading",
-    "outdated",
-    "wrong",
-    "vendor claim",
-    "unverifiable",
-]
-Topic = Literal[
-    "size",
-    "speed",
-    "memory",
-    "attention",
-    "context",
-    "quality",
-    "languages",
-    "licence and training",
-    "API",
-    "software",
-    "price",
-    "use",
-    "roadmap",
-]
 
 
 class Source(BaseModel):
-    """A public article, by what its text shows of itself."""
+    """A public article, described by what its own text shows."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,16 +45,16 @@ class Source(BaseModel):
 
 
 class Claim(BaseModel):
-    """One claim and its verdict. ``check`` and ``given`` belong to computed ones only."""
+    """One claim and its verdict; the head of `data/claims.yaml` explains each field."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     sources: list[str] = Field(min_length=1)
-    topic: Topic
+    topic: str
     claim: str
     quote: str
-    verdict: Verdict
+    verdict: Literal[*VERDICTS]
     value: str
     evidence: str
     date: date
@@ -92,45 +65,60 @@ class Claim(BaseModel):
     @model_validator(mode="after")
     def _check_exists(self) -> Claim:
         if (self.how == "computed") != (self.check is not None):
-            raise ValueError("a computed claim names its check, and no other does")
+            raise ValueError("a computed claim names its check, and no other claim does")
         if self.check is not None and self.check not in CHECKS:
-            raise ValueError(f"labkit/audit/claim_checks.py has no check {self.check!r}")
+            raise ValueError(f"labkit/audit/claim_checks has no check {self.check!r}")
         return self
 
     def compute(self) -> Finding:
-        """Recompute the claim; ValueError if it is not a computed one."""
+        """Compute the claim again.
+
+        Raises:
+            ValueError: the claim is not a computed one.
+        """
         if self.check is None:
             raise ValueError(f"{self.id} cannot be computed: its verdict is {self.how}")
         return CHECKS[self.check](**self.given)
 
 
 class Claims(BaseModel):
-    """The whole file: the articles by a short name, and the claims in them."""
+    """The whole file: the topics, the articles by a short name, and the claims in them."""
 
     model_config = ConfigDict(extra="forbid")
 
+    topics: list[str]
     sources: dict[str, Source]
     claims: list[Claim]
 
     @model_validator(mode="after")
     def _consistent(self) -> Claims:
-        twice = [name for name, n in Counter(claim.id for claim in self.claims).items() if n > 1]
-        if twice:
-            raise ValueError(f"more than one claim is called {', '.join(twice)}")
-        used = {name for claim in self.claims for name in claim.sources}
-        if used != set(self.sources):
-            raise ValueError(f"sources unknown or unused: {sorted(used ^ set(self.sources))}")
+        counts = Counter(claim.id for claim in self.claims)
+        if repeated := [claim_id for claim_id, number in counts.items() if number > 1]:
+            raise ValueError(f"more than one claim is called {', '.join(repeated)}")
+        used_sources = {name for claim in self.claims for name in claim.sources}
+        if different := used_sources ^ set(self.sources):
+            raise ValueError(f"sources unknown or unused: {', '.join(sorted(different))}")
+        if different := {claim.topic for claim in self.claims} ^ set(self.topics):
+            raise ValueError(f"topics unknown or unused: {', '.join(sorted(different))}")
         return self
 
 
 @cache
 def read() -> Claims:
-    """The file, checked. Raises pydantic's ValidationError, which names the row and the field."""
+    """The file, validated.
+
+    Raises:
+        pydantic.ValidationError: the message names the row and the field.
+    """
     return Claims.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8")))
 
 
 def load(claim_id: str) -> Claim:
-    """The claim called ``claim_id``. Raises KeyError, with close names, for an unknown one."""
+    """The claim called `claim_id`.
+
+    Raises:
+        KeyError: no claim has this id. The message lists the ids.
+    """
     claims = {claim.id: claim for claim in read().claims}
     if claim_id not in claims:
         raise KeyError(f"no claim is called {claim_id!r}; there are: {', '.join(claims)}")
@@ -143,57 +131,61 @@ def table(
     topic: str | None = None,
     how: str | None = None,
 ) -> pd.DataFrame:
-    """The claims as a frame, filtered: index ``id``; who says it, what, the verdict and why.
+    """The claims as a frame, filtered: index `id`; who says it, what, the verdict and why.
 
-    ``source`` is a part of a source's short name, title, language or subject, such as
-    ``"Chinese"``. ``verdict`` may be a list. Raises ValueError, with what there is, for a word
-    that no claim could have.
+    Args:
+        verdict: one of `VERDICTS`, or a list of them.
+        source: part of a source's short name, title, language or subject, such as `"Chinese"`.
+        topic: one of the topics in the table, such as `"memory"`.
+        how: how the verdict was found: `"computed"`, `"sourced"` or `"read"`.
+
+    Raises:
+        ValueError: a filter's value does not exist. The message lists those that do.
     """
     claims = read()
-    rows = [
-        {
-            "id": claim.id,
-            "source": ", ".join(claim.sources),
-            "language": ", ".join(claims.sources[name].language for name in claim.sources),
-            "topic": claim.topic,
-            "claim": claim.claim,
-            "verdict": claim.verdict,
-            "right value": claim.value,
-            "how": claim.how,
-            "evidence": claim.evidence,
-            "date": claim.date,
-        }
-        for claim in claims.claims
-        if source is None or any(_about(source, name) for name in claim.sources)
-    ]
-    if not rows:
-        raise ValueError(f"no source matches {source!r}; there are: {', '.join(claims.sources)}")
-    frame = pd.DataFrame(rows).set_index("id")
+    everything = pd.DataFrame([_row(claim) for claim in claims.claims]).set_index("id")
+    frame = everything
+    if source is not None:
+        articles = {name for name in claims.sources if _mentions(name, source)}
+        if not articles:
+            known = ", ".join(claims.sources)
+            raise ValueError(f"no source matches {source!r}; there are: {known}")
+        frame = everything[[bool(articles & set(claim.sources)) for claim in claims.claims]]
     for column, wanted in {"verdict": verdict, "topic": topic, "how": how}.items():
         if wanted is None:
             continue
-        words = [wanted] if isinstance(wanted, str) else list(wanted)
-        known = {getattr(claim, column) for claim in claims.claims}
-        known |= set(VERDICTS) if column == "verdict" else set()
-        if set(words) - known:
+        values = [wanted] if isinstance(wanted, str) else list(wanted)
+        known = VERDICTS if column == "verdict" else set(everything[column])
+        if not set(values) <= set(known):
             raise ValueError(f"no {column} {wanted!r}; there are: {', '.join(sorted(known))}")
-        frame = frame[frame[column].isin(words)]
+        frame = frame[frame[column].isin(values)]
     return frame
 
 
-def _about(word: str, name: str) -> bool:
-    source = read().sources[name]
-    return word.lower() in " ".join([name, *source.model_dump().values()]).lower()
+def _row(claim: Claim) -> dict[str, Any]:
+    languages = (read().sources[name].language for name in claim.sources)
+    return {
+        "id": claim.id,
+        "source": ", ".join(claim.sources),
+        "language": ", ".join(languages),
+        "topic": claim.topic,
+        "claim": claim.claim,
+        "verdict": claim.verdict,
+        "right value": claim.value,
+        "how": claim.how,
+        "evidence": claim.evidence,
+        "date": claim.date,
+    }
 
 
-def sources() -> pd.DataFrame:
-    """The articles: index their short names; title, site, language, date, about."""
-    rows = {name: source.model_dump() for name, source in read().sources.items()}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("source")
+def _mentions(name: str, text: str) -> bool:
+    """Whether an article's short name or its description contains `text`."""
+    article = read().sources[name]
+    return text.lower() in " ".join([name, *article.model_dump().values()]).lower()
 
 
 def recompute() -> pd.DataFrame:
-    """Every computed claim, computed again: what the file says, what came out, if they agree."""
+    """Compute every computed claim again: what the file says, the result, and if they agree."""
     rows = []
     for claim in read().claims:
         if claim.check is None:
@@ -211,39 +203,3 @@ def recompute() -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).set_index("id")
-
-
-def main(argv: list[str] | None = None) -> int:
-    """`python -m helpers claims`: show the table, filtered; 1 if a verdict is contradicted."""
-    parser = argparse.ArgumentParser(prog="python -m helpers claims", description=__doc__)
-    parser.add_argument("--verdict", help=", ".join(VERDICTS))
-    parser.add_argument("--source", help="such as Japanese, Chinese or 3.2")
-    parser.add_argument("--topic", help="such as memory or speed")
-    parser.add_argument("--how", help="computed, sourced or read")
-    parser.add_argument("--recompute", action="store_true", help="compute what can be computed")
-    options = parser.parse_args(argv)
-    try:
-        if options.recompute:
-            return _show_recomputed(recompute())
-        frame = table(options.verdict, options.source, options.topic, options.how)
-    except ValidationError as error:
-        print(f"error: {FILE.name}: {error}", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for claim_id, row in frame.iterrows():
-        print(f"{row['verdict'].upper():<13} {row['claim']}")
-        print(f"{'':<13} → {row['right value']}  [{row['how']}; {row['language']}; {claim_id}]")
-    counts = frame["verdict"].value_counts()
-    words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts)
-    print(f"\n{len(frame)} claims: {words or 'none'}")
-    return 0
-
-
-def _show_recomputed(frame: pd.DataFrame) -> int:
-    for claim_id, row in frame[~frame["agrees"]].iterrows():
-        print(f"{claim_id}: the file says {row['verdict']} ({row['value']}),")
-        print(f"  computed: {row['computed verdict']} ({row['computed value']})")
-    print(f"{len(frame)} recomputed, {int(frame['agrees'].sum())} as the file says")
-    return 0 if frame["agrees"].all() else 1

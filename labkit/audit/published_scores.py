@@ -1,11 +1,10 @@
-"""Published benchmark tables, from ``data/published_scores``: whose, and when they were read.
+"""Published benchmark tables from `data/published_scores`: whose, and when they were read.
 
-Nothing here was measured by this kit. Most figures are a vendor's own.
+This kit measured none of these figures. Most are a vendor's own.
 """
 
 from __future__ import annotations
 
-import json
 from datetime import date
 
 import pandas as pd
@@ -13,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.paths import DATA
 
-FOLDER = DATA / "benchmarks"
+FOLDER = DATA / "published_scores"
 
 
-class Row(BaseModel):
-    """One benchmark and what each model scored."""
+class Benchmark(BaseModel):
+    """One benchmark and the score of each model, in `unit`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -28,8 +27,8 @@ class Row(BaseModel):
     scores: dict[str, float] = Field(min_length=1)
 
 
-class Scores(BaseModel):
-    """A table and where it comes from: ``by`` whom, published on ``date``, ``read`` on another."""
+class ScoreTable(BaseModel):
+    """A table and its origin: published `by` someone on `date`, and `read` there on another day."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,29 +39,29 @@ class Scores(BaseModel):
     date: date
     read: date
     note: str
-    rows: list[Row] = Field(min_length=1)
+    rows: list[Benchmark] = Field(min_length=1)
 
 
 def names() -> list[str]:
-    """The tables there are, in alphabetical order."""
+    """The names of the tables, in alphabetical order."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-def load(name: str) -> Scores:
-    """The table called ``name``, such as ``"small-3.2-2506"``, with its source.
+def load(name: str) -> ScoreTable:
+    """The table called `name`, such as `"small-3.2-2506"`, with its origin.
 
-    Raises KeyError, with the names there are, for an unknown one.
+    Raises:
+        KeyError: no table has this name. The message lists the names.
     """
-    path = FOLDER / f"{name}.json"
-    if not path.exists():
-        raise KeyError(f"no benchmark table named {name!r}; there are: {', '.join(names())}")
-    return Scores.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    if name not in names():
+        raise KeyError(f"no table of scores is called {name!r}; there are: {', '.join(names())}")
+    return ScoreTable.model_validate_json((FOLDER / f"{name}.json").read_bytes())
 
 
 def table(name: str) -> pd.DataFrame:
-    """The same as a frame: index ``benchmark``; ``group``, ``unit``, then one column a model.
+    """The table called `name` as a frame: index `benchmark`; `group`, `unit`, one column per model.
 
-    ``attrs["source"]`` says where it is from, in one line for under a plot.
+    `attrs["source"]` names the origin in one line, for use below a plot.
     """
     scores = load(name)
     frame = pd.DataFrame(

@@ -28,13 +28,13 @@ table = fit.what_fits_where("mistral-small-3.2", 16384, images=4)
 answer = table.index[table["scheme"] != "none"][0]""",
 )
 def judge_card(answer: Any) -> str | None:
-    """The smallest card with room for weights, context and four pictures."""
+    """The smallest GPU or Mac with room for weights, context and four pictures."""
     if not isinstance(answer, str):
-        return "The answer should be the card's name, as a string."
+        return "The answer should be the name of a GPU or Mac, as a string."
     if answer in ("Apple M2 Pro 32GB", "Apple M4 32GB", "A10G", "L4"):
         return "The weights fit, but the four pictures do not: pass images=4."
     if answer in ("RTX 4090", "RTX 3090"):
-        return None if answer == "RTX 4090" else "It fits, but so does a card with less memory."
+        return None if answer == "RTX 4090" else "It fits, but so does a GPU with less memory."
     return 'Find the first row whose "scheme" is not "none".'
 
 

@@ -43,7 +43,7 @@ def judge_skip_list(answer: Any) -> str | None:
 
 @exercise(
     "02-save",
-    hint="On some processors the weights in memory are no longer those that were quantized.",
+    hint="On some CPUs the weights in memory are no longer those that were quantized.",
     solution='answer = "load_4bit"',
 )
 def judge_function_before_saving(answer: Any) -> str | None:
