@@ -28,11 +28,11 @@ table = fit.what_fits_where("mistral-small-3.2", 16384, images=4)
 answer = table.index[table["scheme"] != "none"][0]""",
 )
 def judge_card(answer: Any) -> str | None:
-    """The smallest GPU or Mac with room for weights, context and four pictures."""
+    """The smallest GPU or Mac with room for weights, context and four images."""
     if not isinstance(answer, str):
         return "The answer should be the name of a GPU or Mac, as a string."
     if answer in ("Apple M2 Pro 32GB", "Apple M4 32GB", "A10G", "L4"):
-        return "The weights fit, but the four pictures do not: pass images=4."
+        return "The weights fit, but the four images do not: pass images=4."
     if answer in ("RTX 4090", "RTX 3090"):
         return None if answer == "RTX 4090" else "It fits, but so does a GPU with less memory."
     return 'Find the first row whose "scheme" is not "none".'
@@ -40,7 +40,7 @@ def judge_card(answer: Any) -> str | None:
 
 @exercise(
     "01-claim",
-    hint="This notebook has each answer: see KV cache, windows, roofline, and 3.1 against 3.2.",
+    hint="This notebook has each answer: see KV cache, windows, roofline and 3.2 against 3.1.",
     solution="""answer = {"B", "D", "E"}""",
 )
 def judge_claims(answer: Any) -> str | None:
@@ -50,7 +50,7 @@ def judge_claims(answer: Any) -> str | None:
     reasons = {
         "A": "A is right: 32 query heads share 8 key/value heads.",
         "B": "B is wrong: shared key/value heads save memory; no more tokens are seen.",
-        "C": "C is right: the ceiling is 73 tokens per second.",
+        "C": "C is right: the upper limit is 73 tokens per second.",
         "D": "D is wrong: half of 2.11 would be 1.06.",
         "E": "E is wrong: its sliding_window is null.",
     }

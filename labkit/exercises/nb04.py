@@ -9,7 +9,7 @@ from labkit.exercises.engine import exercise
 
 @exercise(
     "04-tokens",
-    hint="Shrink the picture until its longer side is at most 1540. Then count as in notebook 01.",
+    hint="Shrink the image until its longer side is at most 1540. Then count as in notebook 01.",
     solution="""import math
 
 def answer(width, height):
@@ -54,7 +54,7 @@ def judge_image_message(answer: Any) -> str | None:
         return 'The answer should be a dict with the role "user".'
     parts = answer.get("content")
     if not isinstance(parts, list):
-        return "With a picture in it, the content is a list of parts."
+        return "With an image in it, the content is a list of parts."
     types = [part.get("type") for part in parts]
     if sorted(map(str, types)) != ["image_url", "text"]:
         return f'There should be one "text" and one "image_url" part; there are {types}.'
@@ -70,7 +70,7 @@ def judge_image_message(answer: Any) -> str | None:
 
 @exercise(
     "04-pairs",
-    hint="A guess is right for one picture of a pair half of the time. For both it is rarer.",
+    hint="A guess is right for one image of a pair half of the time. For both it is rarer.",
     solution="""def answer(pairs):
     return sum(first and second for first, second in pairs) / len(pairs)""",
 )

@@ -11,15 +11,15 @@ from labkit.exercises.engine import exercise, number_exercise
     hint="It is a JSON object that maps the kind of input to the number allowed.",
     solution="""answer = '{"image": 4}'""",
 )
-def judge_picture_limit(answer: Any) -> str | None:
-    """The value of `--limit-mm-per-prompt` for four pictures."""
+def judge_image_limit(answer: Any) -> str | None:
+    """The value of `--limit-mm-per-prompt` for four images."""
     if not isinstance(answer, str):
         return "The answer should be a string, as it is written on the command line."
     try:
         value = json.loads(answer)
     except json.JSONDecodeError:
         return "vLLM reads it as JSON, and it is not JSON: check braces and double quotes."
-    return None if value == {"image": 4} else "Four pictures: the key is image, the value 4."
+    return None if value == {"image": 4} else "Four images: the key is image, the value 4."
 
 
 number_exercise(
