@@ -33,21 +33,14 @@ def alphabet(text: str) -> str | None:
 
     Punctuation and capitals do not matter, nor do words around it, such as "Here is a sentence:".
     """
-    initials = [word[0].lower() for word in _words(text)]
-    longest, next_initial = 0, None
-    for start in range(len(initials)):
-        run = 0
-        for initial, expected in zip(initials[start:], string.ascii_lowercase, strict=False):
-            if initial != expected:
-                break
-            run += 1
-        if run > longest:
-            longest = run
-            next_initial = initials[start + run] if start + run < len(initials) else None
+    initials = "".join(word[0].lower() for word in _words(text))
+    letters = string.ascii_lowercase
+    longest = max(count for count in range(27) if letters[:count] in initials)
     if longest == 26:
         return None
+    next_initial = initials.partition(letters[:longest])[2][:1] if longest else initials[:1]
     follows = f"a word with {next_initial!r}" if next_initial else "nothing"
-    return f"{longest} of 26 words, then {follows} instead of {string.ascii_lowercase[longest]!r}"
+    return f"{longest} of 26 words, then {follows} instead of {letters[longest]!r}"
 
 
 def _exactly(count: int) -> Callable[[str], str | None]:

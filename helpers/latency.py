@@ -86,7 +86,7 @@ class Record:
         started: the date and time of sending, for people to read.
     """
 
-    sent: float
+    sent: float = math.nan
     scheduled: float | None = None
     role_only: float | None = None
     deltas: list[Delta] = field(default_factory=list)
@@ -142,14 +142,14 @@ def read(path: str | Path) -> list[Record]:
         OSError: the file cannot be read, for example because it does not exist.
         ValueError: it holds something else.
     """
-    records: dict[str, Record] = {}
-    for number, facts in enumerate(jsonl.read(path)):
+    records = {}
+    for facts in jsonl.read(path):
         try:
-            deltas = [Delta(*delta) for delta in facts.pop("deltas", [])]
-            record = Record(**{"sent": math.nan, **facts}, deltas=deltas)
+            facts["deltas"] = [Delta(*delta) for delta in facts.get("deltas", [])]
+            record = Record(**facts)
         except TypeError as error:
             raise ValueError(f"{path} holds something else than latency records: {error}") from None
-        records[record.key or f"record {number}"] = record
+        records[record.key] = record
     return list(records.values())
 
 
@@ -322,7 +322,7 @@ def run_load(
     on_file = read(path) if path is not None and Path(path).exists() else []
     answered = {record.key: record for record in on_file if record.error is None}
     keys = [f"{label}/{number}" for number in range(len(prompts))]
-    records = [answered.get(key) or Record(math.nan, error=NOT_FINISHED, key=key) for key in keys]
+    records = [answered.get(key) or Record(error=NOT_FINISHED, key=key) for key in keys]
 
     def keep(record: Record) -> None:
         if path is not None:

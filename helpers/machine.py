@@ -25,16 +25,11 @@ def hardware() -> str:
         name = match[1].strip() if match else name
         if platform.machine() == "x86_64":
             name += " with AVX512-BF16" if "avx512_bf16" in text else " without AVX512-BF16"
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no graphics card"
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
     return f"{os.cpu_count()} cores of {name} ({platform.system()}, {platform.machine()}), {gpu}"
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and, if installed, of `PACKAGES`."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    """The versions of Python and of `PACKAGES`."""
+    installed = {name: metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **installed}

@@ -15,22 +15,17 @@ import mistral_common
 from mistral_common.protocol.instruct.normalize import get_normalizer
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.protocol.instruct.validator import ValidationMode, get_validator
-from mistral_common.tokens.tokenizers.base import (
-    SpecialTokenPolicy,
-    SpecialTokens,
-    TokenizerVersion,
-)
+from mistral_common.tokens.tokenizers import base, instruct
 from mistral_common.tokens.tokenizers.image import ImageConfig
-from mistral_common.tokens.tokenizers.instruct import (
-    InstructTokenizerV7,
-    InstructTokenizerV11,
-    InstructTokenizerV13,
-)
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer, load_image_encoder
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 SHIPPED = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
-INSTRUCT = {"v7": InstructTokenizerV7, "v11": InstructTokenizerV11, "v13": InstructTokenizerV13}
+INSTRUCT = {
+    "v7": instruct.InstructTokenizerV7,
+    "v11": instruct.InstructTokenizerV11,
+    "v13": instruct.InstructTokenizerV13,
+}
 # Small 3.1 and 3.2: patches of 14 pixels, merged 2 × 2, after shrinking the longer side to 1540.
 PIXTRAL_IMAGES = {"image_patch_size": 14, "max_image_size": 1540, "spatial_merge_size": 2}
 
@@ -46,13 +41,12 @@ def tokenizer(version: str = "v11") -> MistralTokenizer:
     """
     if version not in INSTRUCT:
         raise ValueError(f"no wire format {version!r} here: {', '.join(INSTRUCT)}")
-    number = TokenizerVersion(version)
+    number = base.TokenizerVersion(version)
     vocabulary = copy.copy(_vocabulary())  # a shallow copy: reading the file takes a second
     vocabulary._version = number
+    image_encoder = load_image_encoder(vocabulary.image, vocabulary)
     return MistralTokenizer(
-        INSTRUCT[version](
-            vocabulary, image_encoder=load_image_encoder(vocabulary.image, vocabulary)
-        ),
+        INSTRUCT[version](vocabulary, image_encoder=image_encoder),
         validator=get_validator(number, mode=ValidationMode.test),
         request_normalizer=get_normalizer(number, None),
     )
@@ -65,7 +59,7 @@ def _vocabulary() -> Tekkenizer:
     config = file["config"]
     special = list(Tekkenizer.DEPRECATED_SPECIAL_TOKENS)
     known = {token["token_str"] for token in special}
-    for token in SpecialTokens:
+    for token in base.SpecialTokens:
         if token not in known:
             special.append({"rank": len(special), "token_str": str(token), "is_control": True})
     return Tekkenizer(
@@ -74,7 +68,7 @@ def _vocabulary() -> Tekkenizer:
         pattern=config["pattern"],
         vocab_size=config["default_vocab_size"],
         num_special_tokens=config["default_num_special_tokens"],
-        version=TokenizerVersion.v11,
+        version=base.TokenizerVersion.v11,
         image_config=ImageConfig(**PIXTRAL_IMAGES),
     )
 
@@ -94,7 +88,7 @@ def encode(
 
 def decode(token_ids: list[int], version: str = "v11") -> str:
     """Token ids as readable text, with control tokens such as `[INST]`."""
-    return tokenizer(version).decode(token_ids, special_token_policy=SpecialTokenPolicy.KEEP)
+    return tokenizer(version).decode(token_ids, special_token_policy=base.SpecialTokenPolicy.KEEP)
 
 
 def count_tokens(text: str, file: str | Path | None = None) -> int:
