@@ -1,4 +1,4 @@
-"""The script for a graphics card, run whole at a reduced shape."""
+"""The script that measures a GPU, run from beginning to end at a reduced size."""
 
 import importlib.util
 import json
@@ -13,33 +13,33 @@ from helpers.paths import ROOT
 
 @pytest.fixture(scope="module")
 def script():
-    place = ROOT / "benchmarks" / "measure_gpu.py"
-    spec = importlib.util.spec_from_file_location("measure_gpu", place)
+    path = ROOT / "benchmarks" / "measure_gpu.py"
+    spec = importlib.util.spec_from_file_location("measure_gpu", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_it_measures_everything_it_promises(script, tmp_path, monkeypatch):
+def test_it_measures_every_scheme_and_reloads_the_same_model(script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "SMALL", script.SMALL | {"prompts": [8], "new_tokens": 3})
     out, work = tmp_path / "out.json", tmp_path / "work"
     assert script.main(["--reduced", "--work", str(work), "--out", str(out)]) == 0
-    found = json.loads(out.read_text())
+    result = json.loads(out.read_text())
     assert not work.exists()
-    assert found["reload_is_bit_identical"] is True
-    assert set(found["loads"]) == {"bf16", "nf4", "nf4-dq", "nf4-dq saved"}
-    ways = {(row["scheme"], row["batch"], row["cache"]) for row in found["speeds"]}
-    assert {("bf16", 1, "dynamic"), ("nf4-dq", 2, "static")} <= ways
-    assert all(row.get("decode_tokens_per_s", 0) > 0 for row in found["speeds"]), found["speeds"]
+    assert result["reload_is_bit_identical"] is True
+    assert set(result["loads"]) == {"bf16", "nf4", "nf4-dq", "nf4-dq saved"}
+    settings = {(row["scheme"], row["batch"], row["cache"]) for row in result["speeds"]}
+    assert {("bf16", 1, "dynamic"), ("nf4-dq", 2, "static")} <= settings
+    assert all(row.get("decode_tokens_per_s", 0) > 0 for row in result["speeds"]), result["speeds"]
     for scheme in ("nf4", "nf4-dq"):
-        rows = found["ledgers"][scheme]
-        weights = ("quantised weights", "quantisation state", "kept in 16 bits")
+        rows = result["memory"][scheme]
+        weights = ("quantized weights", "quantization state", "kept in 16 bits")
         total = sum(rows[part]["measured"] for part in weights)
-        assert total == found["predicted_bytes"][scheme]
-    assert found["saved"]["bytes"] < found["checkpoint_bytes"]
+        assert total == result["predicted_bytes"][scheme]
+    assert result["saved"]["bytes"] < result["checkpoint_bytes"]
 
 
-def test_the_random_checkpoint_is_the_models_own_shape(script, tmp_path, monkeypatch):
+def test_the_random_checkpoint_has_the_models_own_shape(script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "SHARD_BYTES", 3_000_000)
     config = script.shape("mistral-small-3.2-2506", reduced=True)
     total = script.build(config, tmp_path / "model")
@@ -59,7 +59,7 @@ def test_the_full_shape_is_the_24b(script):
     assert 23.9e9 < sizes.parameters(config) < 24.1e9
 
 
-def test_a_taken_folder_is_left_alone(script, tmp_path, capsys):
+def test_a_folder_that_exists_is_not_touched(script, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     assert script.main(["--reduced", "--work", str(tmp_path)]) == 1
     assert "exists" in capsys.readouterr().out

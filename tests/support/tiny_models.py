@@ -1,4 +1,4 @@
-"""Tiny random models of the kit's two classes: to save and load, or in the pocket's own shape."""
+"""Tiny random models: text and image-text models to save and load, and a thin pocket model."""
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -40,9 +40,10 @@ BLOCK_PARAMETERS = 2 * (64 * 128 + 2 * 64 * 64 + 128 * 64 + 3 * 64 * 128)
 
 
 def save(model, folder):
+    """Save a model in bfloat16 with a tokenizer of 96 words; returns the folder."""
     model.to(torch.bfloat16).save_pretrained(folder)
-    words = {f"w{i}": i for i in range(96)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    vocabulary = {f"w{i}": i for i in range(96)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
     return folder
@@ -65,7 +66,7 @@ def vision_model():
 
 
 def thin_model(seed: int = 0):
-    """The pocket model's vocabulary and classes, two layers of 64."""
+    """The pocket model's class and vocabulary, with two layers of width 64."""
     shape = LlamaConfig(
         hidden_size=64,
         intermediate_size=96,

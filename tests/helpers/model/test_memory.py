@@ -1,5 +1,7 @@
 """Memory tables against arithmetic and real loads."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -81,6 +83,26 @@ def test_activations_are_measured_on_a_gpu_only(text_folder):
     table = memory.memory_table(loading.load_4bit(text_folder).model, context=16)
     assert np.isnan(table.loc["activations", "measured"])
     assert table.loc["activations", "predicted"] > 0
+
+
+def test_on_a_gpu_activations_and_the_allocators_spare_memory_are_measured(
+    text_folder, monkeypatch
+):
+    """A simulated GPU: torch allocated 9,000 bytes at the peak and reserved 10,000."""
+
+    class FakePeak(contextlib.nullcontext):
+        before, bytes, reserved = 1000, 9000, 10_000
+
+        def __enter__(self):
+            return self
+
+    monkeypatch.setattr(memory, "PeakMemory", FakePeak)
+    table = memory.memory_table(loading.load_4bit(text_folder).model, context=16)
+    cache_bytes = table.loc["KV cache", "measured"]
+    assert table.loc["activations", "measured"] == 8000 - cache_bytes
+    assert table.loc["allocator", "measured"] == 1000
+    assert np.isnan(table.loc["allocator", "predicted"])
+    assert table.index[-1] == "allocator"
 
 
 def test_the_peak_includes_what_was_freed_again():

@@ -122,7 +122,7 @@ def tensors_of(parameter):
 
 
 def measured_bytes(folder, config, scheme, quantize_vision=False):
-    """The bytes of a model that really is in memory: loaded from disk in ``scheme``."""
+    """The bytes of a model that really is in memory: loaded from disk in `scheme`."""
     if scheme == "fp8":
         return measured_fp8_bytes(config)
     kept = ["lm_head"]
@@ -150,8 +150,8 @@ def measured_fp8_bytes(config):
     """The text model's linear layers replaced by transformers' own fp8 layer, on meta."""
     model = configs.empty_model(config).to(torch.bfloat16)
     for name, module in list(model.named_modules()):
-        eyes = "vision_tower" in name or "projector" in name
-        if isinstance(module, torch.nn.Linear) and name != "lm_head" and not eyes:
+        in_vision = "vision_tower" in name or "projector" in name
+        if isinstance(module, torch.nn.Linear) and name != "lm_head" and not in_vision:
             with torch.device("meta"):
                 layer = FbgemmFp8Linear(module.in_features, module.out_features, bias=False)
             layer.bias = module.bias
@@ -559,7 +559,7 @@ def measure(scheme, shape, tokens):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     torch.ones(4096, 4096) @ torch.ones(4096, 16)  # the libraries' own buffers
     before = rss()
-    layer = layer_of(model, scheme)  # one; quantizing on a processor is slow
+    layer = layer_of(model, scheme)  # one; quantizing on a CPU is slow
     layers = [layer] + [copy.deepcopy(layer) for _ in range(config.num_hidden_layers - 1)]
     model.model.layers = torch.nn.ModuleList(layers)
     for module in (model.model.embed_tokens, model.model.norm, model.lm_head):

@@ -46,9 +46,9 @@ def test_static_and_dynamic_caches_give_the_same_tokens(model):
 
 
 def test_prompts_differ_by_seed_only(model):
-    one, two = (speed.random_prompt(model, 32, 1, seed) for seed in (1, 2))
-    assert not torch.equal(one, two)
-    assert torch.equal(one, speed.random_prompt(model, 32, 1, 1))
+    first, second = (speed.random_prompt(model, 32, 1, seed) for seed in (1, 2))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, speed.random_prompt(model, 32, 1, 1))
 
 
 def test_several_settings_make_a_table(model):
