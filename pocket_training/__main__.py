@@ -1,40 +1,75 @@
-"""TODO."""
+"""The commands `python -m pocket_training train | evaluate`."""
 
-import argparse
 import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pocket_model import build
+import typer
+
+from pocket_model.build import POCKET_DATA, BuildError, ensure_built
+from pocket_model.cache import CacheError, cache_dir
+
+app = typer.Typer(
+    help="The pocket model's training and evaluation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
 
-def _train(args: argparse.Namespace) -> int:
-    from helpers.paths import DATA
-    from pocket_model.cache import cache_dir
-    from pocket_training.train import train
+@app.command()
+def train(
+    work: Annotated[Path | None, typer.Option(help="Checkpoints; default: in the cache.")] = None,
+    out: Annotated[Path | None, typer.Option(help="For the adapter; default: data/pocket.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train the adapter anew: hours on two cores."""
+    from pocket_training import train
 
-    target = args.out or DATA / "pocket"
-    train(args.work or cache_dir() / "pocket" / "training", target, device=args.device)
-    print(f"The trained parts are in {target}. Now: python -m pocket_training evaluate")
-    return 0
+    target = out or POCKET_DATA
+    train.train(work or cache_dir() / "pocket" / "training", target, device=device)
+    print(f"The adapter is in {target}. Now: python -m pocket_training evaluate")
 
 
-def _evaluate(args: argparse.Namespace) -> int:
+@app.command()
+def evaluate(
+    quick: Annotated[bool, typer.Option("--quick", help="30 cases a skill, not 300.")] = False,
+    quantization: Annotated[
+        Literal["nf4"] | None, typer.Option(help="Default: none (bf16).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the result as JSON.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A saved result: also the paired difference from it.")
+    ] = None,
+) -> None:
+    """Count what the model can do on held-out cases."""
     from pocket_training import evaluate, score_tables
 
-    saved = None
-    if args.against:
-        saved = json.loads(args.against.read_text(encoding="utf-8"))
-        if saved.get("rules") != evaluate.RULES:  # before minutes of work, not after them
-            print(f"error: {args.against} was judged by other rules: evaluate it anew first")
-            return 2
-    result = evaluate.run(build.ensure_built(), args.quantization, quick=args.quick)
-    print(score_tables.table(result))
+    saved = json.loads(against.read_text(encoding="utf-8")) if against else None
+    # Checked before minutes of work, not after them.
+    if saved and saved.get("scoring_version") != evaluate.SCORING_VERSION:
+        print(f"error: {against} was scored in a different way: evaluate that model again first")
+        raise typer.Exit(2)
+    result = evaluate.run(ensure_built(), quantization, quick=quick)
+    print(score_tables.as_text(score_tables.table(result)))
     if saved:
         print(f"\nAgainst {saved['command']} of {saved['date']}, on the same cases:")
-        result["against"] = {
-            "command": saved["command"],
-            "rows": score_tables.paired(result, saved),
-        }
-        print(score_tables.paired_table(result["against"]["rows"]))
-    if args.out:
-        score_tables.save(result, args.out)
-    return 0
+        rows = score_tables.paired(result, saved)
+        print(score_tables.as_text(score_tables.paired_table(rows)))
+        result["against"] = {"command": saved["command"], "rows": rows}
+    if out:
+        score_tables.save(result, out)
+
+
+def main() -> None:
+    """Run a command; exit with 1 and a message if it cannot be done."""
+    try:
+        app(prog_name="python -m pocket_training")
+    except (BuildError, CacheError) as error:
+        print(error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """Ordinary chat: the base's own replies, so that the pocket model keeps what the base knew.
 
-The base answers in its own format (ChatML); its words, and how likely it found the alternatives,
-are then taught in Mistral's format. Subjects and phrasings of the held-out split are others.
+The base answers in its own format (ChatML). Its words, and how likely it found the alternatives,
+are then taught in Mistral's format. The held-out split has other subjects and other phrasings.
 """
 
 import copy
@@ -16,21 +16,23 @@ from tokenizers import pre_tokenizers
 from tqdm import tqdm
 
 from pocket_model.build import POCKET_DATA
+from pocket_model.chat_format import ChatFormat
 from pocket_model.tekken import CONTROL_IDS
 from pocket_training import words
-from pocket_training.examples import Exchange, Writer
+from pocket_training.examples import Example
 
 HELD_OUT_REPLIES = POCKET_DATA / "held_out_replies.json"
 KEPT = 24  # alternatives kept for each token of a reply: over 98 % of the base's probability
 REPLY_TOKENS = 56
 
+
 @dataclass
 class Reply:
-    """A chat and what the base said: token ids are Tekken's.
+    """A chat and the base's reply; token ids are Tekken's.
 
     Attributes:
         messages: OpenAI's dicts, the last one a user's.
-        tokens: the reply, its end token included when the base ended there.
+        tokens: the reply, its end token included if the base ended there.
         soft_ids, soft_shares: (reply tokens, KEPT), the base's likeliest next tokens.
         losses: (reply tokens,) the base's own −log probability of each token, in nats.
     """
@@ -43,7 +45,7 @@ class Reply:
 
 
 def prompts(split: str, count: int, seed: int) -> list[list[dict]]:
-    """``count`` different conversations to answer; a third of them with a system prompt."""
+    """`count` different conversations to answer; a third of them with a system prompt."""
     rng = random.Random(f"chat {split} {seed}")
     lists = words.chats()
     questions = [p.format(s) for p in lists.phrasings[split] for s in lists.subjects[split]]
@@ -60,34 +62,34 @@ def prompts(split: str, count: int, seed: int) -> list[list[dict]]:
 
 
 @torch.no_grad()
-def replies(base, tokenizer, places: np.ndarray, chats, *, seed: int, size: int = 40):
-    """The base's replies, drawn from its own distribution (temperature 1), with alternatives.
+def replies(
+    base, tokenizer, base_ids: np.ndarray, chats: list[list[dict]], *, seed: int, size: int = 40
+) -> list[Reply]:
+    """The base's replies, sampled at temperature 1, with the alternatives it saw.
+
+    A reply is left out if it has a control token that Tekken does not know.
 
     Args:
         base: the base model in float32.
         tokenizer: its own fast tokenizer, with its chat template.
-        places: shape (vocabulary,), from `tekken.convert`.
+        base_ids: shape (vocabulary,), from `tekken.convert`.
         chats: conversations, from `prompts`.
         size: chats answered at a time.
-
-    Returns:
-        A list of `Reply`, in the order of ``chats``.
     """
-    to_tekken = np.full(int(places.max()) + 1, -1)
-    to_tekken[places[places >= 0]] = np.flatnonzero(places >= 0)
+    to_tekken = np.full(int(base_ids.max()) + 1, -1)
+    to_tekken[base_ids[base_ids >= 0]] = np.flatnonzero(base_ids >= 0)
     tokenizer = _as_trained(tokenizer)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     to_tekken[end] = CONTROL_IDS["</s>"]
     torch.manual_seed(seed)
     made = []
     for start in tqdm(range(0, len(chats), size), desc="the base's own replies", unit="batch"):
-        group = chats[start : start + size]
-        asked = tokenizer.apply_chat_template(
-            group, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+        batch = chats[start : start + size]
+        inputs = tokenizer.apply_chat_template(
+            batch, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
         )
-        width = asked["input_ids"].shape[1]
         out = base.generate(
-            **asked,
+            **inputs,
             do_sample=True,
             temperature=1.0,
             top_p=1.0,
@@ -99,32 +101,33 @@ def replies(base, tokenizer, places: np.ndarray, chats, *, seed: int, size: int 
             output_logits=True,
         )
         logs = torch.stack(out.logits, dim=1).log_softmax(dim=-1)
-        for number, chat in enumerate(group):
-            said = out.sequences[number, width:].tolist()
-            length = said.index(end) + 1 if end in said else len(said)
-            tokens = to_tekken[said[:length]]
-            if (tokens < 0).any():  # a control token of the base's that Tekken does not know
-                continue
-            log = logs[number, :length].clone()
-            losses = -log[range(length), said[:length]].numpy()
-            log[:, torch.from_numpy(np.flatnonzero(to_tekken < 0))] = -torch.inf
-            shares, ids = log.exp().topk(KEPT)
-            made.append(
-                Reply(
-                    messages=chat,
-                    tokens=tokens.tolist(),
-                    soft_ids=to_tekken[ids.numpy()],
-                    soft_shares=(shares / shares.sum(-1, keepdim=True)).numpy(),
-                    losses=losses,
-                )
-            )
+        generated = out.sequences[:, inputs["input_ids"].shape[1] :].tolist()
+        for chat, ids, log in zip(batch, generated, logs, strict=True):
+            length = ids.index(end) + 1 if end in ids else len(ids)
+            if (to_tekken[ids[:length]] >= 0).all():
+                made.append(_reply(chat, ids[:length], log[:length], to_tekken))
     return made
 
 
-def _as_trained(tokenizer):
-    """The base's tokenizer with every digit a word of its own, as it was trained.
+def _reply(chat: list[dict], ids: list[int], logs: torch.Tensor, to_tekken: np.ndarray) -> Reply:
+    """A reply from the base's token ids and log probabilities, (reply tokens, its vocabulary)."""
+    losses = -logs[range(len(ids)), ids].numpy()
+    logs = logs.clone()
+    logs[:, torch.from_numpy(np.flatnonzero(to_tekken < 0))] = -torch.inf
+    shares, likeliest = logs.exp().topk(KEPT)
+    return Reply(
+        messages=chat,
+        tokens=to_tekken[ids].tolist(),
+        soft_ids=to_tekken[likeliest.numpy()],
+        soft_shares=(shares / shares.sum(-1, keepdim=True)).numpy(),
+        losses=losses,
+    )
 
-    The GGUF file says so ("smollm"); transformers' reader of such files leaves the step out.
+
+def _as_trained(tokenizer):
+    """The base's tokenizer with every digit a token of its own, as it was trained.
+
+    The GGUF file says so ("smollm"), but transformers leaves the step out when it reads one.
     """
     tokenizer = copy.deepcopy(tokenizer)
     bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -134,34 +137,31 @@ def _as_trained(tokenizer):
     return tokenizer
 
 
-def exchanges(writer: Writer, said: list[Reply]) -> list[Exchange]:
+def chat_examples(chat_format: ChatFormat, replies: list[Reply]) -> list[Example]:
     """The replies in Mistral's format, with the base's distribution to learn from."""
-    made = []
-    for one in said:
-        prompt, _ = writer.prompt(one.messages)
-        counted = [True] * len(one.tokens)
-        soft = (one.soft_ids, one.soft_shares)
-        made.append(Exchange(prompt, one.tokens, counted, soft=soft))
-    return made
+    examples = []
+    for reply in replies:
+        example = _example(chat_format, reply.messages, reply.tokens)
+        example.soft_targets = (reply.soft_ids, reply.soft_shares)
+        examples.append(example)
+    return examples
 
 
-def save_tests(said: list[Reply], path: Path) -> None:
+def _example(chat_format: ChatFormat, messages: list[dict], tokens: list[int]) -> Example:
+    return Example(chat_format.encode(messages).ids, tokens, [True] * len(tokens))
+
+
+def save_held_out(replies: list[Reply], path: Path) -> None:
     """Keep held-out replies for the evaluation: messages, token ids, the base's mean loss."""
     kept = [
         {"messages": r.messages, "tokens": r.tokens, "nats": round(float(r.losses.mean()), 5)}
-        for r in said
+        for r in replies
     ]
-    lines = ",\n".join(json.dumps(one, ensure_ascii=False) for one in kept)
+    lines = ",\n".join(json.dumps(reply, ensure_ascii=False) for reply in kept)
     path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
-def load_tests(writer: Writer, path: Path) -> list[tuple[Exchange, float]]:
-    """What `save_tests` kept: each exchange, and the base's mean loss on its reply in nats."""
+def load_held_out(chat_format: ChatFormat, path: Path) -> list[tuple[Example, float]]:
+    """What `save_held_out` kept: each example, and the base's mean loss on its reply in nats."""
     kept = json.loads(path.read_text(encoding="utf-8"))
-    return [
-        (
-            Exchange(writer.prompt(one["messages"])[0], one["tokens"], [True] * len(one["tokens"])),
-            one["nats"],
-        )
-        for one in kept
-    ]
+    return [(_example(chat_format, r["messages"], r["tokens"]), r["nats"]) for r in kept]

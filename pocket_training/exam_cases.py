@@ -1,53 +1,45 @@
-"""TODO."""
+"""The evaluation's held-out cases: what is asked, and which replies are right."""
 
 import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 
+from pocket_model.chat_format import ChatFormat
+from pocket_model.reply import read_reply
 from pocket_training import picture_tasks, tool_tasks
-from pocket_training.examples import ARGS, CALL_ID, CALLS, END, Exchange, Writer
-from pocket_training.mixed_tasks import mixed_exchanges
+from pocket_training.examples import END, TOOL_CALLS, Example, ExampleEncoder
+from pocket_training.mixed_tasks import mixed_examples
 
 SEED = 1
-
-
 CASES, QUICK_CASES = 300, 30
-
-
 PER_TOOLS = 10  # cases about the same tools
-
-
 REPLY_TOKENS = 40  # within which an answer in words must be there
 
-
-PAIRS = "counterfactual pairs"
-
-
-TARGETS = {
-    "tool call, known tools": 0.97,
-    "tool call, schemas never seen": 0.85,
-    "no suitable tool, no call": 0.95,
-    "two calls in one turn": 0.85,
-    "the tool's result in the answer": 0.97,
-    "picture: colour": 0.95,
-    "picture: shape": 0.95,
-    "picture: count": 0.95,
-    "picture: position": 0.95,
-    "picture: largest": 0.95,
-    "picture: tallest bar": 0.95,
-    "picture: largest region": 0.95,
-    "two pictures: which one": 0.85,
-    PAIRS: 0.90,
+# The skills by id, in the order of the table: the label and the target, the least share that is
+# right.
+SKILLS: dict[str, tuple[str, float | None]] = {
+    "tools_known": ("tool call, known tools", 0.97),
+    "tools_unseen": ("tool call, schemas never seen", 0.85),
+    "tools_none": ("no suitable tool, no call", 0.95),
+    "tools_two": ("two calls in one turn", 0.85),
+    "tools_result": ("the tool's result in the answer", 0.97),
+    "picture_colour": ("picture: colour", 0.95),
+    "picture_shape": ("picture: shape", 0.95),
+    "picture_count": ("picture: count", 0.95),
+    "picture_position": ("picture: position", 0.95),
+    "picture_largest": ("picture: largest", 0.95),
+    "picture_tallest": ("picture: tallest bar", 0.95),
+    "picture_region": ("picture: largest region", 0.95),
+    "picture_two_pictures": ("two pictures: which one", 0.85),
+    "counterfactual_pairs": ("counterfactual pairs", 0.90),
+    "mixed_country": ("conversation: largest country, tools at hand", None),
+    "mixed_population": ("conversation: that country's population", None),
+    "picture_number": ("picture: number", None),
 }
-
-
-_PICTURES = {
-    "colour": "shapes",
-    "shape": "shapes",
-    "count": "shapes",
-    "position": "shapes",
-    "largest": "shapes",
+_PICTURE_KINDS = {  # the kind of picture for each skill of `picture_tasks`
+    **dict.fromkeys(("colour", "shape", "count", "position", "largest"), "shapes"),
     "tallest": "bars",
     "region": "regions",
     "number": "number",
@@ -55,135 +47,112 @@ _PICTURES = {
 }
 
 
-_NAMES = {
-    "tallest": "picture: tallest bar",
-    "region": "picture: largest region",
-    "number": "picture: number",
-    "two pictures": "two pictures: which one",
-}
-
-
 @dataclass
 class Case:
-    """An exchange to judge.
+    """An example to score.
 
     Attributes:
-        skill: what it counts for.
-        accept: judges a generated reply; None where only the exchange's own is right.
+        skill: a key of `SKILLS`.
+        accept: tells whether a generated reply is right; None if only the example's own is.
     """
 
     skill: str
-    exchange: Exchange
+    example: Example
     accept: Callable[[list[int]], bool] | None = None
 
 
 Question = list[Case]  # cases that share a beginning: the same tools or the same picture
 
 
-def questions(writer: Writer, cases: int = CASES, seed: int = SEED) -> Iterator[Question]:
-    """All held-out questions but chat and counterfactuals, ``cases`` for each skill."""
-    for kind, skill in (
-        ("known", "tool call, known tools"),
-        ("unseen", "tool call, schemas never seen"),
-        ("two", "two calls in one turn"),
-    ):
-        for group in _groups(kind, cases, seed):
-            yield [_call_case(skill, writer, case) for case in group]
-    for group in _groups("none", cases, seed):
-        exchanges = [writer.tool_case(case, "given") for case in group]
-        yield [Case("no suitable tool, no call", each, _no_call) for each in exchanges]
-    for group in _groups("result", cases, seed):
-        yield [_result_case("the tool's result in the answer", writer, case) for case in group]
-    left = {skill: cases for skill in _PICTURES}
-    for kind in dict.fromkeys(_PICTURES.values()):
-        number = 0
-        while any(left[skill] for skill, drawn in _PICTURES.items() if drawn == kind):
-            number += 1
-            groups = picture_tasks.picture_groups(
-                "held_out", kind, groups=1, seed=seed * 100_000 + number, per_group=12
-            )
-            for group in groups:
-                # A question that two things of a scene give alike would be counted twice.
-                asked = {(c.skill, c.question): c for c in group if left.get(c.skill, 0)}
-                chosen = []
-                for case in asked.values():
-                    if left[case.skill]:
-                        left[case.skill] -= 1
-                        name = _NAMES.get(case.skill, f"picture: {case.skill}")
-                        chosen.append(Case(name, writer.picture_case(case)))
-                if chosen:
-                    yield chosen
+def questions(encoder: ExampleEncoder, cases: int = CASES, seed: int = SEED) -> Iterator[Question]:
+    """All held-out questions but chat and counterfactual pairs: `cases` of each skill.
 
-
-def pairs(writer: Writer, count: int = CASES, seed: int = SEED) -> Iterator[list[Question]]:
-    """Counterfactual pairs, half about tools and half about pictures, each as its questions."""
-    for both in tool_tasks.counterfactual_pairs("held_out", pairs=count // 2, seed=seed):
-        make = _result_case if both[0].must_contain else _call_case
-        yield [[make(PAIRS, writer, case) for case in both]]
-    for both in picture_tasks.counterfactual_pairs("held_out", pairs=count - count // 2, seed=seed):
-        # Two rows: what the pictures share is their tokens' ids, not what they show.
-        yield [[Case(PAIRS, writer.picture_case(case))] for case in both]
-
-
-def conversations(writer: Writer, count: int, seed: int = SEED) -> Iterator[Question]:
-    """The model card's conversation: the largest country on a map, then its population."""
-    for number in range(count):
+    There are a tenth as many of the mixed conversations.
+    """
+    for kind in ("known", "unseen", "two", "none", "result"):
+        for group in tool_tasks.tool_groups(
+            "held_out", kind, groups=-(-cases // PER_TOOLS), per_group=PER_TOOLS, seed=seed
+        ):
+            yield [_tool_case(f"tools_{kind}", encoder, case) for case in group]
+    left = dict.fromkeys(_PICTURE_KINDS, cases)
+    for kind in dict.fromkeys(_PICTURE_KINDS.values()):
+        for number in count(seed * 100_000 + 1):
+            if not any(left[skill] for skill in left if _PICTURE_KINDS[skill] == kind):
+                break
+            yield from _picture_question(encoder, kind, number, left)
+    for number in range(cases // 10):
+        # The model card's conversation: the largest country on a map, then its population.
         rng = random.Random(f"conversation {seed} {number}")
-        first, second = mixed_exchanges(writer, "held_out", rng)
-        yield [
-            Case("conversation: largest country, tools at hand", first),
-            Case(
-                "conversation: that country's population",
-                second,
-                _same_calls(writer, second.reply),
-            ),
-        ]
+        first, second = mixed_examples(encoder, "held_out", rng)
+        accept = same_calls(encoder.chat_format, second.reply)
+        yield [Case("mixed_country", first), Case("mixed_population", second, accept)]
 
 
-def _groups(kind: str, cases: int, seed: int):
-    groups = -(-cases // PER_TOOLS)
-    return tool_tasks.tool_groups("held_out", kind, groups=groups, per_group=PER_TOOLS, seed=seed)
+def _picture_question(
+    encoder: ExampleEncoder, kind: str, seed: int, left: dict[str, int]
+) -> Iterator[Question]:
+    """Cases about one picture, or two, of the skills that have some left; `left` is lowered."""
+    for group in picture_tasks.picture_groups("held_out", kind, groups=1, seed=seed, per_group=12):
+        # Two shapes of a scene can give the same question. It would be counted twice.
+        distinct = {(c.skill, c.question): c for c in group if left.get(c.skill)}
+        chosen = []
+        for (skill, _), case in distinct.items():
+            if left[skill]:
+                left[skill] -= 1
+                skill_id = f"picture_{skill.replace(' ', '_')}"
+                chosen.append(Case(skill_id, encoder.picture_example(case)))
+        if chosen:
+            yield chosen
 
 
-def _call_case(skill: str, writer: Writer, case: tool_tasks.ToolCase) -> Case:
-    exchange = writer.tool_case(case, "given")
-    return Case(skill, exchange, _same_calls(writer, exchange.reply))
+def pairs(
+    encoder: ExampleEncoder, number: int = CASES, seed: int = SEED
+) -> Iterator[list[Question]]:
+    """Counterfactual pairs, half about tools and half about pictures, each as its questions."""
+    skill, tools = "counterfactual_pairs", number // 2
+    for pair in tool_tasks.counterfactual_pairs("held_out", pairs=tools, seed=seed):
+        yield [[_tool_case(skill, encoder, case) for case in pair]]
+    for pair in picture_tasks.counterfactual_pairs("held_out", pairs=number - tools, seed=seed):
+        # Two rows: the pictures share their tokens' ids, but show different things.
+        yield [[Case(skill, encoder.picture_example(case))] for case in pair]
 
 
-def _result_case(skill: str, writer: Writer, case: tool_tasks.ToolCase) -> Case:
-    exchange = writer.tool_case(case, "given")
-    return Case(skill, exchange, _contains(writer, case.must_contain))
+def _tool_case(skill: str, encoder: ExampleEncoder, case: tool_tasks.ToolCase) -> Case:
+    example = encoder.tool_example(case, "given")
+    if case.must_contain:
+        accept = contains(encoder.chat_format, case.must_contain)
+    elif case.reply.get("tool_calls"):
+        accept = same_calls(encoder.chat_format, example.reply)
+    else:
+        accept = makes_no_call
+    return Case(skill, example, accept)
 
 
-def _same_calls(writer: Writer, reply: list[int]) -> Callable[[list[int]], bool]:
-    wanted = _calls(writer, reply)
-    assert wanted, "not a reply of calls"
-    return lambda said: _calls(writer, said) == wanted
+def same_calls(chat_format: ChatFormat, reply: list[int]) -> Callable[[list[int]], bool]:
+    """Accepts the calls of `reply`, in other tokens or with keys in another order as well."""
+    expected = _calls(chat_format, reply)
+    assert expected, "not a reply of calls"
+    return lambda generated: _calls(chat_format, generated) == expected
 
 
-def _calls(writer: Writer, reply: list[int]) -> list[tuple[str, str]] | None:
-    """Name and arguments of each call in a reply, keys sorted; None where it is anything else."""
-    if reply[0] != CALLS or reply[-1] != END:
+def _calls(chat_format: ChatFormat, tokens: list[int]) -> list[tuple[str, str]] | None:
+    """Name and arguments of each call in a reply, keys sorted; None if it is anything else."""
+    reply = read_reply(chat_format, tokens)
+    complete = len(reply.tool_calls) == tokens.count(TOOL_CALLS) and tokens[-1] == END
+    if tokens[0] != TOOL_CALLS or not complete or not all(c.id for c in reply.tool_calls):
         return None
-    starts = [place for place, token in enumerate(reply) if token == CALLS]
-    found = []
-    for start, end in zip(starts, [*starts[1:], len(reply) - 1], strict=True):
-        call = reply[start + 1 : end]
-        if CALL_ID not in call or ARGS not in call:
-            return None
-        name = writer.read(call[: call.index(CALL_ID)])
-        try:
-            arguments = json.loads(writer.read(call[call.index(ARGS) + 1 :]))
-        except ValueError:
-            return None
+    try:
         # As text: in Python 1 equals both true and 1.0.
-        found.append((name, json.dumps(arguments, sort_keys=True)))
-    return found
+        arguments = [json.dumps(json.loads(c.arguments), sort_keys=True) for c in reply.tool_calls]
+    except ValueError:
+        return None
+    return [(c.name, text) for c, text in zip(reply.tool_calls, arguments, strict=True)]
 
 
-def _no_call(reply: list[int]) -> bool:
-    return CALLS not in reply and reply[-1] == END and len(reply) <= REPLY_TOKENS
+def makes_no_call(reply: list[int]) -> bool:
+    return TOOL_CALLS not in reply and reply[-1] == END and len(reply) <= REPLY_TOKENS
 
 
-def _contains(writer: Writer, wanted: tuple[str, ...]) -> Callable[[list[int]], bool]:
-    return lambda reply: all(part in writer.read(reply[:REPLY_TOKENS]) for part in wanted)
+def contains(chat_format: ChatFormat, texts: tuple[str, ...]) -> Callable[[list[int]], bool]:
+    """Accepts a reply that has all the texts in its first tokens."""
+    return lambda reply: all(text in chat_format.decode(reply[:REPLY_TOKENS]) for text in texts)

@@ -1,123 +1,96 @@
-"""TODO."""
+"""Conversations as token ids: the prompt, the reply, and what of the reply is learned."""
 
 import json
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from mistral_common.protocol.instruct.chunk import ImageChunk, TextChunk
-from mistral_common.protocol.instruct.messages import UserMessage
-from mistral_common.protocol.instruct.request import ChatCompletionRequest
-from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from PIL import Image
 
+from pocket_model.chat_format import ChatFormat
 from pocket_model.tekken import CONTROL_IDS
 from pocket_training.picture_tasks import PictureCase
-from pocket_training.scenes import Words
+from pocket_training.scenes import CellLabels
 from pocket_training.tool_tasks import ToolCase
 
-END, CALLS, CALL_ID, ARGS = (
+END, TOOL_CALLS, CALL_ID, ARGS = (
     CONTROL_IDS[token] for token in ("</s>", "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]")
 )
 
 
 @dataclass
-class Exchange:
+class Example:
     """A prompt and the reply that it should get, as token ids.
 
     Attributes:
-        learn: for each reply token, whether it counts in the loss.
+        loss_mask: for each reply token, whether it counts in the loss.
         pictures: the prompt's pictures, float32 arrays of shape (3, height, width).
-        soft: the base's own distribution over each reply token, where it is the teacher:
-            (ids, probabilities), both of shape (reply tokens, kept).
-        words: of each picture, the words that describe its cells, where they are known.
+        soft_targets: the base's own distribution over each reply token, if the base is the
+            teacher: (ids, probabilities), both of shape (reply tokens, kept).
+        cell_labels: of each picture, the words that describe its cells, if they are known.
     """
 
     prompt: list[int]
     reply: list[int]
-    learn: list[bool]
+    loss_mask: list[bool]
     pictures: list[np.ndarray] = field(default_factory=list)
-    soft: tuple[np.ndarray, np.ndarray] | None = None
-    words: tuple[Words, ...] = ()
+    soft_targets: tuple[np.ndarray, np.ndarray] | None = None
+    cell_labels: tuple[CellLabels, ...] = ()
 
 
-class Writer:
-    """Turns conversations into exchanges, by mistral_common's V11 encoding."""
+class ExampleEncoder:
+    """Encodes conversations and their replies in the pocket model's chat format."""
 
-    def __init__(self, tokenizer: MistralTokenizer):
-        self._tokenizer = tokenizer
-        self._raw = tokenizer.instruct_tokenizer.tokenizer
+    def __init__(self, chat_format: ChatFormat):
+        self.chat_format = chat_format
 
-    def text(self, text: str) -> list[int]:
-        return self._raw.encode(text, bos=False, eos=False)
+    def text_example(
+        self, messages: list[dict], text: str, tools: list[dict] | None = None
+    ) -> Example:
+        """An example whose reply is plain text; messages as `ChatFormat.encode` takes them."""
+        prompt = self.chat_format.encode(messages, tools)
+        reply = [*self.chat_format.encode_text(text), END]
+        return Example(prompt.ids, reply, [True] * len(reply), prompt.pictures)
 
-    def read(self, tokens: list[int]) -> str:
-        """Tokens as text, control tokens left out."""
-        return self._raw.decode(tokens)
-
-    def prompt(self, messages: list, tools: list[dict] | None = None):
-        """Token ids and pictures of a conversation up to the reply.
-
-        Args:
-            messages: OpenAI's dicts, or mistral_common's own messages where they hold pictures.
-        """
-        if all(isinstance(message, dict) for message in messages):
-            request = ChatCompletionRequest.from_openai(messages=messages, tools=tools)
-        else:
-            plain = ChatCompletionRequest.from_openai(
-                messages=[m if isinstance(m, dict) else _STAND_IN for m in messages], tools=tools
-            )
-            mixed = [
-                old if isinstance(old, UserMessage) else new
-                for old, new in zip(messages, plain.messages, strict=True)
-            ]
-            request = plain.model_copy(update={"messages": mixed})
-        encoded = self._tokenizer.encode_chat_completion(request)
-        return encoded.tokens, encoded.images
-
-    def answer(self, messages, text: str, tools: list[dict] | None = None) -> Exchange:
-        """An exchange that ends in plain text."""
-        prompt, pictures = self.prompt(messages, tools)
-        reply = [*self.text(text), END]
-        return Exchange(prompt, reply, [True] * len(reply), pictures)
-
-    def calls(self, messages, calls: list[dict], tools: list[dict], ids: str) -> Exchange:
-        """An exchange that ends in tool calls.
+    def calls_example(
+        self, messages: list[dict], calls: list[dict], tools: list[dict], ids: str
+    ) -> Example:
+        """An example whose reply is tool calls.
 
         Args:
             calls: OpenAI's `tool_calls`.
             ids: "numbered" writes 000000001, 000000002 …, which the model learns to write by
-                itself; "given" keeps the calls' own ids and leaves them out of the loss, since
-                nobody can guess a random id (the pocket server chooses it, too).
+                itself. "given" keeps the calls' own ids and leaves them out of the loss: nobody
+                can guess a random id, and the pocket server chooses it as well.
         """
-        prompt, pictures = self.prompt(messages, tools)
-        reply, learn = [], []
+        prompt, encode = self.chat_format.encode(messages, tools), self.chat_format.encode_text
+        reply, loss_mask = [], []
         for number, call in enumerate(calls, start=1):
-            name, arguments = call["function"]["name"], call["function"]["arguments"]
-            call_id = self.text(f"{number:09d}" if ids == "numbered" else call["id"])
-            values = json.dumps(json.loads(arguments), ensure_ascii=False)
-            for part, counts in (
-                ([CALLS, *self.text(name), CALL_ID], True),
-                (call_id, ids == "numbered"),
-                ([ARGS, *self.text(values)], True),
+            name, arguments = call["function"]["name"], json.loads(call["function"]["arguments"])
+            call_id = f"{number:09d}" if ids == "numbered" else call["id"]
+            for tokens, learned in (
+                ([TOOL_CALLS, *encode(name), CALL_ID], True),
+                (encode(call_id), ids == "numbered"),
+                ([ARGS, *encode(json.dumps(arguments, ensure_ascii=False))], True),
             ):
-                reply += part
-                learn += [counts] * len(part)
-        return Exchange(prompt, [*reply, END], [*learn, True], pictures)
+                reply += tokens
+                loss_mask += [learned] * len(tokens)
+        return Example(prompt.ids, [*reply, END], [*loss_mask, True], prompt.pictures)
 
-    def tool_case(self, case: ToolCase, ids: str) -> Exchange:
-        if case.reply.get("tool_calls"):
-            return self.calls(case.messages, case.reply["tool_calls"], case.tools, ids)
-        return self.answer(case.messages, case.reply["content"], case.tools)
+    def tool_example(self, case: ToolCase, ids: str) -> Example:
+        if calls := case.reply.get("tool_calls"):
+            return self.calls_example(case.messages, calls, case.tools, ids)
+        return self.text_example(case.messages, case.reply["content"], case.tools)
 
-    def picture_case(self, case: PictureCase, *, text_first: bool = False) -> Exchange:
-        exchange = self.answer([picture_message(case, text_first=text_first)], case.answer)
-        return replace(exchange, words=case.words)
-
-
-_STAND_IN = {"role": "user", "content": "-"}
+    def picture_example(self, case: PictureCase, *, text_first: bool = False) -> Example:
+        message = image_message(case.pictures, case.question, text_first=text_first)
+        example = self.text_example([message], case.answer)
+        return replace(example, cell_labels=case.cell_labels)
 
 
-def picture_message(case: PictureCase, *, text_first: bool = False) -> UserMessage:
-    """A user message with the case's pictures and its question."""
-    chunks = [ImageChunk(image=picture) for picture in case.pictures]
-    text = TextChunk(text=case.question)
-    return UserMessage(content=[text, *chunks] if text_first else [*chunks, text])
+def image_message(
+    pictures: tuple[Image.Image, ...] | list[Image.Image], text: str, *, text_first: bool = False
+) -> dict:
+    """A user message with pictures and a text, as `ChatFormat.encode` takes it."""
+    images = [{"type": "image", "image": picture} for picture in pictures]
+    texts = [{"type": "text", "text": text}]
+    return {"role": "user", "content": texts + images if text_first else images + texts}

@@ -1,64 +1,98 @@
-"""Lessons: conversations as token rows, in which questions on the same beginning share it.
+"""Batches of conversations as token rows, in which questions about the same thing share it.
 
-Tools and pictures stand at the beginning of a conversation and are most of its length. Several
-questions about the same ones are therefore laid out as one row, a trunk and its branches:
+Tools and pictures come at the beginning of a conversation and are most of its length. Several
+questions about the same ones therefore become one row, a prefix and its continuations:
 
     <s>[AVAILABLE_TOOLS]…[/AVAILABLE_TOOLS] | [INST]one[/INST]… | [INST]two[/INST]… | …
 
-Every branch sees the trunk and itself, and its positions go on from the trunk's end, so that the
-model computes what it would compute for each conversation alone, at a third of the work.
+Every continuation attends to the prefix and to itself, and its positions go on from the prefix's
+end. So the model computes what it would compute for each conversation alone, at a third of the
+work.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from pocket_model.tekken import CONTROL_IDS
-from pocket_training.examples import Exchange
-from pocket_training.scenes import Words
+from pocket_training.examples import Example
+from pocket_training.scenes import CellLabels
+
+T = TypeVar("T")
 
 
 @dataclass
-class Row:
-    """A trunk and its branches; see the module's text.
+class PackedRow:
+    """A prefix and its continuations; see the module's text.
 
     Attributes:
-        told: for each picture, the words to put in place of what the eye sees in it, or None.
+        continuations: the rest of each prompt with the reply, and the example it is from.
+        oracle_labels: for each picture, the labels that take the place of what the vision tower
+            makes of it, or None.
     """
 
-    trunk: list[int]
-    branches: list[tuple[list[int], Exchange]]  # the rest of the prompt with the reply, its source
+    prefix: list[int]
+    continuations: list[tuple[list[int], Example]]
     pictures: list[np.ndarray]
-    told: list[Words | None]
+    oracle_labels: list[CellLabels | None]
 
     def __len__(self) -> int:
-        return len(self.trunk) + sum(len(tokens) for tokens, _ in self.branches)
+        return len(self.prefix) + sum(len(tokens) for tokens, _ in self.continuations)
 
 
-def row(exchanges: Sequence[Exchange], *, told: bool = False) -> Row:
-    """One row of exchanges: what all their prompts begin with becomes the trunk.
+def pack(examples: Sequence[Example], *, oracle: bool = False) -> PackedRow:
+    """One row of examples: what all their prompts begin with becomes the prefix.
 
     Args:
-        told: give the words of the pictures in place of the pictures, where they are known.
+        oracle: give the pictures' labels in place of the pictures, if they are known.
     """
-    prompts = [exchange.prompt for exchange in exchanges]
+    prompts = [example.prompt for example in examples]
     shared = 0
-    # The last prompt token stays in the branch: it predicts the reply's first token.
+    # The last prompt token stays in the continuation: it predicts the reply's first token.
     for tokens in zip(*(prompt[:-1] for prompt in prompts), strict=False):
         if len(set(tokens)) > 1:
             break
         shared += 1
-    branches = [(e.prompt[shared:] + e.reply, e) for e in exchanges]
-    trunk = prompts[0][:shared]
-    common = trunk.count(CONTROL_IDS["[IMG_END]"])  # pictures that stand in the trunk: once
-    shown = []
-    for number, exchange in enumerate(exchanges):
-        known = exchange.words if told and exchange.words else [None] * len(exchange.pictures)
-        both = list(zip(exchange.pictures, known, strict=True))
-        shown += both[:common] * (number == 0) + both[common:]
-    return Row(trunk, branches, [picture for picture, _ in shown], [words for _, words in shown])
+    prefix = prompts[0][:shared]
+    in_prefix = prefix.count(CONTROL_IDS["[IMG_END]"])  # pictures in the prefix: once for all
+    pictures, labels = [], []
+    for number, example in enumerate(examples):
+        known = example.cell_labels if oracle and example.cell_labels else None
+        first = in_prefix if number else 0
+        pictures += example.pictures[first:]
+        labels += (known or [None] * len(example.pictures))[first:]
+    return PackedRow(prefix, [(e.prompt[shared:] + e.reply, e) for e in examples], pictures, labels)
+
+
+def batches_by_length(
+    items: Iterable[T],
+    length: Callable[[T], int],
+    *,
+    max_tokens: float = math.inf,
+    max_padding: float = math.inf,
+) -> Iterator[list[T]]:
+    """Items in batches of similar length, from the shortest to the longest.
+
+    Args:
+        length: the tokens of an item.
+        max_tokens: of a batch, padding included; a longer item is a batch of its own.
+        max_padding: a batch's tokens with padding over those without it.
+    """
+    batch: list[T] = []
+    tokens = 0
+    for item in sorted(items, key=length):
+        padded = length(item) * (len(batch) + 1)
+        tokens += length(item)
+        if batch and (padded > max_tokens or padded > max_padding * tokens):
+            yield batch
+            batch, tokens = [], length(item)
+        batch.append(item)
+    if batch:
+        yield batch
 
 
 @dataclass
@@ -66,79 +100,71 @@ class Batch:
     """Rows as tensors: B rows of L tokens, T of which are to be predicted.
 
     Attributes:
-        ids, positions: (B, L).
-        allowed: (B, 1, L, L) bool, true where a token may look.
-        where: (T,) flat indices of the tokens that predict.
+        input_ids, position_ids: (B, L).
+        attention_mask: (B, 1, L, L) bool, true where a token may attend to another.
+        predictors: (T,) flat indices of the tokens that predict.
         labels: (T,) the tokens they should predict.
-        soft: (indices into T, ids (S, K), probabilities (S, K)) of the base's distributions.
-        pictures, told: all pictures, in the order of their tokens; see `Row`.
+        soft_targets: (indices into T, ids (S, K), probabilities (S, K)) of the base's
+            distributions.
+        pictures, oracle_labels: of all pictures, in the order of their tokens; see `PackedRow`.
     """
 
-    ids: torch.Tensor
-    positions: torch.Tensor
-    allowed: torch.Tensor
-    where: torch.Tensor
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    predictors: torch.Tensor
     labels: torch.Tensor
-    soft: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None
+    soft_targets: tuple[torch.Tensor, ...] | None
     pictures: list[np.ndarray]
-    told: list[Words | None]
+    oracle_labels: list[CellLabels | None]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch with its tensors on a device; the pictures stay arrays."""
-        soft = tuple(part.to(device) for part in self.soft) if self.soft else None
-        tensors = {
-            name: getattr(self, name).to(device)
-            for name in ("ids", "positions", "allowed", "where", "labels")
-        }
-        return Batch(**tensors, soft=soft, pictures=self.pictures, told=self.told)
+        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
+        soft = tuple(part.to(device) for part in self.soft_targets) if self.soft_targets else None
+        return replace(self, **tensors, soft_targets=soft)
 
 
-def batch(rows: Sequence[Row]) -> Batch:
-    """Lay rows side by side, padded to the longest."""
-    length = max(len(one) for one in rows)
+def collate(rows: Sequence[PackedRow]) -> Batch:
+    """Rows as one batch, padded to the longest."""
+    length = max(len(row) for row in rows)
     ids = np.full((len(rows), length), CONTROL_IDS["<pad>"])
     positions = np.zeros_like(ids)
-    part = np.full_like(ids, -1)  # 0 for the trunk, 1 … for the branches, -1 for padding
-    where, labels, soft_at, soft_ids, soft_shares = [], [], [], [], []
-    for number, one in enumerate(rows):
-        start = len(one.trunk)
-        ids[number, :start] = one.trunk
+    segment = np.full_like(ids, -1)  # 0 for the prefix, 1 … for the continuations, -1 for padding
+    predictors, labels, soft_at, soft_ids, soft_shares = [], [], [], [], []
+    for number, row in enumerate(rows):
+        start = end = len(row.prefix)
+        ids[number, :start] = row.prefix
         positions[number, :start] = range(start)
-        part[number, :start] = 0
-        at = start
-        for place, (tokens, exchange) in enumerate(one.branches, start=1):
-            end = at + len(tokens)
-            ids[number, at:end] = tokens
-            positions[number, at:end] = range(start, start + len(tokens))
-            part[number, at:end] = place
-            first = end - len(exchange.reply)
-            for offset, counts in enumerate(exchange.learn):
-                if not counts:
-                    continue
-                if exchange.soft is not None:
-                    soft_at.append(len(where))
-                    soft_ids.append(exchange.soft[0][offset])
-                    soft_shares.append(exchange.soft[1][offset])
-                where.append(number * length + first + offset - 1)
-                labels.append(exchange.reply[offset])
-            at = end
+        segment[number, :start] = 0
+        for index, (tokens, example) in enumerate(row.continuations, start=1):
+            begin, end = end, end + len(tokens)
+            ids[number, begin:end] = tokens
+            positions[number, begin:end] = range(start, start + len(tokens))
+            segment[number, begin:end] = index
+            reply_start = number * length + end - len(example.reply)
+            for offset in np.flatnonzero(example.loss_mask).tolist():
+                if example.soft_targets is not None:
+                    soft_at.append(len(labels))
+                    soft_ids.append(example.soft_targets[0][offset])
+                    soft_shares.append(example.soft_targets[1][offset])
+                predictors.append(reply_start + offset - 1)
+                labels.append(example.reply[offset])
     before = np.tril(np.ones((length, length), dtype=bool))
-    seen = (part[:, None, :] == 0) | (part[:, None, :] == part[:, :, None])
-    allowed = before & seen & (part[:, None, :] >= 0) | np.eye(length, dtype=bool)
+    of_key, of_query = segment[:, None, :], segment[:, :, None]
+    mask = before & ((of_key == 0) | (of_key == of_query)) & (of_key >= 0)
     soft = None
     if soft_at:
-        soft = (
-            torch.tensor(soft_at),
-            torch.from_numpy(np.stack(soft_ids)).long(),
-            torch.from_numpy(np.stack(soft_shares)).float(),
-        )
+        targets = torch.from_numpy(np.stack(soft_ids)), torch.from_numpy(np.stack(soft_shares))
+        soft = (torch.tensor(soft_at), targets[0].long(), targets[1].float())
     return Batch(
-        ids=torch.from_numpy(ids),
-        positions=torch.from_numpy(positions),
-        allowed=torch.from_numpy(allowed[:, None]),
-        where=torch.tensor(where),
+        input_ids=torch.from_numpy(ids),
+        position_ids=torch.from_numpy(positions),
+        # A padding token attends to itself, so that no row of the mask is empty.
+        attention_mask=torch.from_numpy((mask | np.eye(length, dtype=bool))[:, None]),
+        predictors=torch.tensor(predictors),
         labels=torch.tensor(labels),
-        soft=soft,
-        pictures=[picture for one in rows for picture in one.pictures],
-        told=[words for one in rows for words in one.told],
+        soft_targets=soft,
+        pictures=[picture for row in rows for picture in row.pictures],
+        oracle_labels=[known for row in rows for known in row.oracle_labels],
     )

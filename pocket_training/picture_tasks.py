@@ -1,8 +1,9 @@
-"""TODO."""
+"""Questions about synthetic pictures, seeded, each with its one right answer."""
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from PIL import Image
 
@@ -12,14 +13,13 @@ from pocket_training.scenes import (
     SCENES,
     SHAPES,
     Bars,
+    CellLabels,
     Regions,
     Scene,
     Shapes,
-    Words,
-    _listed,
-    _pair,
-    _tint,
-    plural,
+    listed,
+    random_pair,
+    random_rgb,
     random_shapes,
 )
 from pocket_training.wording import with_courtesy
@@ -30,79 +30,77 @@ class PictureCase:
     """A question about one picture or more, with its one right answer.
 
     Attributes:
-        skill: what it asks, a key of `PHRASINGS` or "bars" (how many there are).
+        skill: what it asks, a key of `phrasings` in the words or "bars" (how many there are).
         pictures: what is shown, in order.
         question, answer: the texts, the answer as the model is taught to write it.
-        words: of each picture, the words that describe its cells.
+        cell_labels: of each picture, the words that describe its cells.
     """
 
     skill: str
     pictures: tuple[Image.Image, ...]
     question: str
     answer: str
-    words: tuple["Words", ...] = field(default=(), repr=False)
+    cell_labels: tuple[CellLabels, ...] = field(default=(), repr=False)
 
 
-def phrased(skill: str, split: str, rng: random.Random, **slots) -> str:
-    """A question in the split's words; for training at times with words of courtesy around it."""
+def phrase(skill: str, split: str, rng: random.Random, **slots) -> str:
+    """A question in the split's words, for training at times with words of courtesy."""
     template = rng.choice(words.pictures().phrasings[skill][split])
     return with_courtesy(template, split, rng).format(**slots)
 
 
 def questions(scene: Scene, split: str, rng: random.Random) -> list[tuple[str, str, str]]:
     """Every kind of question that has one right answer in this scene: (skill, question, answer)."""
-    found = []
+    asked = []
 
-    def ask(skill: str, answer: str, phrasing: str = "", **words) -> None:
-        found.append((skill, phrased(phrasing or skill, split, rng, **words), answer))
+    def ask(skill: str, answer: str, phrasing: str = "", **slots) -> None:
+        asked.append((skill, phrase(phrasing or skill, split, rng, **slots), answer))
 
     if isinstance(scene, Shapes):
-        things = scene.things
-        for thing in things:
-            same_shape = sum(other.shape == thing.shape for other in things)
-            same_colour = sum(other.colour == thing.colour for other in things)
-            if same_shape == 1:
-                ask("colour", f"The {thing.shape} is {thing.colour}.", shape=thing.shape)
-            if same_colour == 1:
-                ask("shape", f"It is a {thing.shape}.", colour=thing.colour)
-            if sum(other.name == thing.name for other in things) == 1:
-                answer = f"The {thing.name} is {scene.placed(thing)}."
-                ask("position", answer, name=thing.name)
+        shapes = scene.shapes
+        colors, kinds = [s.color for s in shapes], [s.kind for s in shapes]
+        names = [s.name for s in shapes]
+        for s in shapes:
+            if kinds.count(s.kind) == 1:
+                ask("colour", f"The {s.kind} is {s.color}.", shape=s.kind)
+            if colors.count(s.color) == 1:
+                ask("shape", f"It is a {s.kind}.", colour=s.color)
+            if names.count(s.name) == 1:
+                ask("position", f"The {s.name} is {scene.position_phrase(s)}.", name=s.name)
         ask("describe", scene.description())
-        kinds = {"shapes": len(things)}
-        for thing in things:
-            kinds[f"{thing.colour} shapes"] = sum(o.colour == thing.colour for o in things)
-            kinds[plural(thing.shape)] = sum(o.shape == thing.shape for o in things)
-        for kind in rng.sample(sorted(kinds), min(2, len(kinds))):
-            ask("count", _counted(kinds[kind], kind), kind=kind)
+        counts = {"shapes": len(shapes)}
+        for s in shapes:
+            counts[f"{s.color} shapes"] = colors.count(s.color)
+            counts[_plural(s.kind)] = kinds.count(s.kind)
+        for counted in rng.sample(sorted(counts), min(2, len(counts))):
+            ask("count", _count_answer(counts[counted], counted), kind=counted)
         if largest := scene.largest():
             ask("largest", f"The largest shape is the {largest.name}.")
     elif isinstance(scene, Bars):
-        ask("tallest", f"The {scene.named(max)} bar is the tallest.")
-        ask("shortest", f"The {scene.named(min)} bar is the shortest.")
-        ask("bars", _counted(len(scene.heights), "bars"), phrasing="count", kind="bars")
-        ask("bar colours", f"The bars are {_listed(scene.colours)}.")
+        ask("tallest", f"The {scene.color_of(max)} bar is the tallest.")
+        ask("shortest", f"The {scene.color_of(min)} bar is the shortest.")
+        ask("bars", _count_answer(len(scene.heights), "bars"), phrasing="count", kind="bars")
+        ask("bar colours", f"The bars are {listed(scene.colors)}.")
     elif isinstance(scene, Regions):
         for _ in range(2):
             legend, countries = random_legend(scene, split, rng)
             ask("region", f"The largest country is {countries[scene.largest()]}.", legend=legend)
-        colour = scene.colours[scene.largest()]
-        ask("region colour", f"The {colour} region is the largest.")
+        ask("region colour", f"The {scene.colors[scene.largest()]} region is the largest.")
     else:
         ask("number", f"The number is {scene.digits}.")
-    return found
+    return asked
 
 
 def random_legend(scene: Regions, split: str, rng: random.Random) -> tuple[str, list[str]]:
-    """A sentence that gives each region's colour a country, and the countries by region."""
-    countries = rng.sample(words.pictures().countries[split], len(scene.colours))
+    """A sentence that gives each region's color a country, and the countries by region."""
+    countries = rng.sample(words.pictures().countries[split], len(scene.colors))
     style = rng.choice(words.pictures().legends[split])
     parts = [
-        style.format(colour=colour, country=country)
-        for colour, country in zip(scene.colours, countries, strict=True)
+        style.format(colour=color, country=country)
+        for color, country in zip(scene.colors, countries, strict=True)
     ]
     rng.shuffle(parts)
-    return f"On the map, {_listed(parts)}.", countries
+    return f"On the map, {listed(parts)}.", countries
 
 
 def picture_groups(
@@ -116,19 +114,16 @@ def picture_groups(
     """
     for number in range(groups):
         rng = random.Random(f"{split} {kind} {seed} {number}")
-        if kind == "two":
-            first = random_shapes(rng, split)
-            second = random_shapes(rng, split)
-            pictures = (_shown(first, rng), _shown(second, rng))
-            words = (first.words(), second.words())
-            asked = _which_picture(first, second, split, rng)
-        else:
-            scene = SCENES[kind](rng, split)
-            pictures = (_shown(scene, rng),)
-            words = (scene.words(),)
-            asked = questions(scene, split, rng)
+        shown = [random_shapes(rng, split) for _ in range(2)] if kind == "two" else None
+        shown = shown or [SCENES[kind](rng, split)]
+        # Drawn at one to three times the model's size: scaling it down leaves its own marks.
+        pictures = tuple(scene.draw(rng.choice([1, 1, 2, 3])) for scene in shown)
+        labels = tuple(scene.cell_labels() for scene in shown)
+        asked = (
+            _which_picture(*shown, split, rng) if kind == "two" else questions(*shown, split, rng)
+        )
         rng.shuffle(asked)
-        cases = [PictureCase(skill, pictures, q, a, words) for skill, q, a in asked[:per_group]]
+        cases = [PictureCase(skill, pictures, q, a, labels) for skill, q, a in asked[:per_group]]
         if cases:
             yield cases
 
@@ -137,55 +132,56 @@ def counterfactual_pairs(
     split: str, *, pairs: int, seed: int
 ) -> Iterator[tuple[PictureCase, PictureCase]]:
     """The same question about two pictures that differ in one thing, so that its answer differs."""
-    made, number = 0, 0
-    while made < pairs:
+    for number in count():
+        if not pairs:
+            return
         rng = random.Random(f"{split} swap {seed} {number}")
-        number += 1
         scene = random_shapes(rng, split)
-        place = rng.randrange(len(scene.things))
-        old = scene.things[place]
-        colour, shape = _pair(rng, split, colour=rng.choice([None, old.colour]))
-        if (colour, shape) == (old.colour, old.shape):
+        index = rng.randrange(len(scene.shapes))
+        old = scene.shapes[index]
+        color, kind = random_pair(rng, split, color=rng.choice([None, old.color]))
+        if (color, kind) == (old.color, old.kind):
             continue
-        new = replace(old, colour=colour, shape=shape, tint=_tint(rng, colour))
-        other = replace(scene, things=(*scene.things[:place], new, *scene.things[place + 1 :]))
+        new = replace(old, color=color, kind=kind, rgb=random_rgb(rng, color))
+        other = replace(scene, shapes=(*scene.shapes[:index], new, *scene.shapes[index + 1 :]))
         wording = rng.random()
-        before = {q: (s, a) for s, q, a in questions(scene, split, random.Random(wording))}
-        after = {q: (s, a) for s, q, a in questions(other, split, random.Random(wording))}
+        before, after = (
+            {q: (skill, a) for skill, q, a in questions(version, split, random.Random(wording))}
+            for version in (scene, other)
+        )
         asked = [q for q in before if q in after and before[q][1] != after[q][1]]
         if not asked:
             continue
         question = rng.choice(asked)
-        yield (
-            PictureCase(before[question][0], (scene.draw(),), question, before[question][1]),
-            PictureCase(after[question][0], (other.draw(),), question, after[question][1]),
+        yield tuple(
+            PictureCase(answers[question][0], (version.draw(),), question, answers[question][1])
+            for version, answers in ((scene, before), (other, after))
         )
-        made += 1
+        pairs -= 1
 
 
 def _which_picture(first: Shapes, second: Shapes, split: str, rng: random.Random):
     asked = []
     for which, here, there in (("first", first, second), ("second", second, first)):
-        for thing in here.things:
-            if all(other.name != thing.name for other in there.things):
-                question = phrased("two pictures", split, rng, name=thing.name)
-                answer = f"The {thing.name} is in the {which} picture."
+        for shape in here.shapes:
+            if all(other.name != shape.name for other in there.shapes):
+                question = phrase("two pictures", split, rng, name=shape.name)
+                answer = f"The {shape.name} is in the {which} picture."
                 asked.append(("two pictures", question, answer))
     which, scene = rng.choice([("first", first), ("second", second)])
-    question = phrased("describe one", split, rng, which=which)
+    question = phrase("describe one", split, rng, which=which)
     asked.append(("describe one", question, scene.description()))
     return asked
 
 
-def _counted(count: int, kind: str) -> str:
-    # Not "there is" or "there are": to choose between them it would have to count two words early.
-    if count != 1:
-        return f"I count {NUMBERS[count]} {kind}."
-    words = kind.split()
-    singular = {plural(shape): shape for shape in SHAPES} | {"shapes": "shape", "bars": "bar"}
-    return f"I count one {' '.join([*words[:-1], singular[words[-1]]])}."
+def _count_answer(number: int, counted: str) -> str:
+    # Not "there is" or "there are": the model would have to count two words before the number.
+    if number != 1:
+        return f"I count {NUMBERS[number]} {counted}."
+    singular = {_plural(kind): kind for kind in SHAPES} | {"shapes": "shape", "bars": "bar"}
+    *color, noun = counted.split()
+    return f"I count one {' '.join([*color, singular[noun]])}."
 
 
-def _shown(scene: Scene, rng: random.Random) -> Image.Image:
-    """Drawn at one to three times the model's size: the way down to it leaves its own marks."""
-    return scene.draw(rng.choice([1, 1, 2, 3]))
+def _plural(kind: str) -> str:
+    return "crosses" if kind == "cross" else f"{kind}s"

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Tables of an evaluation: with intervals, against the targets, and against another result."""
 
 import json
 from pathlib import Path
@@ -6,66 +6,67 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from pocket_training.exam_cases import TARGETS
+from pocket_training.exam_cases import SKILLS
 
 
-def _order(skill: str) -> tuple[int, str]:
-    names = list(TARGETS)
-    return (names.index(skill) if skill in names else len(names), skill)
-
-
-def _row(skill: str, verdicts: list[bool]) -> dict:
-    """One line of the table, with Wilson's 95 % interval."""
-    test = binomtest(sum(verdicts), len(verdicts))
-    low, high = test.proportion_ci(method="wilson")
+def share_row(skill: str, scores: list[bool]) -> dict:
+    """One row of the result for a key of `SKILLS`, with Wilson's 95 % interval."""
+    label, target = SKILLS[skill]
+    right, cases = sum(scores), len(scores)
+    low, high = binomtest(right, cases).proportion_ci(method="wilson")
     return {
-        "skill": skill,
-        "right": sum(verdicts),
-        "of": len(verdicts),
-        "share": round(sum(verdicts) / len(verdicts), 4),
+        "skill": label,
+        "right": right,
+        "of": cases,
+        "share": round(right / cases, 4),
         "low": round(low, 4),
         "high": round(high, 4),
-        "target": TARGETS.get(skill),
+        "target": target,
     }
 
 
-def table(result: dict) -> str:
-    """The result as text, one line a skill."""
-    lines = [f"{'skill':46} {'right':>9} {'share':>7}  {'95 % interval':15} target"]
-    for line in result["rows"]:
-        if "ratio" in line:
-            lines.append(
-                f"{line['skill'][:46]:46} {line['of']:>9} {line['ratio']:>7.3f}  "
-                f"{'':15} ≤ {line['target']:.2f}"
-            )
-            continue
-        target = f"{line['target']:.0%}" if line["target"] else "–"
-        count = f"{line['right']}/{line['of']}"
-        interval = f"{line['low']:.1%} – {line['high']:.1%}"
-        lines.append(f"{line['skill']:46} {count:>9} {line['share']:>7.1%}  {interval:15} {target}")
-    return "\n".join(lines)
-
-
-def markdown(result: dict) -> str:
-    """The result as the table of the model card."""
-    lines = ["| skill | right | share | 95 % interval | target |", "|---|---|---|---|---|"]
-    for line in result["rows"]:
-        if "ratio" in line:
-            count, share, interval = line["of"], f"{line['ratio']:.3f} ×", ""
-            target = f"≤ {line['target']:.2f} ×"
+def table(result: dict) -> list[list[str]]:
+    """A result's rows as cells, the header first."""
+    cells = [["skill", "right", "share", "95 % interval", "target"]]
+    for row in result["rows"]:
+        if "ratio" in row:
+            columns = [str(row["of"]), f"{row['ratio']:.3f} ×", "", f"≤ {row['target']:.2f} ×"]
         else:
-            count, share = f"{line['right']} of {line['of']}", f"{line['share']:.1%}"
-            interval = f"{line['low']:.1%} – {line['high']:.1%}"
-            target = f"{line['target']:.0%}" if line["target"] else "none"
-        lines.append(f"| {line['skill']} | {count} | {share} | {interval} | {target} |")
-    return "\n".join(lines)
+            target = f"{row['target']:.0%}" if row["target"] else "none"
+            interval = f"{row['low']:.1%} – {row['high']:.1%}"
+            columns = [f"{row['right']} of {row['of']}", f"{row['share']:.1%}", interval, target]
+        cells.append([row["skill"], *columns])
+    return cells
+
+
+def paired_table(rows: list[dict]) -> list[list[str]]:
+    """The rows of `paired` as cells, the header first."""
+    cells = [["skill", "gained", "lost", "of", "difference", "95 % interval"]]
+    for row in rows:
+        counts = [str(row[key]) for key in ("gained", "lost", "of")]
+        interval = f"{row['low']:+.1%} – {row['high']:+.1%}"
+        cells.append([row["skill"], *counts, f"{row['difference']:+.1%}", interval])
+    return cells
+
+
+def as_text(cells: list[list[str]]) -> str:
+    """Cells as aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [[cell.ljust(w) for cell, w in zip(row, widths, strict=True)] for row in cells]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def as_markdown(cells: list[list[str]]) -> str:
+    """Cells as the model card has them."""
+    header, *rows = (f"| {' | '.join(row)} |" for row in cells)
+    return "\n".join([header, "|---" * len(cells[0]) + "|", *rows])
 
 
 def paired(result: dict, saved: dict) -> list[dict]:
     """Each skill of two results on the same cases: what one gets right beyond the other.
 
     Args:
-        result: of `run`, or saved.
+        result: of `evaluate.run`, or saved.
         saved: what it is compared with.
 
     Returns:
@@ -74,19 +75,19 @@ def paired(result: dict, saved: dict) -> list[dict]:
         (Statistics in Medicine 17, 1998, method 10).
 
     Raises:
-        ValueError: the two were judged by other rules, or not asked the same number of cases.
+        ValueError: the two were scored in different ways, or not asked the same number of cases.
     """
-    if result.get("rules") != saved.get("rules"):
-        raise ValueError("the two were judged by different rules; evaluate both anew")
-    lines = []
-    for skill, verdicts in result["right"].items():
+    if result.get("scoring_version") != saved.get("scoring_version"):
+        raise ValueError("the two were scored in different ways; evaluate both again")
+    rows = []
+    for skill, scores in result["right"].items():
         new, old = (
-            np.array([v in (True, "1") for v in r]) for r in (verdicts, saved["right"][skill])
+            np.array([v in (True, "1") for v in r]) for r in (scores, saved["right"][skill])
         )
         if len(new) != len(old):
             raise ValueError(f"{skill}: {len(new)} cases against {len(old)}; ask both the same")
-        low, high = _newcombe(new, old)
-        lines.append(
+        low, high = newcombe_interval(new, old)
+        rows.append(
             {
                 "skill": skill,
                 "gained": int((new & ~old).sum()),
@@ -97,48 +98,31 @@ def paired(result: dict, saved: dict) -> list[dict]:
                 "high": round(high, 4),
             }
         )
-    return lines
+    return rows
 
 
-def _newcombe(new: np.ndarray, old: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of the difference of two paired proportions."""
-    n, shares, bounds = len(new), [new.mean(), old.mean()], []
-    for verdicts in (new, old):
-        bounds.append(binomtest(int(verdicts.sum()), n).proportion_ci(method="wilson"))
+def newcombe_interval(new: np.ndarray, old: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the difference of two paired proportions, from (cases,) of bools."""
+    cases, share, share_old = len(new), new.mean(), old.mean()
+    bounds, bounds_old = (
+        binomtest(int(scores.sum()), cases).proportion_ci(method="wilson") for scores in (new, old)
+    )
     both, neither = (new & old).sum(), (~new & ~old).sum()
     gained, lost = (new & ~old).sum(), (old & ~new).sum()
     spread = (both + gained) * (both + lost) * (neither + gained) * (neither + lost)
     product = both * neither - gained * lost
-    if product > n / 2:  # the method's continuity correction
-        product -= n / 2
-    elif product > 0:
-        product = 0
+    if product > 0:  # the method's continuity correction
+        product = max(product - cases / 2, 0)
     phi = product / np.sqrt(spread) if spread else 0.0
-    difference = shares[0] - shares[1]
-    down, up = (shares[0] - bounds[0].low, bounds[0].high - shares[0])
-    down_old, up_old = (shares[1] - bounds[1].low, bounds[1].high - shares[1])
-    low = difference - np.sqrt(down**2 - 2 * phi * down * up_old + up_old**2)
-    high = difference + np.sqrt(up**2 - 2 * phi * up * down_old + down_old**2)
+    down, up = share - bounds.low, bounds.high - share
+    down_old, up_old = share_old - bounds_old.low, bounds_old.high - share_old
+    low = share - share_old - np.sqrt(down**2 - 2 * phi * down * up_old + up_old**2)
+    high = share - share_old + np.sqrt(up**2 - 2 * phi * up * down_old + down_old**2)
     return float(low), float(high)
 
 
-def paired_table(lines: list[dict]) -> str:
-    """`paired`'s lines as text."""
-    text = [f"{'skill':46} {'gained':>6} {'lost':>6} {'of':>5} {'difference':>11}  95 % interval"]
-    for line in lines:
-        interval = f"{line['low']:+.1%} … {line['high']:+.1%}"
-        text.append(
-            f"{line['skill']:46} {line['gained']:>6} {line['lost']:>6} {line['of']:>5} "
-            f"{line['difference']:>+11.1%}  {interval}"
-        )
-    return "\n".join(text)
-
-
 def save(result: dict, path: Path) -> None:
-    """Write a result as JSON; the verdicts as strings of 0 and 1, case by case."""
-    marks = {
-        skill: "".join("01"[v] for v in verdicts) for skill, verdicts in result["right"].items()
-    }
-    path.write_text(
-        json.dumps(result | {"right": marks}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    """Write a result as JSON; the scores as strings of 0 and 1, case by case."""
+    marks = {skill: "".join("01"[v] for v in scores) for skill, scores in result["right"].items()}
+    text = json.dumps(result | {"right": marks}, indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")

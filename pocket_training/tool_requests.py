@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from pocket_model.call_id import new_call_id
 from pocket_training import words
 from pocket_training.tool_schemas import Parameter, Tool, draw_values, noun_slots
 from pocket_training.wording import with_courtesy
@@ -93,7 +94,8 @@ def _invented_question(tool: Tool, rng: Random, split: str) -> str:
 
 
 def call_id(rng: Random) -> str:
-    return "".join(rng.choices(string.ascii_letters + string.digits, k=9))
+    # As `rng.choices` draws: other numbers would change every case that comes after.
+    return new_call_id(lambda below: int(rng.random() * below))
 
 
 def tool_call(name: str, arguments: dict, call_id: str) -> dict:

@@ -1,9 +1,9 @@
-"""Train the pocket model: first its eye alone, then the text model by LoRA on everything.
+"""Train the pocket model: first its vision tower alone, then the text model by LoRA on everything.
 
-`python -m pocket_training train` runs both stages, writes a checkpoint every 50 steps, goes on
-from the last one after an interruption, and at the end writes `data/pocket/adapter.safetensors`.
-Every step draws its lessons from its own number, so the same seed on the same device gives the
-same run, interrupted or not.
+`python -m pocket_training train` runs both stages and writes a checkpoint every 50 steps. After an
+interruption it goes on from the last one. At the end it writes `data/pocket/adapter.safetensors`.
+Every step draws its rows from its own number, so the same seed on the same device gives the same
+run, interrupted or not.
 """
 
 import json
@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
@@ -22,235 +21,211 @@ from pocket_model.adapter import VISION_PREFIXES, save_adapter
 from pocket_model.architecture import assemble
 from pocket_model.base_weights import fetch_gguf
 from pocket_model.build import ADAPTER_FILE, load_base
+from pocket_model.cache import atomic_write
+from pocket_model.chat_format import ChatFormat
 from pocket_model.loading import bf16_matmul_is_fast
 from pocket_training import chat_tasks, picture_tasks, tool_tasks, vision_stage
-from pocket_training.examples import Exchange, Writer
+from pocket_training.examples import Example, ExampleEncoder
 from pocket_training.lora import SEED, Student
-from pocket_training.mixed_tasks import mixed_exchanges
-from pocket_training.packing import batch, row
+from pocket_training.mixed_tasks import mixed_examples
+from pocket_training.packing import PackedRow, batches_by_length, collate, pack
 
-EYE_STEPS, EYE_BATCH, EYE_RATE = 5900, 48, 1.2e-3
-
-
-STEPS, RATE = 3580, 1.2e-3
-
-
+VISION_STEPS, VISION_BATCH, VISION_RATE = 5900, 48, 1.2e-3
+TEXT_STEPS, TEXT_RATE = 3580, 1.2e-3
 CHECKPOINT_EVERY = 50
-
-
 CHATS = {"train": 1080, "held_out": 300}
 
-
-# One step's lessons. A tool row holds several questions on the same tools, a picture row several
-# on the same picture.
+# One step's rows, drawn by these weights. A tool row holds several questions about the same tools,
+# a picture row several about the same picture.
 TOOL_SKILLS = {"known": 8, "unseen": 6, "none": 3, "two": 13, "result": 7}
-
-
 TOOL_QUESTIONS = {"known": 7, "unseen": 5, "none": 5, "two": 4, "result": 3}
-
-
 PICTURE_KINDS = {"shapes": 12, "bars": 3, "regions": 3, "number": 1, "two": 8}
-
-
 PICTURE_QUESTIONS = {"shapes": 10, "bars": 4, "regions": 3, "number": 1, "two": 7}
-
-
 TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 3, 2, 4
-
-
-TOLD_SHARE = 0.3  # of the picture rows: the words of a picture stand in for what the eye sees
-
-
+ORACLE_SHARE = 0.3  # of the picture rows: a picture's labels take the place of its encoding
 MIXED_SHARE = 0.12  # of the tool rows: the model card's conversation with a tool and a map
-
-
-LABELS_PER_STEP = 250  # about as many tokens count in a step: it makes a sum a mean
-
-
-def lessons(step: int, writer: Writer, talks: list[Exchange], seed: int = SEED):
-    """One step's rows, each with its kind: a list of (kind, row)."""
-    rng = random.Random(f"lessons {seed} {step}")
-    drawn = []
-    for _ in range(TOOL_ROWS):
-        if rng.random() < MIXED_SHARE:
-            told = rng.random() < TOLD_SHARE
-            drawn.append(("mixed", row(mixed_exchanges(writer, "train", rng), told=told)))
-            continue
-        skill = _pick(rng, TOOL_SKILLS)
-        (group,) = tool_tasks.tool_groups(
-            "train", skill, groups=1, per_group=TOOL_QUESTIONS[skill], seed=rng.randrange(2**31)
-        )
-        ids = rng.choice(["numbered", "given"])
-        drawn.append((skill, row([writer.tool_case(case, ids) for case in group])))
-    for _ in range(PICTURE_ROWS):
-        kind = _pick(rng, PICTURE_KINDS)
-        groups = picture_tasks.picture_groups(
-            "train",
-            kind,
-            groups=1,
-            per_group=PICTURE_QUESTIONS[kind],
-            seed=rng.randrange(2**31),
-        )
-        for group in groups:
-            text_first = kind == "two" and rng.random() < 0.3
-            exchanges = [writer.picture_case(c, text_first=text_first) for c in group]
-            told = rng.random() < TOLD_SHARE
-            drawn.append((f"picture {kind}", row(exchanges, told=told)))
-    drawn += [("chat", row([talk])) for talk in rng.sample(talks, CHAT_ROWS)]
-    return drawn
-
-
-def portions(drawn: list, waste: float = 1.2) -> list[list]:
-    """Rows of like length together, so that padding adds no more than a fifth of the work."""
-    cut: list[list] = []
-    for one in sorted(drawn, key=lambda pair: len(pair[1])):
-        if cut:
-            longest = len(one[1])
-            padded = longest * (len(cut[-1]) + 1)
-            if padded <= waste * (sum(len(other) for _, other in cut[-1]) + longest):
-                cut[-1].append(one)
-                continue
-        cut.append([one])
-    return cut
-
-
-def _pick(rng: random.Random, shares: dict[str, int]) -> str:
-    return rng.choices(list(shares), weights=list(shares.values()))[0]
-
-
-def rate(step: int, steps: int, peak: float, warm: int) -> float:
-    """Learning rate: a linear warm-up, then half a cosine down to a fiftieth of the peak."""
-    if step < warm:
-        return peak * (step + 1) / warm
-    done = (step - warm) / max(1, steps - warm)
-    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+MAX_PADDING = 1.2  # a batch's tokens with padding over those without it
+LABELS_PER_STEP = 250  # about as many tokens count in a step; the sum divided by it is a mean
 
 
 def train(work: Path, target: Path, *, device: str = "cpu") -> None:
-    """Both stages, from the base to ``target`` (the parts file and the held-out replies).
+    """Both stages, from the base to `target` (the adapter file and the held-out replies).
 
     Args:
-        work: a folder for the base, checkpoints and the log; kept, so that an interrupted run
-            goes on and a finished one is not repeated.
-        target: the folder of `data/pocket`.
+        work: a folder for the base, checkpoints and the log. It is kept, so that an interrupted
+            run goes on and a finished one is not repeated.
+        target: the folder of `data/pocket`, or one of your own.
     """
     work.mkdir(parents=True, exist_ok=True)
     target.mkdir(parents=True, exist_ok=True)
     gguf = next(work.glob("*.gguf"), None) or fetch_gguf(work)
     tokenizer = AutoTokenizer.from_pretrained(work, gguf_file=gguf.name)
     base = load_base(gguf).to(device)
-    file, places = tekken.convert(tokenizer)
+    content, base_ids = tekken.convert(tokenizer)
     # In a folder of its own: beside the base, transformers would take it for the base's tokenizer.
-    beside = work / "tekken"
-    beside.mkdir(exist_ok=True)
-    writer = Writer(MistralTokenizer.from_file(tekken.write(file, beside)))
-    said = {}
+    tekken_folder = work / "tekken"
+    tekken_folder.mkdir(exist_ok=True)
+    chat_format = ChatFormat(tekken.write(content, tekken_folder))
+    replies = {}
     for split, count in CHATS.items():
         kept = work / f"replies-{split}-{count}.pt"
         if not kept.is_file():
-            chosen = chat_tasks.prompts(split, count, SEED)
-            torch.save(chat_tasks.replies(base, tokenizer, places, chosen, seed=SEED), kept)
+            chats = chat_tasks.prompts(split, count, SEED)
+            torch.save(chat_tasks.replies(base, tokenizer, base_ids, chats, seed=SEED), kept)
         # Written by this program a moment ago, or by an earlier run of it.
-        said[split] = torch.load(kept, weights_only=False)
-    chat_tasks.save_tests(said["held_out"], target / chat_tasks.HELD_OUT_REPLIES.name)
+        replies[split] = torch.load(kept, weights_only=False)
+    chat_tasks.save_held_out(replies["held_out"], target / chat_tasks.HELD_OUT_REPLIES.name)
 
-    model = assemble(base.cpu(), tokenizer, places).to(device)
+    model = assemble(base.cpu(), tokenizer, base_ids).to(device)
     del base
-    vectors = vision_stage.word_vectors(model, writer.text)
-    teach_eye(model, vectors, work)
+    vectors = vision_stage.word_vectors(model, chat_format.encode_text)
+    train_vision(model, vectors, work, steps=VISION_STEPS)
     half = device != "cpu" or bf16_matmul_is_fast()
     student = Student(model, vectors, half=half).to(device)
-    teach_text(student, writer, chat_tasks.exchanges(writer, said["train"]), work)
-    save_adapter(student.parts(), target / ADAPTER_FILE.name)
+    chat_examples = chat_tasks.chat_examples(chat_format, replies["train"])
+    train_text(student, ExampleEncoder(chat_format), chat_examples, work, steps=TEXT_STEPS)
+    save_adapter(student.adapter_state(), target / ADAPTER_FILE.name)
 
 
-def teach_eye(model, vectors: torch.Tensor, folder: Path, *, steps: int = EYE_STEPS) -> None:
-    """Stage one: tower and projector learn to describe each cell; see `eye`. In place."""
-    learned = {n: p for n, p in model.named_parameters() if n.startswith(VISION_PREFIXES)}
+def train_vision(model, vectors: torch.Tensor, folder: Path, *, steps: int) -> None:
+    """Stage one, in place: tower and projector learn to describe each cell (`vision_stage`)."""
+    parameters = {n: p for n, p in model.named_parameters() if n.startswith(VISION_PREFIXES)}
     model.requires_grad_(False)
-    for parameter in learned.values():
+    for parameter in parameters.values():
         parameter.requires_grad_(True)
-    optimiser = torch.optim.AdamW(
-        learned.values(), lr=EYE_RATE, betas=(0.9, 0.98), weight_decay=0.01
-    )
-    done = _resume(folder / "vision_stage.pt", learned, optimiser)
-    source = vision_stage.batches(size=EYE_BATCH, seed=SEED + done)
-    bar = tqdm(range(done, steps), initial=done, total=steps, desc="the eye", unit="step")
-    for step in bar:
-        for group in optimiser.param_groups:
-            group["lr"] = rate(step, steps, EYE_RATE, warm=100)
-        pictures, words = (tensor.to(vectors.device) for tensor in next(source))
-        loss = vision_stage.loss(vision_stage.see(model, pictures), words, vectors)
-        _step(loss, optimiser, learned.values())
+    run = _Run(folder / "vision_stage.pt", parameters, VISION_RATE, warm_up=100, decay=0.01)
+    source = vision_stage.batches(size=VISION_BATCH, seed=SEED + run.done)
+    for _, bar in run.steps(steps, "the vision tower"):
+        pixels, labels = (tensor.to(vectors.device) for tensor in next(source))
+        loss = vision_stage.loss(vision_stage.encode_images(model, pixels), labels, vectors)
+        loss.backward()
         bar.set_postfix(loss=f"{loss.item():.4f}")
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
-            _save(folder / "vision_stage.pt", step + 1, learned, optimiser)
     model.requires_grad_(False)
 
 
-def teach_text(
+def train_text(
     student: Student,
-    writer: Writer,
-    talks: list[Exchange],
+    encoder: ExampleEncoder,
+    chat_examples: list[Example],
     folder: Path,
     *,
-    steps: int = STEPS,
+    steps: int,
 ) -> None:
-    """Stage two: LoRA pairs and control rows on tools, pictures and chat. In place.
+    """Stage two, in place: LoRA layers and control rows learn tools, pictures and chat.
 
-    Every step's losses by kind are appended to ``folder/losses.jsonl``.
+    Every step's losses by kind are appended to `losses.jsonl` in `folder`.
     """
-    learned = student.trained()
-    optimiser = torch.optim.AdamW(learned.values(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    done = _resume(folder / "text.pt", learned, optimiser)
+    run = _Run(folder / "text.pt", student.trainable(), TEXT_RATE, warm_up=20)
     student.train()
-    bar = tqdm(range(done, steps), initial=done, total=steps, desc="the text model", unit="step")
     with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
-        for step in bar:
-            for group in optimiser.param_groups:
-                group["lr"] = rate(step, steps, RATE, warm=20)
-            found: dict[str, list[float]] = {}
-            tokens = 0
-            for portion in portions(lessons(step, writer, talks)):
-                lesson = batch([one for _, one in portion])
-                losses = student.losses(lesson)
+        for step, bar in run.steps(steps, "the text model"):
+            by_kind: dict[str, list[float]] = {}
+            rows = draw_rows(step, encoder, chat_examples)
+            for part in batches_by_length(rows, lambda r: len(r[1]), max_padding=MAX_PADDING):
+                batch = collate([row for _, row in part])
+                losses = student.losses(batch)
                 (losses.sum() / LABELS_PER_STEP).backward()
-                owners = (lesson.where // lesson.ids.shape[1]).tolist()
+                owners = (batch.predictors // batch.input_ids.shape[1]).tolist()
                 for owner, loss in zip(owners, losses.tolist(), strict=True):
-                    found.setdefault(portion[owner][0], []).append(loss)
-                tokens += sum(len(one) for _, one in portion)
-            figures = {k: round(sum(each) / len(each), 4) for k, each in sorted(found.items())}
-            _step(None, optimiser, learned.values())
-            bar.set_postfix(figures)
-            log.write(json.dumps({"step": step, "tokens": tokens, **figures}) + "\n")
+                    by_kind.setdefault(part[owner][0], []).append(loss)
+            means = {k: round(sum(each) / len(each), 4) for k, each in sorted(by_kind.items())}
+            bar.set_postfix(means)
+            tokens = sum(len(row) for _, row in rows)
+            log.write(json.dumps({"step": step, "tokens": tokens, **means}) + "\n")
             log.flush()
-            if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
-                _save(folder / "text.pt", step + 1, learned, optimiser)
     student.eval()
 
 
-def _step(loss: torch.Tensor | None, optimiser, parameters: Iterator) -> None:
-    if loss is not None:
-        loss.backward()
-    torch.nn.utils.clip_grad_norm_(list(parameters), 1.0)
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
+def draw_rows(
+    step: int, encoder: ExampleEncoder, chat_examples: list[Example], seed: int = SEED
+) -> list[tuple[str, PackedRow]]:
+    """One step's rows, each with its kind."""
+    rng = random.Random(f"lessons {seed} {step}")
+    rows = []
+    for _ in range(TOOL_ROWS):
+        if rng.random() < MIXED_SHARE:
+            oracle = rng.random() < ORACLE_SHARE
+            rows.append(("mixed", pack(mixed_examples(encoder, "train", rng), oracle=oracle)))
+            continue
+        skill = _pick(rng, TOOL_SKILLS)
+        (group,) = tool_tasks.tool_groups(
+            "train", skill, groups=1, per_group=TOOL_QUESTIONS[skill], seed=rng.randrange(2**31)
+        )
+        ids = rng.choice(["numbered", "given"])
+        rows.append((skill, pack([encoder.tool_example(case, ids) for case in group])))
+    for _ in range(PICTURE_ROWS):
+        kind = _pick(rng, PICTURE_KINDS)
+        per_group, group_seed = PICTURE_QUESTIONS[kind], rng.randrange(2**31)
+        for group in picture_tasks.picture_groups(
+            "train", kind, groups=1, per_group=per_group, seed=group_seed
+        ):
+            text_first = kind == "two" and rng.random() < 0.3
+            examples = [encoder.picture_example(case, text_first=text_first) for case in group]
+            oracle = rng.random() < ORACLE_SHARE
+            rows.append((f"picture {kind}", pack(examples, oracle=oracle)))
+    return rows + [("chat", pack([example])) for example in rng.sample(chat_examples, CHAT_ROWS)]
 
 
-def _save(path: Path, step: int, learned: dict, optimiser) -> None:
-    values = {name: parameter.detach() for name, parameter in learned.items()}
-    unfinished = path.with_suffix(".tmp")
-    torch.save({"step": step, "learned": values, "optimiser": optimiser.state_dict()}, unfinished)
-    unfinished.replace(path)
+def _pick(rng: random.Random, weights: dict[str, int]) -> str:
+    return rng.choices(list(weights), weights=list(weights.values()))[0]
 
 
-def _resume(path: Path, learned: dict, optimiser) -> int:
-    """Steps done by an earlier run whose checkpoint lies at ``path``; 0 without one."""
-    if not path.is_file():
-        return 0
-    saved = torch.load(path, weights_only=True)
-    with torch.no_grad():
-        for name, parameter in learned.items():
-            parameter.copy_(saved["learned"][name])
-    optimiser.load_state_dict(saved["optimiser"])
-    return saved["step"]
+def learning_rate(step: int, steps: int, peak: float, warm_up: int) -> float:
+    """A linear warm-up, then half a cosine down to a fiftieth of the peak."""
+    if step < warm_up:
+        return peak * (step + 1) / warm_up
+    done = (step - warm_up) / max(1, steps - warm_up)
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class _Run:
+    """A stage's parameters, optimizer and checkpoint; goes on from a checkpoint that is there.
+
+    Attributes:
+        done: steps done by an earlier run.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        parameters: dict[str, torch.nn.Parameter],
+        peak: float,
+        *,
+        warm_up: int,
+        decay: float = 0.0,
+    ):
+        self.checkpoint, self.parameters = checkpoint, parameters
+        self.peak, self.warm_up, self.done = peak, warm_up, 0
+        self.optimizer = torch.optim.AdamW(
+            parameters.values(), lr=peak, betas=(0.9, 0.98), weight_decay=decay
+        )
+        if checkpoint.is_file():
+            saved = torch.load(checkpoint, weights_only=True)
+            self.done = saved["step"]
+            with torch.no_grad():
+                for name, parameter in parameters.items():
+                    parameter.copy_(saved["parameters"][name])
+            self.optimizer.load_state_dict(saved["optimizer"])
+
+    def steps(self, steps: int, name: str) -> Iterator[tuple[int, tqdm]]:
+        """The steps left to do, each with the progress bar.
+
+        The caller computes the gradients. Before the next step they are applied and, every so
+        many steps and after the last, a checkpoint is written.
+        """
+        bar = tqdm(range(self.done, steps), initial=self.done, total=steps, desc=name, unit="step")
+        for step in bar:
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(step, steps, self.peak, self.warm_up)
+            yield step, bar
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
+                self._save(step + 1)
+
+    def _save(self, step: int) -> None:
+        values = {name: parameter.detach() for name, parameter in self.parameters.items()}
+        optimizer = self.optimizer.state_dict()
+        with atomic_write(self.checkpoint) as unfinished:
+            torch.save({"step": step, "parameters": values, "optimizer": optimizer}, unfinished)

@@ -1,11 +1,12 @@
-"""Teach the vision tower alone: each image token becomes a sum of words the text model knows.
+"""Stage one's data and loss: each image token becomes a sum of words that the text model knows.
 
-A picture's 28 × 28 pixel cell with a red circle at the top left becomes the sum of the word
-embeddings of " red", " circle", " top", " left" … The text model then meets pictures as words
-laid on top of one another, and needs little training to read them.
+Take a 28 × 28 pixel cell with a red circle at the top left of the picture. Its token becomes the
+sum of the word embeddings of " red", " circle", " top", " left" … So the text model meets pictures
+as words on top of one another, and needs little training to read them.
 """
 
 import random
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -18,38 +19,30 @@ from pocket_training import scenes
 
 # How often each kind of scene is shown: shapes carry most of the words.
 KINDS = ("shapes",) * 7 + ("bars", "regions", "number")
-SHARPNESS, MISREAD = 10.0, 0.3  # of reading a word out, and its weight beside the distance
+# Of telling which words are in a token, and the weight of mistakes beside that of the distance.
+SHARPNESS, MISREAD = 10.0, 0.3
 
+_IMAGE_IDS = {"img": "[IMG]", "img_break": "[IMG_BREAK]", "img_end": "[IMG_END]"}
 _ENCODER = ImageEncoder(
     ImageConfig(**IMAGE),
-    SpecialImageIDs(
-        img=CONTROL_IDS["[IMG]"],
-        img_break=CONTROL_IDS["[IMG_BREAK]"],
-        img_end=CONTROL_IDS["[IMG_END]"],
-    ),
+    SpecialImageIDs(**{name: CONTROL_IDS[token] for name, token in _IMAGE_IDS.items()}),
 )
 
 
 def pixels(picture: Image.Image) -> np.ndarray:
-    """A picture as the model reads it, by mistral_common: float32, shape (3, height, width)."""
+    """A picture as the model takes it, by mistral_common: float32, shape (3, height, width)."""
     return _ENCODER(ImageChunk(image=picture)).image
 
 
 def vocabulary() -> list[str]:
     """Every word that describes a cell."""
     words = {"white", "sea", "region", "bar", "number", "largest", "tallest", "shortest"}
-    words |= {
-        *scenes.COLOURS,
-        *scenes.FURTHER_COLOURS,
-        *scenes.SHAPES,
-        *scenes.ROWS,
-        *scenes.COLUMNS,
-    }
-    words |= set("0123456789")
-    return sorted(words | {*scenes.NUMBERS[1:], "once", "twice", "triple", "fourth", "fifth"})
+    words |= {*scenes.COLORS, *scenes.FURTHER_COLORS, *scenes.SHAPES, *"0123456789"}
+    words |= {*scenes.ROWS, *scenes.COLUMNS, *scenes.NUMBERS[1:], *scenes.TIMES[1:]}
+    return sorted(words)
 
 
-def word_vectors(model, encode) -> torch.Tensor:
+def word_vectors(model, encode: Callable[[str], list[int]]) -> torch.Tensor:
     """The embedding of each word of `vocabulary()`, shape (words, hidden).
 
     Args:
@@ -60,19 +53,20 @@ def word_vectors(model, encode) -> torch.Tensor:
     return torch.stack([rows[encode(word)].sum(dim=0) for word in spelled])
 
 
-def see(model, batch: torch.Tensor) -> torch.Tensor:
+def encode_images(model, pixels: torch.Tensor) -> torch.Tensor:
     """Image tokens of equally large pictures: (pictures, 3, height, width) to (…, cells, hidden).
 
-    The same tower and projector as `model.get_image_features`, which lays all pictures of a batch
-    into one long sequence; here they stay apart, so that attention costs no more than one.
+    It uses the same tower and projector as `model.get_image_features`. That method puts all
+    pictures of a batch into one long sequence. Here they stay apart, so that attention costs no
+    more than for one.
     """
     tower, projector = model.model.vision_tower, model.model.multi_modal_projector
-    patches = tower.patch_conv(batch.to(tower.patch_conv.weight.dtype))
+    patches = tower.patch_conv(pixels.to(tower.patch_conv.weight.dtype))
     _, _, rows, columns = patches.shape
     grid = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    places = torch.stack([axis.flatten() for axis in grid], dim=-1).to(batch.device)
+    positions = torch.stack([axis.flatten() for axis in grid], dim=-1).to(pixels.device)
     states = tower.ln_pre(patches.flatten(2).transpose(1, 2))
-    angles = tower.patch_positional_embedding(states, places)
+    angles = tower.patch_positional_embedding(states, positions)
     states = tower.transformer(states, None, position_embeddings=angles).last_hidden_state
     states = projector.norm(states).transpose(1, 2).unflatten(2, (rows, columns))
     merge = projector.patch_merger.spatial_merge_size
@@ -81,69 +75,56 @@ def see(model, batch: torch.Tensor) -> torch.Tensor:
     return projector.linear_2(projector.act(projector.linear_1(states)))
 
 
-def described(words: scenes.Words) -> torch.Tensor:
-    """Which words describe each cell: ones and zeros of shape (cells, words), rows first."""
-    index = {word: place for place, word in enumerate(vocabulary())}
-    cells = [cell for row in words for cell in row]
-    found = torch.zeros(len(cells), len(index))
-    for place, cell in enumerate(cells):
-        found[place, [index[word] for word in cell]] = 1.0
-    return found
+def multi_hot(labels: scenes.CellLabels) -> torch.Tensor:
+    """Which words describe each cell: ones and zeros of shape (cells, words), row by row."""
+    words = vocabulary()
+    cells = [cell for row in labels for cell in row]
+    return torch.tensor([[float(word in cell) for word in words] for cell in cells])
 
 
-def targets(words: scenes.Words, vectors: torch.Tensor) -> torch.Tensor:
-    """What a scene's image tokens should be: shape (cells, hidden), rows first."""
-    return described(words).to(vectors.device) @ vectors
+def targets(labels: scenes.CellLabels, vectors: torch.Tensor) -> torch.Tensor:
+    """What a scene's image tokens should be: shape (cells, hidden), row by row."""
+    return multi_hot(labels).to(vectors.device) @ vectors
 
 
-def reader(vectors: torch.Tensor) -> torch.Tensor:
-    """What takes image tokens to the share of each word in them, by least squares.
+def readout(vectors: torch.Tensor) -> torch.Tensor:
+    """The matrix that takes image tokens to the share of each word in them, by least squares.
 
     Returns:
-        shape (hidden, words): ``tokens @ reader(vectors)`` is near 1 where the word is in.
+        shape (hidden, words): `tokens @ readout(vectors)` is near 1 for a word that is in.
     """
     return torch.linalg.pinv(vectors.double()).to(vectors.dtype)
 
 
-def read_back(tokens: torch.Tensor, vectors: torch.Tensor) -> list[set[str]]:
-    """The words in each image token: those with a share above one half.
-
-    Args:
-        tokens: shape (cells, hidden).
-    """
-    words, shares = vocabulary(), tokens @ reader(vectors)
-    return [{words[i] for i in (row > 0.5).nonzero().flatten().tolist()} for row in shares]
-
-
-def loss(tokens: torch.Tensor, words: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+def loss(tokens: torch.Tensor, labels: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
     """How far image tokens are from the words they should be, a scalar.
 
-    The squared distance makes a token a sum of word embeddings; the cross-entropy of reading each
+    The squared distance makes a token a sum of word embeddings. The cross-entropy of reading each
     word out of it spends the effort on the words that are still mistaken. Cells that show
-    something weigh four times those of the ground, which are the most.
+    something weigh four times those of the background, which are the most.
 
     Args:
         tokens: shape (pictures, cells, hidden).
-        words: from `described`, shape (pictures, cells, words).
+        labels: from `multi_hot`, shape (pictures, cells, words).
     """
-    weight = 1 + 3 * (words.sum(-1) > 1).float()
-    distance = (tokens - words @ vectors).pow(2).mean(-1) / vectors.pow(2).mean()
+    weight = 1 + 3 * (labels.sum(-1) > 1).float()
+    distance = (tokens - labels @ vectors).pow(2).mean(-1) / vectors.pow(2).mean()
     misread = torch.nn.functional.binary_cross_entropy_with_logits(
-        SHARPNESS * (tokens @ reader(vectors) - 0.5), words, reduction="none"
+        SHARPNESS * (tokens @ readout(vectors) - 0.5), labels, reduction="none"
     ).sum(-1)
     return ((distance + MISREAD * misread) * weight).mean() / weight.mean()
 
 
-def batches(*, size: int, seed: int):
-    """Endless training batches: pixels (size, 3, h, w) and words (size, cells, words)."""
+def batches(*, size: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless training batches: pixels (size, 3, h, w) and labels (size, cells, words)."""
+    # The word in the seed is arbitrary; another one would give another run.
     rng = random.Random(f"eye {seed}")
-    waiting: dict[tuple, list] = {}
+    waiting: dict[tuple, list] = {}  # by shape
     while True:
         kind = rng.choice(KINDS)
         scene = scenes.SCENES[kind](rng, "train")
-        seen = pixels(scene.draw(rng.choice([1, 1, 2, 3])))
-        shelf = waiting.setdefault(seen.shape, [])
-        shelf.append((seen, described(scene.words())))
-        if len(shelf) == size:
-            images, words = zip(*waiting.pop(seen.shape), strict=True)
-            yield torch.from_numpy(np.stack(images)), torch.stack(words)
+        image = pixels(scene.draw(rng.choice([1, 1, 2, 3])))
+        waiting.setdefault(image.shape, []).append((image, multi_hot(scene.cell_labels())))
+        if len(waiting[image.shape]) == size:
+            images, labels = zip(*waiting.pop(image.shape), strict=True)
+            yield torch.from_numpy(np.stack(images)), torch.stack(labels)

@@ -10,14 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    PlainValidator,
-    PositiveInt,
-    ValidationError,
-)
+from pydantic import AfterValidator, BaseModel, PlainValidator, PositiveInt, ValidationError
 
 FOLDER = Path(__file__).parent.parent / "data" / "pocket" / "words"
 
@@ -34,11 +27,12 @@ class WordsError(ValueError):
     """A file of words breaks a rule; the message names the file, the line and the key."""
 
 
-class _Checked(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Checked(BaseModel, extra="forbid", frozen=True):
+    """Refuses unknown keys."""
 
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 class Split(_Checked, Generic[T]):
@@ -203,9 +197,6 @@ def courtesies() -> Courtesies:
     return load(FOLDER / "courtesies.yaml", Courtesies)
 
 
-M = TypeVar("M", bound=BaseModel)
-
-
 def load(path: Path, model: type[M]) -> M:
     """A file's words, checked.
 
@@ -220,46 +211,36 @@ def load(path: Path, model: type[M]) -> M:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1
         raise WordsError(f"{path.name}, line {line}: {error.problem}") from error
-    mistakes = list(_duplicates(root))
+    lines: dict[tuple, int] = {(): 1}
+    mistakes: list[tuple[tuple, str]] = []
+    for key, node, repeated in _entries(root):
+        lines[key] = node.start_mark.line + 1
+        if repeated:
+            mistakes.append((key, f"{node.value!r} is there twice"))
     try:
         words = model.model_validate(content)
     except ValidationError as error:
         mistakes += [(each["loc"], each["msg"]) for each in error.errors()]
     if mistakes:
-        lines = [
-            f"{path.name}, line {_line(root, key)}: {'.'.join(map(str, key))}: {reason}"
-            for key, reason in mistakes
-        ]
-        raise WordsError("\n".join(lines))
+        texts = []
+        for key, reason in mistakes:
+            # A missing key has no line: take that of the innermost key that is there.
+            line = next(lines[key[:end]] for end in range(len(key), -1, -1) if key[:end] in lines)
+            texts.append(f"{path.name}, line {line}: {'.'.join(map(str, key))}: {reason}")
+        raise WordsError("\n".join(texts))
     return words
 
 
-def _children(node: yaml.Node) -> list[tuple[Any, yaml.Node, yaml.Node]]:
-    """The entries of a mapping or list: key or index, the node that names it, its value."""
+def _entries(node: yaml.Node, path: tuple = ()) -> Iterator[tuple[tuple, yaml.Node, bool]]:
+    """Every key and list entry: its path, its node, and whether the same was there before it."""
+    children = []
     if isinstance(node, yaml.MappingNode):
-        return [(key.value, key, value) for key, value in node.value]
-    if isinstance(node, yaml.SequenceNode):
-        return [(index, value, value) for index, value in enumerate(node.value)]
-    return []
-
-
-def _duplicates(node: yaml.Node, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
-    """Keys and list entries that are there twice, each with where it is."""
+        children = [(key.value, key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        children = [(index, value, value) for index, value in enumerate(node.value)]
     seen = set()
-    for key, name, value in _children(node):
-        if isinstance(name, yaml.ScalarNode) and name.value in seen:
-            yield (*path, key), f"{name.value!r} is there twice"
-        seen.add(name.value if isinstance(name, yaml.ScalarNode) else None)
-        yield from _duplicates(value, (*path, key))
-
-
-def _line(node: yaml.Node, path: tuple) -> int:
-    """The line, counted from 1, of the innermost part of `path` that the file has."""
-    line = node.start_mark.line + 1
-    for part in path:
-        found = [(name, value) for key, name, value in _children(node) if key == part]
-        if not found:
-            break
-        name, node = found[-1]
-        line = name.start_mark.line + 1
-    return line
+    for key, name, value in children:
+        text = name.value if isinstance(name, yaml.ScalarNode) else None
+        yield (*path, key), name, text in seen
+        seen |= set() if text is None else {text}
+        yield from _entries(value, (*path, key))

@@ -12,13 +12,13 @@ from itertools import chain, islice
 from random import Random
 
 import numpy as np
-from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from PIL import Image
 
 from pocket_model.build import ensure_built
+from pocket_model.chat_format import ChatFormat
 from pocket_training import chat_tasks
-from pocket_training.examples import Writer
-from pocket_training.mixed_tasks import mixed_exchanges
+from pocket_training.examples import ExampleEncoder
+from pocket_training.mixed_tasks import mixed_examples
 from pocket_training.picture_tasks import counterfactual_pairs as picture_pairs
 from pocket_training.picture_tasks import picture_groups
 from pocket_training.scenes import SCENES
@@ -59,7 +59,7 @@ def digest_of(cases, count: int = CASES) -> str:
 def hashes() -> dict[str, str]:
     """One hash for 1,000 cases of each skill or kind of picture, in each split."""
     found = {}
-    writer = Writer(MistralTokenizer.from_file(ensure_built() / "tekken.json"))
+    encoder = ExampleEncoder(ChatFormat(ensure_built() / "tekken.json"))
     for split in SPLITS:
         for skill in SKILLS:
             groups = tool_groups(split, skill, groups=200, per_group=5, seed=SEED)
@@ -72,7 +72,7 @@ def hashes() -> dict[str, str]:
         pairs = picture_pairs(split, pairs=500, seed=SEED)
         found[f"{split} pictures counterfactual"] = digest_of(chain.from_iterable(pairs))
         found[f"{split} chats"] = digest_of(chat_tasks.prompts(split, 300, SEED), 300)
-        mixed = (mixed_exchanges(writer, split, Random(i)) for i in range(100))
+        mixed = (mixed_examples(encoder, split, Random(i)) for i in range(100))
         found[f"{split} mixed"] = digest_of(chain.from_iterable(mixed), 200)
     return found
 

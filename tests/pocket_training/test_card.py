@@ -4,8 +4,9 @@ import hashlib
 import json
 
 from helpers.paths import DATA
-from pocket_model.adapter import HELD_OUT_REPLIES, PARTS
+from pocket_model.build import ADAPTER_FILE
 from pocket_training import exam_cases, score_tables
+from pocket_training.chat_tasks import HELD_OUT_REPLIES
 
 CARD = DATA / "pocket" / "README.md"
 RESULT = json.loads((DATA / "pocket" / "evaluation.json").read_text(encoding="utf-8"))
@@ -19,7 +20,7 @@ def test_the_cards_table_is_the_evaluations():
 
 
 def test_the_evaluation_is_of_the_committed_parts():
-    assert RESULT["parts_sha256"] == hashlib.sha256(PARTS.read_bytes()).hexdigest()
+    assert RESULT["parts_sha256"] == hashlib.sha256(ADAPTER_FILE.read_bytes()).hexdigest()
 
 
 def test_every_count_follows_from_the_verdicts():
@@ -32,4 +33,4 @@ def test_every_count_follows_from_the_verdicts():
 
 
 def test_what_is_committed_stays_small():
-    assert PARTS.stat().st_size + HELD_OUT_REPLIES.stat().st_size <= 32_000_000
+    assert ADAPTER_FILE.stat().st_size + HELD_OUT_REPLIES.stat().st_size <= 32_000_000

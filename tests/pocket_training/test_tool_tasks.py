@@ -11,7 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from helpers import wire
-from pocket_training import tool_words
+from pocket_training import words
+from pocket_training.tool_schemas import known_tools
 from pocket_training.tool_tasks import SKILLS, SPLITS, SWAPS, counterfactual_pairs, tool_groups
 
 EVERY = [(split, skill) for split in SPLITS for skill in SKILLS]
@@ -67,8 +68,8 @@ def assert_values_are_said(case):
     for _, arguments, _ in calls_of(case):
         for key, value in arguments.items():
             # a flag is said by its own word ("an urgent message") or as true or false
-            words = [json.dumps(value), key] if isinstance(value, bool) else [str(value)]
-            found = [re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) for word in words]
+            forms = [json.dumps(value), key] if isinstance(value, bool) else [str(value)]
+            found = [re.search(rf"(?<!\w){re.escape(form)}(?!\w)", text) for form in forms]
             assert any(found), (key, value, text)
 
 
@@ -111,9 +112,9 @@ def test_a_group_differs_in_its_last_question_only(split, skill):
 def test_a_group_shares_the_tokens_up_to_its_tools(split, skill):
     # all but the question is one prefix for Mistral's own encoder: what makes groups cheap
     for group in tool_groups(split, skill, groups=8, per_group=2, seed=2):
-        one, other = (wire.tokens(case.messages, case.tools) for case in group)
+        one, other = (wire.encode(case.messages, case.tools) for case in group)
         pairs_of_tokens = zip(one, other, strict=False)
-        shared = wire.text([a for a, _ in takewhile(lambda ab: ab[0] == ab[1], pairs_of_tokens)])
+        shared = wire.decode([a for a, _ in takewhile(lambda ab: ab[0] == ab[1], pairs_of_tokens)])
         assert shared.count("[/AVAILABLE_TOOLS]") == 1
         assert shared.rindex("[INST]") > shared.index("[/AVAILABLE_TOOLS]")
 
@@ -124,7 +125,7 @@ def test_mistrals_own_encoder_takes_whole_conversations():
             asked = case.reply.get("tool_calls", [])
             after = [{"role": "tool", "tool_call_id": c["id"], "content": "1"} for c in asked]
             after = after or [{"role": "user", "content": "Thanks!"}]
-            text = wire.text(wire.tokens([*case.messages, case.reply, *after], case.tools))
+            text = wire.decode(wire.encode([*case.messages, case.reply, *after], case.tools))
             for name, _, call in calls_of(case):
                 assert f"[TOOL_CALLS]{name}[CALL_ID]{call['id']}[ARGS]" in text
 
@@ -132,10 +133,10 @@ def test_mistrals_own_encoder_takes_whole_conversations():
 @pytest.mark.parametrize("split", SPLITS)
 def test_skills_are_what_their_names_say(split):
     for case in cases(split, "known"):
-        assert {t["function"]["name"] for t in case.tools} <= set(tool_words.KNOWN)
+        assert {t["function"]["name"] for t in case.tools} <= set(known_tools())
         assert len(case.reply["tool_calls"]) == 1
     for case in cases(split, "unseen"):
-        assert case.reply["tool_calls"][0]["function"]["name"] not in tool_words.KNOWN
+        assert case.reply["tool_calls"][0]["function"]["name"] not in known_tools()
     for case in cases(split, "none"):
         assert not case.reply.get("tool_calls")
         assert 1 < len(case.reply["content"]) < 100
@@ -167,7 +168,7 @@ def test_two_calls_are_in_the_order_asked(split):
 def test_no_tool_of_the_list_serves_the_questions_that_need_none(split):
     # every known phrasing as a pattern: a listed tool's must not fit
     def pattern(name, template):
-        schema = tool_words.KNOWN[name]["schema"]["function"]["parameters"]["properties"]
+        schema = known_tools()[name].schema["function"]["parameters"]["properties"]
         parts = [re.escape(part) for part in re.split(r"\{\w+\}", template)]
         fields = [""]
         for key in re.findall(r"\{(\w+)\}", template):
@@ -179,17 +180,19 @@ def test_no_tool_of_the_list_serves_the_questions_that_need_none(split):
         return f"(?:(?:{openings}) )?{asked}(?: (?:{closings}))?"
 
     openings, closings = (
-        "|".join(map(re.escape, some)) for some in (tool_words.OPENINGS, tool_words.CLOSINGS)
+        "|".join(map(re.escape, texts))
+        for texts in (words.courtesies().openings, words.courtesies().closings)
     )
-    for name, tool in tool_words.KNOWN.items():  # the patterns do find their own questions
+    known = words.tools().known
+    for name, tool in known.items():  # the patterns do find their own questions
         own = [c for c in cases(split, "known") if functions(c).keys() == {name}]
-        patterns = [pattern(name, template) for template in tool[split]]
+        patterns = [pattern(name, template) for template in tool.questions[split]]
         for case in own:
             if len(case.messages) == 1:
                 assert any(re.fullmatch(p, said(case)) for p in patterns), said(case)
     for case in cases(split, "none", groups=100):
-        for name in functions(case).keys() & tool_words.KNOWN.keys():
-            for template in tool_words.KNOWN[name][split]:
+        for name in functions(case).keys() & known.keys():
+            for template in known[name].questions[split]:
                 assert not re.fullmatch(pattern(name, template), said(case)), (name, said(case))
 
 
@@ -260,16 +263,16 @@ def leaves(value):
             yield from leaves(item)
 
 
-TABLES = [  # all but POOLS and KNOWN, which are built otherwise
+TABLES = [  # all lists with splits but pools and known tools, which are built otherwise
     name
-    for name, table in vars(tool_words).items()
-    if name.isupper() and isinstance(table, dict) and set(table) == set(SPLITS) and name != "YEARS"
+    for name in words.ToolWords.model_fields
+    if isinstance(getattr(words.tools(), name), words.Split) and name != "years"
 ]
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_held_out_words_and_phrasings_are_others(name):
-    table = getattr(tool_words, name)
+    table = getattr(words.tools(), name)
     train, held_out = (set(leaves(table[split])) for split in SPLITS)
     # what a field holds ("person") is a name for a pool, not a word of the data
     kinds = {"person", "city", "date", "time", "product", "phrase", "code", "state"}
@@ -279,40 +282,42 @@ def test_held_out_words_and_phrasings_are_others(name):
 
 
 def test_further_words_to_copy_are_in_nothing_held_out():
-    tables = [getattr(tool_words, name) for name in TABLES]
-    tables += [*tool_words.POOLS.values(), *tool_words.KNOWN.values()]
+    lists = words.tools()
+    tables = [getattr(lists, name) for name in TABLES]
+    tables += [*lists.pools.values(), *(tool.questions for tool in lists.known.values())]
+    tables += [tool.results for tool in lists.known.values()]
     held_out = {
         word.lower()
         for table in tables
-        for leaf in leaves(table["held_out"])
+        for leaf in leaves(table.held_out)
         for word in re.findall("[A-Za-z]+", leaf)
     }
-    further = {*tool_words.FURTHER_NAMES, *tool_words.FURTHER_WORDS}
+    further = {*lists.further_names, *lists.further_words}
     assert len(further) > 1000
     assert not {word.lower() for word in further} & held_out
 
 
 def test_pools_and_known_phrasings_are_others_and_enough():
-    for pool in tool_words.POOLS.values():
-        assert not set(pool["train"]) & set(pool["held_out"])
+    lists = words.tools()
+    for pool in lists.pools.values():
+        assert not set(pool.train) & set(pool.held_out)
         assert all(len(word) > 1 for split in SPLITS for word in pool[split])
-    for name, tool in tool_words.KNOWN.items():
-        assert not set(tool["train"]) & set(tool["held_out"]), name
-        assert len(set(tool["train"])) >= 8, name
-        assert len(set(tool["held_out"])) >= 4, name
-    assert len(tool_words.CHAT["train"]) >= 80
-    assert len(tool_words.CHAT["held_out"]) >= 40
-    assert all(len(pair) == 2 for split in SPLITS for pair in tool_words.CHAT[split])
+    for name, tool in lists.known.items():
+        assert not set(tool.questions.train) & set(tool.questions.held_out), name
+        assert len(tool.questions.train) >= 8, name
+        assert len(tool.questions.held_out) >= 4, name
+    assert len(lists.chat.train) >= 80
+    assert len(lists.chat.held_out) >= 40
 
 
 def test_invented_names_and_parameters_never_meet():
     # a known tool may be in a list under its own name, or in train under another's
-    known = {t["schema"]["function"]["description"] for t in tool_words.KNOWN.values()}
+    known = {tool.description for tool in known_tools().values()}
     names, keys, enum_words = ({split: set() for split in SPLITS} for _ in range(3))
     for split in SPLITS:
         for case in cases(split, "unseen", groups=400, per_group=1):
             for name, function in functions(case).items():
-                names[split] |= {name} - tool_words.KNOWN.keys()
+                names[split] |= {name} - known_tools().keys()
                 if function["description"] not in known:
                     properties = function["parameters"]["properties"]
                     keys[split] |= set(properties)
@@ -321,13 +326,11 @@ def test_invented_names_and_parameters_never_meet():
         assert made["train"]
         assert made["held_out"]
         assert not made["train"] & made["held_out"]
-    assert not keys["held_out"] & {
-        key for tool in tool_words.KNOWN.values() for key in tool["holds"]
-    }
+    assert not keys["held_out"] & {p.key for t in known_tools().values() for p in t.parameters}
 
 
 def test_the_two_tools_of_the_model_card_are_word_for_word():
-    assert tool_words.KNOWN["get_current_population"]["schema"] == {
+    assert known_tools()["get_current_population"].schema == {
         "type": "function",
         "function": {
             "name": "get_current_population",
@@ -359,7 +362,7 @@ def test_the_two_tools_of_the_model_card_are_word_for_word():
         },
     }
     for name, function in shown.items():
-        assert function == tool_words.KNOWN[name]["schema"]["function"]
+        assert function == known_tools()[name].schema["function"]
 
 
 # --- counterfactual pairs ---------------------------------------------------------------------

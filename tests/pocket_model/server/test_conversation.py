@@ -18,7 +18,7 @@ ARTICLE = (
     "OpenAI is an artificial intelligence research laboratory consisting of the non-profit OpenAI "
     "Incorporated and its for-profit subsidiary corporation OpenAI Limited Partnership."
 )
-TOOLS = [tool_schemas.KNOWN_TOOLS[name].schema for name in ("get_current_population", "rewrite")]
+TOOLS = [tool_schemas.known_tools()[name].schema for name in ("get_current_population", "rewrite")]
 LEGEND = "On the map, Russia is green, Ukraine is red and Romania is yellow."
 COUNTRIES = {"green": "Russia", "red": "Ukraine", "yellow": "Romania"}
 
@@ -31,15 +31,15 @@ def lab(model_folder):
 
 
 def two_maps(seed: int) -> list[scenes.Regions]:
-    """The same regions twice, two of the colours exchanged: first green is largest, then red."""
+    """The same regions twice, two of the colors exchanged: first green is largest, then red."""
     drawn = scenes.random_regions(random.Random(seed), "held_out", count=3)
     maps = []
     for first, second in (("green", "red"), ("red", "green")):
         others = iter((second, "yellow"))
         largest = drawn.largest()
-        colours = tuple(first if k == largest else next(others) for k in range(3))
-        tints = tuple(scenes.COLOURS[colour] for colour in colours)
-        maps.append(replace(drawn, colours=colours, tints=tints))
+        colors = tuple(first if k == largest else next(others) for k in range(3))
+        rgbs = tuple(scenes.COLORS[color] for color in colors)
+        maps.append(replace(drawn, colors=colors, rgbs=rgbs))
     return maps
 
 
@@ -83,7 +83,7 @@ def test_the_population_asked_for_is_that_of_the_country_on_the_map(lab, seed):
             {"type": "image_url", "image_url": {"url": url}},
         ]
         messages = [*history(), {"role": "user", "content": parts}]
-        country = COUNTRIES[drawn.colours[drawn.largest()]]
+        country = COUNTRIES[drawn.colors[drawn.largest()]]
         answer = ask(lab, messages)
         assert country in (answer.content or ""), answer
         messages += [
