@@ -1,17 +1,16 @@
-"""Tokens per second of the pocket server, both modes, beside plain `transformers serve`.
+"""Tokens per second of the pocket server in both modes, compared with plain `transformers serve`.
 
-All four servers run the same weights on this machine, one after the other, in one run; plain
-`transformers serve` gets the text part alone, since with a picture tower it asks for torchvision.
-Answers come whole: with a Mistral tokenizer its continuous batching fails on streams (5.23).
+All four servers run the same weights on this machine, one after the other, in one run.
+`transformers serve` gets the text part only: with a vision tower it requires torchvision. Answers
+are not streamed: with a Mistral tokenizer its continuous batching fails on streams (5.23).
 
     python benchmarks/pocket_throughput.py
 
-Prints a table and writes `runs/pocket_throughput.json`. Compare the ratios: absolute figures
+It prints a table and writes `runs/pocket_throughput.json`. Compare the ratios: absolute figures
 differ from machine to machine.
 """
 
 import json
-import platform
 import shutil
 import subprocess
 import sys
@@ -27,18 +26,18 @@ import pandas as pd
 import torch
 from transformers import Mistral3ForConditionalGeneration
 
-from helpers import connect
+from helpers import connect, machine
 from pocket_model.build import ensure_built
 from pocket_model.loopback import bind
 from pocket_model.server.batch_engine import as_causal_lm
 
 TOKENS = 64
-PARALLEL = 16
+CONCURRENCY = 16
 TOPICS = "dogs cats rivers trains bread clouds tea maps whales lamps wool snow bees oaks salt clay"
 
 
 def ask(client: openai.OpenAI, model: str, topic: str) -> int:
-    """Ask for one answer, whole; the number of its tokens, as the server counts them."""
+    """Request one answer; returns the number of its tokens, as the server counts them."""
     reply = client.chat.completions.create(
         model=model,
         messages=[{"role": "user", "content": f"Tell me a long story about {topic}."}],
@@ -49,7 +48,7 @@ def ask(client: openai.OpenAI, model: str, topic: str) -> int:
 
 
 def measure(client: openai.OpenAI, model: str) -> dict[str, float]:
-    """Tokens per second alone (best of 3) and in total at 16 parallel requests."""
+    """Tokens/s of one request at a time (best of 3), and in total of 16 at once."""
     ask(client, model, "warming up")
     alone = 0.0
     for topic in TOPICS.split()[:3]:
@@ -57,7 +56,7 @@ def measure(client: openai.OpenAI, model: str) -> dict[str, float]:
         tokens = ask(client, model, topic)
         alone = max(alone, tokens / (time.perf_counter() - start))
     start = time.perf_counter()
-    with ThreadPoolExecutor(PARALLEL) as pool:
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
         tokens = sum(pool.map(lambda topic: ask(client, model, topic), TOPICS.split()))
     return {"alone": alone, "16 parallel": tokens / (time.perf_counter() - start)}
 
@@ -72,10 +71,10 @@ def measure_pocket(batching: bool) -> dict[str, float]:
 
 
 def save_text_part(folder: Path) -> None:
-    """Write the pocket model's text part, with its tokenizer, as a model of its own."""
+    """Save the pocket model's text part, with its tokenizer, as a separate model."""
     built = ensure_built()
-    whole = Mistral3ForConditionalGeneration.from_pretrained(built, dtype=torch.bfloat16)
-    as_causal_lm(whole).save_pretrained(folder)
+    model = Mistral3ForConditionalGeneration.from_pretrained(built, dtype=torch.bfloat16)
+    as_causal_lm(model).save_pretrained(folder)
     shutil.copy(built / "tekken.json", folder)
 
 
@@ -95,7 +94,7 @@ def measure_transformers(batching: bool, folder: Path) -> dict[str, float]:
                 break
             except httpx2.ConnectError:
                 if process.poll() is not None:
-                    sys.exit(f"`{' '.join(command)}` has ended; run it by hand to see why")
+                    sys.exit(f"`{' '.join(command)}` has ended; run it yourself to see why")
                 time.sleep(1)
         return measure(client, str(folder))
     finally:
@@ -104,7 +103,7 @@ def measure_transformers(batching: bool, folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure all four, print the table, keep the figures."""
+    """Measure all four, print the table, write the file."""
     rows = {}
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -113,14 +112,14 @@ def main() -> None:
             mode = "continuous batching" if batching else "one at a time"
             print(f"pocket server, {mode} …", flush=True)
             rows[f"pocket server, {mode}"] = measure_pocket(batching)
-            time.sleep(8)  # the leased server ends itself; two at once would share the cores
+            time.sleep(8)  # until the pocket server has ended: two servers would share the cores
             print(f"transformers serve, {mode} …", flush=True)
             rows[f"transformers serve, {mode}"] = measure_transformers(batching, folder)
     table = pd.DataFrame(rows).T.round(1)
     print(table.to_string())
     out = Path("runs") / "pocket_throughput.json"
     out.parent.mkdir(exist_ok=True)
-    facts = {"date": date.today().isoformat(), "machine": platform.processor() or "unknown"}
+    facts = {"date": date.today().isoformat(), "hardware": machine.hardware()}
     facts |= {"command": "python benchmarks/pocket_throughput.py", "unit": "tokens/s"}
     out.write_text(json.dumps(facts | {"rows": rows}, indent=2) + "\n")
     print(f"\n{out}")

@@ -1,12 +1,12 @@
-"""A scripted server: streams whose every time is known, to test stopwatches with.
+"""A scripted server: streams in which every time is known, to test latency tools.
 
     python benchmarks/scripted_server.py --port 0
 
-It speaks the chat-completions protocol on loopback and plays a script instead of asking a model;
-the request's `model` names the script. Each piece is sent at its own deadline, counted from the
-request's arrival, so that a late piece does not delay those after it. `GET /v1/models` lists the
-scripts. "steady-TTFT-N-GAP" makes up one: N tokens, the first after TTFT milliseconds, then one
-every GAP milliseconds.
+It speaks the chat-completions protocol on loopback and plays a script instead of a model. The
+request's `model` is the name of the script. Each piece is sent at its own deadline, counted from
+the arrival of the request, so a late piece does not delay those after it. `GET /v1/models` lists
+the scripts. "steady-TTFT-N-GAP" is made on request: N tokens, the first after TTFT milliseconds,
+then one every GAP milliseconds.
 """
 
 import argparse
@@ -30,6 +30,7 @@ def chunk(delta: dict | None = None, finish: str | None = None, **extra) -> byte
 
 
 def event(data: object) -> bytes:
+    """One event of a stream, with any data."""
     return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 
@@ -40,12 +41,12 @@ ACCENT = chunk({"content": "é"})
 SPLIT = ACCENT.index("é".encode()) + 1  # inside the character's two bytes
 STOP = chunk({}, "stop")
 
-AWAKE_S, FEW_STREAMS = 0.002, 4
+BUSY_WAIT_S, FEW_STREAMS = 0.002, 4
 
-# Where a reply's length is not told, a cut connection looks like its end; these are sent so.
-UNTOLD = ("truncated",)
+# A reply without a length: a cut connection looks like its end.
+WITHOUT_LENGTH = ("truncated",)
 
-# Milliseconds after the request, and what is sent then.
+# Milliseconds after the request, and the piece that is sent then.
 SCRIPTS: dict[str, list[tuple[float, object]]] = {
     "golden": [
         (100, ROLE),
@@ -119,8 +120,8 @@ SCRIPTS: dict[str, list[tuple[float, object]]] = {
 
 def script(name: str) -> list[tuple[float, object]] | None:
     """The script of that name, None if there is none."""
-    if found := STEADY.fullmatch(name):
-        first, count, gap = float(found[1]), int(found[2]), float(found[3])
+    if match := STEADY.fullmatch(name):
+        first, count, gap = float(match[1]), int(match[2]), float(match[3])
         usage = {"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count}
         pieces = [(first + n * gap, chunk({"content": f"w{n} "})) for n in range(count)]
         end = first + (count - 1) * gap
@@ -134,7 +135,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while await _answer(reader, writer):
             pass
     except (ConnectionError, asyncio.IncompleteReadError):
-        pass  # the client has gone
+        pass  # the client has closed the connection
     finally:
         writer.close()
 
@@ -159,30 +160,30 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     if pieces is None:
         _reply(writer, 404, {"error": {"message": f"no script {name!r}", "code": 404}})
         return True
-    told = name not in UNTOLD
-    form = b"Transfer-Encoding: chunked" if told else b"Connection: close"
+    chunked = name not in WITHOUT_LENGTH
+    form = b"Transfer-Encoding: chunked" if chunked else b"Connection: close"
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%b\r\n\r\n" % form)
     for at_ms, piece in pieces:
-        await _until(arrived + at_ms / 1000)
+        await _wait_until(arrived + at_ms / 1000)
         if piece is CUT:
             return False
-        writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if told else piece)
-    writer.write(b"0\r\n\r\n" if told else b"")
+        writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+    writer.write(b"0\r\n\r\n" if chunked else b"")
     await writer.drain()
-    return told
+    return chunked
 
 
-async def _until(due: float) -> None:
-    """Sleep until that time of the loop's clock.
+async def _wait_until(due: float) -> None:
+    """Wait until that time of the event loop's clock (s).
 
-    A sleeper wakes up late by half a millisecond or so. Where there are few streams, the last
-    stretch is waited awake instead; with many that would take the processor from the client.
+    `asyncio.sleep` ends about half a millisecond late. With few streams the last 2 ms are a busy
+    wait instead. With many, that would take the processor from the client.
     """
     loop = asyncio.get_running_loop()
-    awake = AWAKE_S if len(asyncio.all_tasks()) <= FEW_STREAMS + 1 else 0.0
-    if (early := due - loop.time() - awake) > 0:
-        await asyncio.sleep(early)
-    while awake and loop.time() < due:
+    busy_s = BUSY_WAIT_S if len(asyncio.all_tasks()) <= FEW_STREAMS + 1 else 0.0
+    if (sleep_s := due - loop.time() - busy_s) > 0:
+        await asyncio.sleep(sleep_s)
+    while busy_s and loop.time() < due:
         pass
 
 
@@ -193,6 +194,7 @@ def _reply(writer: asyncio.StreamWriter, status: int, body: dict) -> None:
 
 
 async def main(port: int) -> None:
+    """Print the base URL and serve; port 0 is any free one."""
     server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=1024)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
     await server.serve_forever()
@@ -200,8 +202,8 @@ async def main(port: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--port", type=int, default=0, help="0: any free one, which is printed")
-    # epoll, asyncio's own choice, rounds its waits up to whole milliseconds; select does not.
+    parser.add_argument("--port", type=int, default=0, help="0: any free one; it is printed")
+    # epoll, asyncio's default, rounds its waits up to whole milliseconds; select does not.
     exact = asyncio.Runner(
         loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())
     )
