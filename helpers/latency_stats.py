@@ -154,7 +154,7 @@ def by_provider(records: Iterable[Record]) -> pd.DataFrame:
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(record.provider or "not said", []).append(record)
+        groups.setdefault(record.provider or "not reported", []).append(record)
     columns = ["requests", "failed", "ttft_p50", "tpot_p50", "usd_per_million"]
     return _table("provider", groups, columns, usd_per_million=_usd_per_million)
 

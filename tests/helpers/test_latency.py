@@ -219,18 +219,18 @@ def test_a_server_that_dies_mid_sweep_leaves_what_had_come(tmp_path):
     path = tmp_path / "records.jsonl"
     try:
         with openai.OpenAI(base_url=url, api_key="none") as mortal:
-            found = latency.sweep(
+            levels = latency.sweep(
                 mortal, "golden", ["a", "b", "c", "d"], [1, 2], path=path, on_record=note,
                 warm_up=0, time_limit_s=10,
             )  # fmt: skip
     finally:
         server.kill()
         server.wait()
-    assert [record.error for record in found[1][:3]] == [None] * 3
-    broken = [found[1][3], *found[2]]
+    assert [record.error for record in levels[1][:3]] == [None] * 3
+    broken = [levels[1][3], *levels[2]]
     assert all(record.error for record in broken)
     assert len(latency.read(path)) == 8  # the failures are on file as well
-    table = latency_stats.level_table(found)
+    table = latency_stats.level_table(levels)
     assert list(table["failed"]) == [1, 4]
     assert table.loc[2, ["ttft_p50", "output_tokens_per_s"]].isna().all()
     assert all(0 < record.e2e_s < 10 for record in broken)
@@ -270,12 +270,12 @@ from helpers import latency, latency_stats
 client = openai.OpenAI(base_url=sys.argv[1], api_key="none")
 prompts = [str(n) for n in range(12)]
 try:
-    found = latency.sweep(client, "golden", prompts, [1, 2], path=sys.argv[2], warm_up=0)
+    levels = latency.sweep(client, "golden", prompts, [1, 2], path=sys.argv[2], warm_up=0)
 finally:
     print("BACK")
-table = latency_stats.level_table(found)
+table = latency_stats.level_table(levels)
 print(table.to_json())
-print(latency_stats.error_counts(found[1]).to_json())
+print(latency_stats.error_counts(levels[1]).to_json())
 """
 
 
@@ -296,9 +296,9 @@ def test_ctrl_c_keeps_and_labels_what_there_is(client, tmp_path):
     running = start_sweep(client, path)
     wait_for_lines(path, 3)
     running.send_signal(signal.SIGINT)
-    said = running.communicate(timeout=60)[0].splitlines()
+    lines = running.communicate(timeout=60)[0].splitlines()
     assert running.returncode == 0
-    table, errors = json.loads(said[1]), json.loads(said[2])
+    table, errors = json.loads(lines[1]), json.loads(lines[2])
     assert list(table["requests"]) == ["1"]  # the second level was not begun
     assert table["failed"]["1"] == errors["not finished"] > 0
     figures = [value for column in table.values() for value in column.values() if value is not None]
@@ -315,8 +315,8 @@ def test_a_killed_sweep_resumes(client, tmp_path):
     kept = {record.key: record for record in latency.read(path)}
     assert 4 <= len(kept) < 24
     again = start_sweep(client, path)
-    said = again.communicate(timeout=120)[0].splitlines()
-    table = json.loads(said[1])
+    lines = again.communicate(timeout=120)[0].splitlines()
+    table = json.loads(lines[1])
     assert table["requests"] == {"1": 12, "2": 12}
     assert table["failed"] == {"1": 0, "2": 0}
     everything = {record.key: record for record in latency.read(path)}
@@ -331,11 +331,11 @@ def test_an_error_in_the_callers_code_is_raised(client):
 
 def test_a_sweep_varies_its_prompts_and_shows_each_level(client):
     seen = []
-    found = latency.sweep(
+    levels = latency.sweep(
         client, "no usage", ["a", "b"], [1, 2], on_level=lambda level, _: seen.append(level)
     )
-    assert seen == list(found) == [1, 2]
-    assert [record.concurrency for record in found[2]] == [2, 2]
+    assert seen == list(levels) == [1, 2]
+    assert [record.concurrency for record in levels[2]] == [2, 2]
 
 
 MESSAGE = {"role": "user", "content": "b"}

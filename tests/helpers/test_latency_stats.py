@@ -56,8 +56,8 @@ def test_output_tokens_are_counted_in_three_ways():
 
 def test_the_ceilings_of_a_sweep_by_hand():
     """Mistral Small 3 in bf16 on an H100: two answers share each reading of the weights."""
-    found = {2: [record_of(1.0, 2.0, 11, 3.0), record_of(1.0, 2.0, 11, 4.0)]}
-    for record in found[2]:
+    levels = {2: [record_of(1.0, 2.0, 11, 3.0), record_of(1.0, 2.0, 11, 4.0)]}
+    for record in levels[2]:
         record.prompt_tokens = 95
     config = configs.load("mistral-small-3-2501")
     with torch.device("meta"):
@@ -65,16 +65,16 @@ def test_the_ceilings_of_a_sweep_by_hand():
     read = sum(p.nbytes for p in model.parameters()) - model.get_input_embeddings().weight.nbytes
     # layers, K and V, heads, dimension, bytes, tokens, users
     cache = 40 * 2 * 8 * 128 * 2 * 100 * 2
-    table = latency_stats.ceilings(found, model=config, bandwidth=3.35e12, usd_per_hour=3.6)
+    table = latency_stats.ceilings(levels, model=config, bandwidth=3.35e12, usd_per_hour=3.6)
     assert table.loc[2, "ceiling"] == pytest.approx(2 * 3.35e12 / (read + cache), rel=1e-4)
     assert table.loc[2, "output_tokens_per_s"] == pytest.approx(22 / 4)
     assert table.loc[2, "share"] == pytest.approx(5.5 / table.loc[2, "ceiling"])
     # 3.6 USD an hour are a tenth of a cent a second
     assert table.loc[2, "usd_per_million"] == pytest.approx(0.001 / 5.5 * 1e6)
-    for record in found[2]:
+    for record in levels[2]:
         record.cost_usd = 0.0022
-    assert latency_stats.ceilings(found).loc[2, "usd_per_million"] == pytest.approx(200)
-    assert math.isnan(latency_stats.ceilings(found).loc[2, "ceiling"])
+    assert latency_stats.ceilings(levels).loc[2, "usd_per_million"] == pytest.approx(200)
+    assert math.isnan(latency_stats.ceilings(levels).loc[2, "ceiling"])
     uncounted = {1: [record_of(1.0, 2.0, None, 3.0)]}  # no count: no rate, so no price
     assert latency_stats.ceilings(uncounted, usd_per_hour=1.0).isna().all().all()
     assert latency_stats.ceilings({1: []}, model=config, bandwidth=1e12)["share"].isna().all()
@@ -86,10 +86,10 @@ def test_each_provider_has_a_row():
     for record, name in zip(records, ["A", "A", "B", None], strict=True):
         record.provider, record.cost_usd = name, 0.0011
     table = latency_stats.by_provider(records)
-    assert table["requests"].to_dict() == {"A": 2, "B": 1, "not said": 1}
+    assert table["requests"].to_dict() == {"A": 2, "B": 1, "not reported": 1}
     assert table.loc["A", "ttft_p50"] == pytest.approx(1.5)
     assert table.loc["B", "usd_per_million"] == pytest.approx(100)
-    assert table.loc["not said", "failed"] == 1
+    assert table.loc["not reported", "failed"] == 1
     assert list(latency_stats.by_provider([]).index) == []
 
 

@@ -20,6 +20,6 @@ def test_the_hardware_is_this_machines(monkeypatch):
 
 
 def test_the_versions_are_those_installed():
-    found = machine.versions()
-    assert found.pop("python") == platform.python_version()
-    assert found == {name: metadata.version(name) for name in machine.PACKAGES}
+    installed = machine.versions()
+    assert installed.pop("python") == platform.python_version()
+    assert installed == {name: metadata.version(name) for name in machine.PACKAGES}

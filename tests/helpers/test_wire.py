@@ -57,7 +57,7 @@ def test_a_tool_call_on_the_wire(version, call, result):
 
 @pytest.mark.parametrize("version", ["v7", "v11", "v13"])
 def test_the_formats_are_those_of_a_tokenizer_file(version, tmp_path):
-    """mistral_common's own reader of a file of that version, tools and a picture included."""
+    """Against a file of that version, loaded by mistral_common; with tools and a picture."""
     file = json.loads(wire.SHIPPED.read_text(encoding="utf-8"))
     file["config"]["version"] = version
     file["image"] = wire.PIXTRAL_IMAGES
