@@ -12,6 +12,7 @@ differ from machine to machine.
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -28,7 +29,6 @@ from transformers import Mistral3ForConditionalGeneration
 
 from helpers import connect, machine
 from pocket_model.build import ensure_built
-from pocket_model.loopback import bind
 from pocket_model.server.batch_engine import as_causal_lm
 
 TOKENS = 64
@@ -80,7 +80,7 @@ def save_text_part(folder: Path) -> None:
 
 def measure_transformers(batching: bool, folder: Path) -> dict[str, float]:
     """`transformers serve` on a folder, in the precision the model is saved in."""
-    with bind(0) as free:
+    with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
