@@ -1,30 +1,35 @@
-"""Many prompts at once: bounded, shown, and on disk as they come.
+"""Many prompts at once: a few requests at a time, within a budget, every answer kept in a file.
 
-Every finished answer is appended to a JSONL file before the next thing happens. A batch that was
-interrupted, even killed, goes on from there; what a budget stopped goes on when there is more. What
-is on file is never paid twice. What was under way when a process was killed, or a connection broke,
-may be: the answer that nobody received can still be billed.
+Each answer is appended to a JSONL file as soon as it arrives. A batch that was interrupted, even
+killed, continues from this file, and so does one that its budget stopped. An answer in the file is
+never paid twice. Only an answer that nobody received can be lost and billed all the same: a request
+that was under way when its process was killed or its connection broke.
 """
 
+import contextlib
 import hashlib
 import json
-import os
+import math
+import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from tqdm.auto import tqdm
 
-from helpers import openrouter, prices
+from helpers import jsonl, openrouter, prices
+from helpers.backends import Lab
 
 COLUMNS = ["prompt", "status", "text", "finish_reason", "usd", "seconds", "error"]
 DONE, FAILED, NOT_SENT = "done", "failed", "not sent"
 
 
 def run_batch(
-    lab,
+    lab: Lab,
     prompts: Sequence[str],
     path: Path | str,
     *,
@@ -34,152 +39,169 @@ def run_batch(
     total_s: float = 120.0,
     **request,
 ) -> pd.DataFrame:
-    """Ask every prompt; return a table with one row a prompt, in their order.
+    """Send every prompt; return a table with one row per prompt, in their order.
+
+    A refused key or an empty account (401, 402) ends the batch, since all other requests would be
+    refused as well.
 
     Args:
         lab: from `connect`.
-        prompts: user messages, each a conversation of its own. Equal ones are asked once each.
-        path: the JSONL file that keeps the answers. Prompts answered in it, by the same model with
-            the same settings, are not sent again; failed ones are.
-        concurrency: most requests under way at a time.
-        max_usd: send nothing more once what is spent in this call, with what is under way at its
-            most expensive, could pass this. An attempt without an answer counts as its most
-            expensive, since it may be billed all the same.
-        attempts, total_s: patience with each request; see `openrouter.complete`.
-        request: settings such as ``temperature`` and ``max_tokens``.
+        prompts: user messages, each a conversation of its own. Equal ones are sent once each.
+        path: the JSONL file with the answers. Prompts that it answers, by the same model with the
+            same settings, are not sent again; failed ones are.
+        concurrency: the most requests under way at a time.
+        max_usd: send nothing more if this could be exceeded. What was spent in this call counts,
+            and the worst case of each request under way and of each attempt without an answer.
+        attempts, total_s: for each request; see `openrouter.complete`.
+        request: settings such as `temperature` and `max_tokens`.
 
     Returns:
-        columns `COLUMNS`; ``status`` is "done", "failed" or "not sent", ``usd`` the server's own
-        cost where it names one, else by price, else nan.
+        columns `COLUMNS`. `status` is "done", "failed" or "not sent". `usd` is the server's own
+        cost if it names one, else the cost by price, else nan.
 
     Raises:
-        prices.BudgetError: ``max_usd`` for a model without a known price.
+        prices.BudgetError: `max_usd` for a model without a known price.
+        ValueError: a line of the file is damaged; see `jsonl.read`.
         KeyboardInterrupt: after the requests under way were waited for and kept.
-
-    A refused key or an empty account (401, 402) ends the batch: the rest would be refused as well.
     """
     path = Path(path)
-    keys = _keys(lab.model, prompts, request)
-    kept = read(path)
-    capped = max_usd is not None
-    worst = [_worst(lab.model, prompt, request) if capped else 0.0 for prompt in prompts]
-    waiting = [n for n, key in enumerate(keys) if kept.get(key, {}).get("status") != DONE]
-    spent, ended = 0.0, ""
-    under_way: dict[Future, int] = {}
-
-    def ask(prompt: str) -> dict:
-        begun = time.monotonic()
-        messages = [{"role": "user", "content": prompt}]
-        lost = 0
-
-        def count(advice: openrouter.Advice, pause: float) -> None:
-            nonlocal lost
-            lost += advice.code is None
-
-        try:
-            reply = openrouter.complete(
-                lab.client,
-                attempts=attempts,
-                total_s=total_s,
-                waiting=count,
-                model=lab.model,
-                messages=messages,
-                **request,
-            )
-            reason = reply.choices[0].finish_reason
-            said = {
-                "status": FAILED if reason == "error" else DONE,
-                "text": openrouter.message(reply).content,
-                "finish_reason": reason,
-                "usd": _usd(reply.usage, lab.model),
-            }
-        except Exception as error:  # one odd reply must not cost the others
-            advice = openrouter.explain(error)
-            lost += advice.code is None
-            said = {"status": FAILED, "code": advice.code, "error": str(advice)}
-        seconds = round(time.monotonic() - begun, 3)
-        return {"prompt": prompt, "lost": lost, **said, "seconds": seconds}
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    bar = tqdm(total=len(prompts), initial=len(prompts) - len(waiting), desc="batch", unit="prompt")
-    with path.open("a", encoding="utf-8") as file, ThreadPoolExecutor(concurrency) as pool, bar:
-        _mend(path, file)
-
-        def keep(finished) -> None:
-            nonlocal spent, ended
-            for future in finished:
-                number, answer = under_way[future], future.result()
-                file.write(json.dumps({"key": keys[number], **answer}) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-                del under_way[future]
-                kept[keys[number]] = answer
-                spent += (answer.get("usd") or 0.0) + answer["lost"] * worst[number]
-                if answer.get("code") in (401, 402):
-                    ended = answer["error"]
-                bar.update(1)
-
-        try:
-            while waiting or under_way:
-                while waiting and not ended and len(under_way) < concurrency:
-                    booked = sum(worst[n] for n in under_way.values())
-                    if capped and spent + booked + worst[waiting[0]] > max_usd:
-                        break
-                    number = waiting.pop(0)
-                    under_way[pool.submit(ask, prompts[number])] = number
-                if not under_way:
-                    break  # the budget or the account allows no more
-                keep(wait(under_way, return_when=FIRST_COMPLETED).done)
-        except BaseException:  # Ctrl-C above all
-            keep(wait(under_way).done)
-            raise
+    keys = _keys(lab.model, prompts, request)
+    answers = read(path)
+    tasks = [
+        Task(key, prompt, 0.0 if max_usd is None else _worst_case(lab.model, prompt, request))
+        for key, prompt in zip(keys, prompts, strict=True)
+        if answers.get(key, {}).get("status") != DONE
+    ]
+    done = len(prompts) - len(tasks)
+    with tqdm(total=len(prompts), initial=done, desc="batch", unit="prompt") as bar:
+        patience = {"attempts": attempts, "total_s": total_s}
+        batch = Batch(lab, path, math.inf if max_usd is None else max_usd, request | patience, bar)
+        batch.run(tasks, concurrency)
+    answers |= batch.answers
     rows = [
-        kept.get(key) or {"prompt": prompt, "status": NOT_SENT, "error": ended or None}
+        answers.get(key) or {"prompt": prompt, "status": NOT_SENT, "error": batch.refusal}
         for key, prompt in zip(keys, prompts, strict=True)
     ]
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
 
 
 def read(path: Path | str) -> dict[str, dict]:
-    """The answers on file by their key; a half-written last line is passed over."""
-    path = Path(path)
-    found = {}
-    if path.is_file():
-        for line in path.read_bytes().split(b"\n"):
-            try:
-                answer = json.loads(line)
-            except ValueError:
-                continue
-            found[answer.pop("key")] = answer
-    return found
+    """The answers in a batch's file by their key; none if there is no file.
+
+    Raises:
+        ValueError: a line of the file is damaged; see `jsonl.read`.
+    """
+    records = jsonl.read(path) if Path(path).is_file() else []
+    return {record.pop("key"): record for record in records}
 
 
-def _mend(path: Path, file) -> None:
-    """End a line that a killed process left half-written, so that the next one is whole."""
-    if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
-        file.write("\n")
+@dataclass(frozen=True)
+class Task:
+    """One prompt to send, the key of its answer, and the most that an attempt may cost in USD."""
+
+    key: str
+    prompt: str
+    worst_usd: float
+
+
+class Batch:
+    """The requests under way, what they cost, and their answers.
+
+    Attributes:
+        answers: by key, as they are in the file.
+        refusal: the error that ended the batch; None if there was none.
+    """
+
+    def __init__(self, lab: Lab, path: Path, max_usd: float, request: dict, bar: tqdm):
+        self._lab, self._path, self._max_usd, self._request = lab, path, max_usd, request
+        self._bar, self._lock = bar, threading.Lock()
+        self._spent_usd = self._reserved_usd = 0.0
+        self.answers: dict[str, dict] = {}
+        self.refusal: str | None = None
+
+    def run(self, tasks: Sequence[Task], concurrency: int) -> None:
+        """Send the tasks, as many as the budget and the account allow."""
+        waiting, under_way = deque(tasks), set[Future]()
+        # Leaving the pool, for whatever reason, waits for the requests under way.
+        with ThreadPoolExecutor(concurrency) as pool:
+            while waiting or under_way:
+                while waiting and len(under_way) < concurrency and self._reserve(waiting[0]):
+                    under_way.add(pool.submit(self._send, waiting.popleft()))
+                if not under_way:
+                    return
+                finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()  # raises if the answer could not be kept
+
+    def _reserve(self, task: Task) -> bool:
+        """Reserve a task's worst case; False if the batch must not send it."""
+        with self._lock:
+            committed = self._spent_usd + self._reserved_usd + task.worst_usd
+            if self.refusal or committed > self._max_usd:
+                return False
+            self._reserved_usd += task.worst_usd
+            return True
+
+    def _send(self, task: Task) -> None:
+        """Send a task and keep its answer. In a thread, so that Ctrl-C cannot come between."""
+        answer = ask(self._lab, task.prompt, **self._request)
+        with self._lock:
+            jsonl.append(self._path, {"key": task.key, **answer}, durable=True)
+            self.answers[task.key] = answer
+            self._reserved_usd -= task.worst_usd
+            self._spent_usd += (answer.get("usd") or 0.0) + answer["lost"] * task.worst_usd
+            if answer.get("code") in (401, 402):
+                self.refusal = answer["error"]
+            self._bar.update(1)
+
+
+def ask(lab: Lab, prompt: str, **request) -> dict:
+    """Send one prompt with `openrouter.complete`; returns the answer or the failure as a record.
+
+    `lost` counts the attempts that were sent and never answered, which may be billed.
+    """
+    started = time.monotonic()
+    lost = 0
+
+    def count_lost(advice: openrouter.Advice, _: float = 0.0) -> None:
+        nonlocal lost
+        lost += advice.code is None
+
+    messages = [{"role": "user", "content": prompt}]
+    try:
+        reply = openrouter.complete(
+            lab.client, on_retry=count_lost, model=lab.model, messages=messages, **request
+        )
+        reason = reply.choices[0].finish_reason
+        result = {
+            "status": FAILED if reason == "error" else DONE,
+            "text": openrouter.message(reply).content,
+            "finish_reason": reason,
+        }
+        with contextlib.suppress(prices.BudgetError):
+            result["usd"] = prices.cost(reply.usage.model_dump(), lab.model)
+    except Exception as error:  # one invalid reply must not cost the others
+        advice = openrouter.explain(error)
+        count_lost(advice)
+        result = {"status": FAILED, "code": advice.code, "error": str(advice)}
+    seconds = round(time.monotonic() - started, 3)
+    return {"prompt": prompt, "lost": lost, **result, "seconds": seconds}
 
 
 def _keys(model: str, prompts: Sequence[str], request: dict) -> list[str]:
-    """A name for each request: its content, and which one it is among equal ones."""
-    seen: dict[str, int] = {}
+    """A key for each request, from its content and its number among equal ones."""
+    counts: dict[str, int] = {}
     keys = []
     for prompt in prompts:
-        seen[prompt] = seen.get(prompt, 0) + 1
-        content = json.dumps([model, prompt, seen[prompt], request], sort_keys=True, default=str)
+        counts[prompt] = counts.get(prompt, 0) + 1
+        content = json.dumps([model, prompt, counts[prompt], request], sort_keys=True, default=str)
         keys.append(hashlib.sha256(content.encode()).hexdigest()[:20])
     return keys
 
 
-def _worst(model: str, prompt: str, request: dict) -> float:
-    longest = request.get("max_completion_tokens") or request.get("max_tokens")
+def _worst_case(model: str, prompt: str, request: dict) -> float:
+    """USD for a prompt if the answer takes all the tokens that it may."""
     messages = [{"role": "user", "content": prompt}]
-    most = longest or prices.UNLIMITED_ANSWER
-    return openrouter.estimate_cost(messages, model, max_tokens=most).most_usd
-
-
-def _usd(usage, model: str) -> float | None:
-    try:
-        return prices.cost(usage.model_dump(), model)
-    except prices.BudgetError:
-        return None
+    max_tokens = prices.answer_limit(request)
+    return openrouter.estimate_cost(messages, model, max_tokens=max_tokens).max_usd

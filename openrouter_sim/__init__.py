@@ -1,1 +1,9 @@
-"""A simulator of OpenRouter on this machine."""
+"""A simulator of OpenRouter on this machine, to test programs against its API and its failures.
+
+It is not OpenRouter and contains no code of OpenRouter. No money moves: costs are computed from
+prices that the caller supplies. The HTTP is real, and so are the text, which the pocket model
+writes, and the token counts.
+
+`faults` lists the failures and the keys, `app` is the server, `recorder` keeps what was sent.
+`python -m openrouter_sim` starts it.
+"""

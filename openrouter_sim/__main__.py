@@ -1,33 +1,39 @@
-"""TODO."""
+"""`python -m openrouter_sim`: run the simulator until Ctrl-C."""
 
-import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from openrouter_sim.app import Simulator
 from openrouter_sim.faults import FAULTS, KEYS
-from pocket_model import lease
 from pocket_model.build import BuildError
 from pocket_model.cache import CacheError
+from pocket_model.lease import ServerError
+
+PRICES = Path(__file__).resolve().parent.parent / "data" / "prices.json"
 
 
-def main(argv: list[str]) -> int:
-    """`python -m helpers simulate`: run until interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers simulate",
-        description="A simulator of OpenRouter on this machine, with the pocket model's answers.",
-    )
-    parser.add_argument("--port", type=int, default=8765, help="on loopback (default: 8765)")
-    options = parser.parse_args(argv)
+def serve(port: int, prices: dict[str, dict]) -> int:
+    """Run the simulator until Ctrl-C; returns the exit code.
+
+    Args:
+        port: on this machine.
+        prices: as for `Simulator`.
+    """
     try:
-        simulator = Simulator(options.port)
-    except (BuildError, CacheError, lease.ServerError) as error:
-        print(f"error: {error}")
+        simulator = Simulator(prices, port)
+    except (BuildError, CacheError, ServerError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"error: port {options.port}: {error.strerror}. Choose another with --port.")
+        print(f"error: port {port}: {error.strerror}. Choose another with --port.", file=sys.stderr)
         return 2
     print(f"A simulator of OpenRouter at {simulator.base_url}; Ctrl-C ends it.\nKeys:")
-    for key, what in KEYS.items():
-        print(f"  {key}: {what}")
+    for key, what_happens in KEYS.items():
+        print(f"  {key}: {what_happens}")
     print("Failures, by the header X-Simulate: NAME:")
     for name, fault in FAULTS.items():
         print(f"  {name}: {fault.title} ({fault.status})")
@@ -36,3 +42,22 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         simulator.close()
     return 0
+
+
+def main(
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8765,
+    prices: Annotated[
+        Path, typer.Option(help="JSON file with models and their prices.", exists=True)
+    ] = PRICES,
+) -> None:
+    """Run a simulator of OpenRouter on this machine; the pocket model answers."""
+    try:
+        models = json.loads(prices.read_text(encoding="utf-8"))["models"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{prices} is not a price file such as the kit's data/prices.json: {error!r}."
+        raise typer.BadParameter(message, param_hint="--prices") from error
+    raise typer.Exit(serve(port, models))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,12 +1,8 @@
-"""A simulator of OpenRouter: its dialect and its failures on loopback, the pocket model's answers.
+"""The simulator's server: OpenRouter's API and its failures, in front of the pocket server.
 
-It says that it is one: nothing here is OpenRouter's code, no money moves, and the prices are the
-snapshot's. What is real is the HTTP, the text (the pocket model writes it) and the counting. So a
-program can be tried against every failure that a paid service would seldom show when it is wanted.
-
-A failure is asked for with the header ``X-Simulate: NAME``, one of `FAULTS`; with
-``X-Simulate: NAME 2`` it befalls the first two attempts, and the third is served. The keys of
-`KEYS` fail by themselves; any other well-formed key works, with a balance of its own.
+A request asks for a failure with the header ``X-Simulate: NAME``, one of `faults.FAULTS`. With
+``X-Simulate: NAME 2`` the first two attempts fail and the third succeeds. Some keys of
+`faults.KEYS` fail by themselves; any other well-formed key works and has a balance of its own.
 """
 
 import asyncio
@@ -14,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import socket
 import threading
 import time
 from collections import deque
@@ -23,33 +20,21 @@ from pathlib import Path
 
 import httpx2
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
 
-from helpers import prices
-from openrouter_sim.faults import (
-    BALANCES,
-    FAULTS,
-    PIECES_BEFORE_FAILURE,
-    PROVIDERS,
-    SLOW_S,
-    THROTTLED,
-    WITHDRAWN,
-    Fault,
-    Refusal,
-    _error,
-)
+from openrouter_sim import faults
+from openrouter_sim.faults import PROVIDERS, Fault, Refusal, error_object
 from openrouter_sim.recorder import LOG_VARIABLE, Recorder
 from pocket_model import lease
 from pocket_model.build import MODEL_ID
-from pocket_model.loopback import bind
 
 WELL_FORMED = re.compile(r"sk-or-v1-[A-Za-z0-9-]{12,}")
-
-
 THROTTLE, THROTTLE_S = 4, 2.0
-
+SIDES = (("prompt", "input"), ("completion", "output"))  # OpenRouter's names, the price file's
 
 # As OpenRouter's own list had it when the price snapshot was written.
 WITHOUT_TOOLS = {
@@ -57,16 +42,14 @@ WITHOUT_TOOLS = {
     "mistralai/mistral-small-3.1-24b-instruct",
 }
 
-
-# What the pocket server takes; the rest is dropped, as providers drop what they do not support.
-PASSED_ON = {
+# What the pocket server accepts. The rest is dropped, as providers drop what they do not support.
+FORWARDED_FIELDS = {
     *("messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop"),
     *("stream", "response_format", "tools", "tool_choice", "parallel_tool_calls"),
 }
 
-
-# The gateway's own wishes, which no provider sees.
-GATEWAYS = {
+# What the gateway itself reads; no provider receives it.
+GATEWAY_FIELDS = {
     *("model", "models", "provider", "plugins", "route", "usage", "user", "stream_options"),
     *("metadata", "session_id", "transforms"),
 }
@@ -74,163 +57,64 @@ GATEWAYS = {
 
 @dataclass
 class Account:
-    """What one key has spent, in USD, and when its last requests came."""
+    """What one key may spend and has spent, in USD, and when its last requests came."""
 
     limit: float = 1.0
     usage: float = 0.0
     recent: deque = field(default_factory=lambda: deque(maxlen=THROTTLE))
 
 
+def without_routing_suffix(model: str) -> str:
+    """A model id without ":nitro" or ":floor", which only say how to choose a provider."""
+    return model.removesuffix(":nitro").removesuffix(":floor")
+
+
 class Gateway:
-    """The simulator's state: accounts by key, and the pocket server behind it."""
+    """The simulator's state and its endpoints.
 
-    def __init__(self, pocket_url: str):
+    Args:
+        pocket_url: the pocket server's base URL.
+        prices: by model id: `input` and `output` in USD per million tokens, `context` in tokens.
+    """
+
+    def __init__(self, pocket_url: str, prices: dict[str, dict]):
         self.pocket = httpx2.AsyncClient(base_url=f"{pocket_url}/", timeout=600, trust_env=False)
+        self.prices = prices
         self.accounts: dict[str, Account] = {}
-        self.models = prices.priced_models()
 
-    def account(self, request: Request) -> Account:
-        """The account of the request's key. Raises `Refusal` for a bad key."""
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            raise Refusal(401, "No auth credentials found", {"error_type": "authentication"})
-        if key == WITHDRAWN or not WELL_FORMED.fullmatch(key):
-            raise Refusal(401, "User not found.", {"error_type": "authentication"})
-        account = self.accounts.setdefault(key, Account(BALANCES.get(key, 1.0)))
-        if key == THROTTLED and request.method == "POST":
-            now = time.monotonic()
-            if len(account.recent) == THROTTLE and now - account.recent[0] < THROTTLE_S:
-                wait = {"Retry-After": str(int(THROTTLE_S))}
-                told = {"error_type": "rate_limit_exceeded"}
-                raise Refusal(429, "Rate limit exceeded: 4 requests in 2 s", told, wait)
-            account.recent.append(now)
-        return account
+    async def models(self, _: Request) -> JSONResponse:
+        """GET /models."""
+        data = [_model_entry(model, row) for model, row in self.prices.items()]
+        return JSONResponse({"data": data, "total_count": len(data), "links": {"next": None}})
 
-    def route(self, body: dict) -> tuple[str, list[str]]:
-        """The model that will answer, and the providers to ask in turn. Raises `Refusal`."""
-        asked = [body.get("model"), *(body.get("models") or [])]
-        for name in asked:
-            if not isinstance(name, str) or prices.without_wish(name) not in self.models:
-                told = {"error_type": "invalid_request"}
-                raise Refusal(400, f"{name} is not a valid model ID", told)
-        wishes = body.get("provider") or {}
-        providers = list(wishes.get("order") or [])
-        if wishes.get("allow_fallbacks", True) or not providers:
-            providers += [name for name in PROVIDERS if name not in providers]
-        providers = [name for name in providers if name in PROVIDERS]
-        providers = [name for name in providers if name in (wishes.get("only") or PROVIDERS)]
-        providers = [name for name in providers if name not in (wishes.get("ignore") or ())]
-        told = {"error_type": "not_found"}
-        if not providers:
-            raise Refusal(404, "No allowed providers are available for the selected model.", told)
-        if body.get("tools"):
-            asked = [name for name in asked if prices.without_wish(name) not in WITHOUT_TOOLS]
-        if not asked:
-            raise Refusal(404, "No endpoints found that support tool use.", told)
-        unsupported = set(body) - PASSED_ON - GATEWAYS
-        if wishes.get("require_parameters") and unsupported:
-            words = "No endpoints found that can handle the requested parameters."
-            raise Refusal(404, words, told)
-        price = self.models[prices.without_wish(asked[0])]
-        most = wishes.get("max_price") or {}
-        for side, name in (("prompt", "input"), ("completion", "output")):
-            if side in most and float(most[side]) < price[name]:
-                raise Refusal(404, "No endpoints found below the maximum price.", told)
-        return asked[0], providers
+    async def key(self, request: Request) -> JSONResponse:
+        """GET /key."""
+        return JSONResponse({"data": _key_entry(self.account(request))})
 
-    def charge(self, account: Account, model: str, usage: dict) -> dict:
-        """OpenRouter's usage object for the pocket's; the account pays for it."""
-        price = self.models[prices.without_wish(model)]
-        read = usage["prompt_tokens"] * price["input"] / 1e6
-        written = usage["completion_tokens"] * price["output"] / 1e6
-        account.usage += read + written
-        details = {
-            "upstream_inference_cost": None,
-            "upstream_inference_prompt_cost": read,
-            "upstream_inference_completions_cost": written,
-        }
-        return {**usage, "cost": read + written, "is_byok": False, "cost_details": details}
-
-
-def _fault(request: Request) -> Fault | None:
-    """The failure that the request asks for, unless it has passed by now. Raises `Refusal`."""
-    asked = request.headers.get("x-simulate", "").split()
-    if not asked:
-        return None
-    if asked[0] not in FAULTS or (len(asked) > 1 and not asked[1].isdigit()):
-        raise Refusal(400, f"X-Simulate knows: {', '.join(FAULTS)}; with a number of retries.")
-    retries = request.headers.get("x-stainless-retry-count", "0")
-    if len(asked) > 1 and retries.isdigit() and int(retries) >= int(asked[1]):
-        return None
-    return FAULTS[asked[0]]
-
-
-def create_app(gateway: Gateway) -> FastAPI:
-    """The HTTP application."""
-    app = FastAPI(title="OpenRouter simulator", docs_url=None, redoc_url=None, openapi_url=None)
-
-    @app.exception_handler(Refusal)
-    async def refused(_: Request, error: Refusal) -> JSONResponse:
-        return JSONResponse(error.body, error.status, headers=error.headers)
-
-    @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": _error(error.status_code, error.detail)}, error.status_code)
-
-    @app.exception_handler(Exception)
-    async def broken(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": _error(500, f"{type(error).__name__}: {error}")}, 500)
-
-    @app.get("/api/v1/models")
-    async def models() -> dict:
-        entries = [_model_entry(name, row) for name, row in gateway.models.items()]
-        return {"data": entries, "total_count": len(entries), "links": {"next": None}}
-
-    @app.get("/api/v1/key")
-    async def key(request: Request) -> dict:
-        account = gateway.account(request)
-        return {"data": _key_entry(account)}
-
-    @app.post("/api/v1/chat/completions", response_model=None)
-    async def chat(request: Request) -> JSONResponse | StreamingResponse:
-        account = gateway.account(request)
-        fault = _fault(request)
-        if fault and not fault.befalls:
-            raise Refusal(fault.status, fault.message, fault.metadata, fault.headers)
-        try:
-            body = json.loads(await request.body())
-        except ValueError as error:
-            raise Refusal(400, f"The body is not JSON: {error}") from error
-        if not isinstance(body, dict):
-            raise Refusal(400, "The body is not a JSON object.")
-        model, providers = gateway.route(body)
-        if fault and fault.befalls == "provider":
+    async def chat(self, request: Request) -> JSONResponse | StreamingResponse:
+        """POST /chat/completions."""
+        account = self.account(request)
+        fault = faults.requested_fault(request.headers)
+        if fault.status != 200:
+            raise fault.refusal()
+        body = _json_object(await request.body())
+        model, providers = self.route(body)
+        if fault.effect == "provider":
             providers = providers[1:]
             if not providers:
-                down = FAULTS["provider-error"]
-                raise Refusal(down.status, down.message, down.metadata)
+                raise faults.FAULTS["provider-error"].refusal()
         if account.usage >= account.limit:
-            told = {"error_type": "payment_required"}
-            raise Refusal(402, "Insufficient credits. Add more in the account's settings.", told)
-        head = {
-            "id": f"gen-{int(time.time())}-{secrets.token_hex(10)}",
-            "provider": providers[0],
-            "model": model,
-            "created": int(time.time()),
-        }
-        befalls = fault.befalls if fault else ""
-        if befalls == "slow":
-            await asyncio.sleep(SLOW_S)
-        if befalls == "body":
-            failed = _error(502, fault.message, fault.metadata)
-            return JSONResponse({"error": failed, "user_id": "simulated"})
-        passed_on = {name: body[name] for name in PASSED_ON & set(body)} | {"model": MODEL_ID}
-        answer = _Answer(gateway, account, head, passed_on, fault)
-        headers = {"X-Generation-Id": head["id"]}
+            raise Refusal(402, "Insufficient credits. Add more in the account's settings.")
+        if fault.effect == "slow":
+            await asyncio.sleep(faults.SLOW_S)
+        if fault.effect == "body":
+            return JSONResponse({"error": fault.provider_error(), "user_id": "simulated"})
+        completion = ProxiedCompletion(self, account, model, providers[0], body, fault)
+        headers = {"X-Generation-Id": completion.head["id"]}
         if not body.get("stream"):
-            return JSONResponse(await answer.whole(), headers=headers)
+            return JSONResponse(await completion.reply(), headers=headers)
         # The first event decides between a stream and an error status.
-        events = answer.stream()
+        events = completion.events()
         first = await anext(events)
 
         async def all_events() -> AsyncIterator[str]:
@@ -240,167 +124,274 @@ def create_app(gateway: Gateway) -> FastAPI:
 
         return StreamingResponse(all_events(), media_type="text/event-stream", headers=headers)
 
-    return app
+    def account(self, request: Request) -> Account:
+        """The account of the request's key.
+
+        Raises:
+            Refusal: the key is missing or bad, or its requests come too fast.
+        """
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            raise Refusal(401, "No auth credentials found")
+        if key == faults.WITHDRAWN or not WELL_FORMED.fullmatch(key):
+            raise Refusal(401, "User not found.")
+        account = self.accounts.setdefault(key, Account(faults.BALANCES.get(key, 1.0)))
+        if key == faults.THROTTLED and request.method == "POST":
+            now = time.monotonic()
+            if len(account.recent) == THROTTLE and now - account.recent[0] < THROTTLE_S:
+                wait = {"Retry-After": str(int(THROTTLE_S))}
+                raise Refusal(429, "Rate limit exceeded: 4 requests in 2 s", wait)
+            account.recent.append(now)
+        return account
+
+    def route(self, body: dict) -> tuple[str, list[str]]:
+        """The model that will answer a request, and the providers to ask in turn.
+
+        Raises:
+            Refusal: no model or no provider can do what the request asks for.
+        """
+        models = [body.get("model"), *(body.get("models") or [])]
+        for model in models:
+            if not isinstance(model, str) or without_routing_suffix(model) not in self.prices:
+                raise Refusal(400, f"{model} is not a valid model ID")
+        routing = body.get("provider") or {}
+        providers = _providers(routing)
+        if not providers:
+            raise Refusal(404, "No allowed providers are available for the selected model.")
+        if body.get("tools"):
+            models = [m for m in models if without_routing_suffix(m) not in WITHOUT_TOOLS]
+        if not models:
+            raise Refusal(404, "No endpoints found that support tool use.")
+        unsupported = set(body) - FORWARDED_FIELDS - GATEWAY_FIELDS
+        if routing.get("require_parameters") and unsupported:
+            raise Refusal(404, "No endpoints found that can handle the requested parameters.")
+        price = self.prices[without_routing_suffix(models[0])]
+        max_price = routing.get("max_price") or {}
+        for side, name in SIDES:
+            if side in max_price and float(max_price[side]) < price[name]:
+                raise Refusal(404, "No endpoints found below the maximum price.")
+        return models[0], providers
+
+    def charge(self, account: Account, model: str, usage: dict) -> dict:
+        """Charge an account for the pocket server's `usage`; returns OpenRouter's usage object."""
+        price = self.prices[without_routing_suffix(model)]
+        input_usd = usage["prompt_tokens"] * price["input"] / 1e6
+        output_usd = usage["completion_tokens"] * price["output"] / 1e6
+        account.usage += input_usd + output_usd
+        details = {
+            "upstream_inference_cost": None,
+            "upstream_inference_prompt_cost": input_usd,
+            "upstream_inference_completions_cost": output_usd,
+        }
+        return {**usage, "cost": input_usd + output_usd, "is_byok": False, "cost_details": details}
 
 
-class _Answer:
-    """One request to the pocket server, told on in OpenRouter's words."""
+def _json_object(data: bytes) -> dict:
+    try:
+        body = json.loads(data)
+    except ValueError as error:
+        raise Refusal(400, f"The body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise Refusal(400, "The body is not a JSON object.")
+    return body
 
-    def __init__(self, gateway: Gateway, account: Account, head: dict, body: dict, fault):
-        self.gateway, self.account, self.head, self.body = gateway, account, head, body
-        self.fault = fault
 
-    async def whole(self) -> dict:
-        # Who leaves before an unstreamed answer pays for it all the same, as at OpenRouter.
-        reply = self._checked(await self.gateway.pocket.post("chat/completions", json=self.body))
+def _providers(routing: dict) -> list[str]:
+    """The providers that a request's `provider` object allows, in its order."""
+    order = [name for name in routing.get("order") or [] if name in PROVIDERS]
+    if routing.get("allow_fallbacks", True) or not routing.get("order"):
+        order += [name for name in PROVIDERS if name not in order]
+    only, ignored = routing.get("only") or PROVIDERS, routing.get("ignore") or ()
+    return [name for name in order if name in only and name not in ignored]
+
+
+class ProxiedCompletion:
+    """One completion by the pocket server, in OpenRouter's form and with a fault's effect.
+
+    Attributes:
+        head: the fields that the reply and every chunk begin with.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        account: Account,
+        model: str,
+        provider: str,
+        body: dict,
+        fault: Fault,
+    ):
+        self.gateway, self.account, self.fault = gateway, account, fault
+        self.body = {name: body[name] for name in FORWARDED_FIELDS & set(body)}
+        self.body["model"] = MODEL_ID
+        self.head = {
+            "id": f"gen-{int(time.time())}-{secrets.token_hex(10)}",
+            "provider": provider,
+            "model": model,
+            "created": int(time.time()),
+        }
+
+    async def reply(self) -> dict:
+        """The whole reply. A client that leaves before it pays all the same, as at OpenRouter."""
+        response = await self.gateway.pocket.post("chat/completions", json=self.body)
+        _refuse_errors(response)
+        reply = response.json()
         for choice in reply["choices"]:
             choice |= {"native_finish_reason": choice["finish_reason"], "logprobs": None}
             choice["message"] |= {"refusal": None, "reasoning": None}
-        usage = self.gateway.charge(self.account, self.head["model"], reply["usage"])
         return {
             **self.head,
             "object": "chat.completion",
             "system_fingerprint": None,
             "choices": reply["choices"],
-            "usage": usage,
+            "usage": self._charge(reply["usage"]),
         }
 
-    def _checked(self, response: httpx2.Response) -> dict:
-        told = response.json()
-        if response.status_code == 200:
-            return told
-        said = told.get("error", {})
-        kinds = {"context_length_exceeded": "context_length_exceeded", "image": "invalid_image"}
-        kind = kinds.get(said.get("code"), "invalid_request")
-        status = response.status_code if response.status_code < 500 else 502
-        raise Refusal(status, said.get("message", "Provider returned error"), {"error_type": kind})
-
-    async def stream(self) -> AsyncIterator[str]:
-        befalls = self.fault.befalls if self.fault else ""
+    async def events(self) -> AsyncIterator[str]:
+        """The reply as an event stream."""
         body = self.body | {"stream_options": {"include_usage": True}}
-        request = self.gateway.pocket.build_request("POST", "chat/completions", json=body)
-        reply = await self.gateway.pocket.send(request, stream=True)
-        try:
-            if reply.status_code != 200:
-                await reply.aread()
-                self._checked(reply)
+        effect = self.fault.effect
+        async with self.gateway.pocket.stream("POST", "chat/completions", json=body) as response:
+            if response.status_code != 200:
+                await response.aread()
+                _refuse_errors(response)
             yield ": OPENROUTER PROCESSING\n\n"
-            if befalls == "comments":
-                for _ in range(5):
-                    await asyncio.sleep(0.1)
-                    yield ": OPENROUTER PROCESSING\n\n"
-            pieces = 0
-            async for line in reply.aiter_lines():
+            for _ in range(5 if effect == "comments" else 0):
+                await asyncio.sleep(0.1)
+                yield ": OPENROUTER PROCESSING\n\n"
+            count = 0
+            async for line in response.aiter_lines():
                 if not line.startswith("data: {"):
                     continue
                 chunk = json.loads(line[6:])
                 if "error" in chunk:
-                    yield self._failure(_error(502, chunk["error"]["message"]))
+                    yield self._failure(error_object(502, chunk["error"]["message"]))
                     return
                 if chunk.get("usage"):
-                    usage = self.gateway.charge(self.account, self.head["model"], chunk["usage"])
-                    yield self._event({"choices": [], "usage": usage})
+                    yield self._event(choices=[], usage=self._charge(chunk["usage"]))
                     continue
-                pieces += 1
-                if pieces > PIECES_BEFORE_FAILURE:
-                    if befalls == "stream":
-                        told = self.fault
-                        yield self._failure(_error(502, told.message, told.metadata))
-                        return
-                    if befalls == "truncated":
-                        return
-                    if befalls == "cut":
+                count += 1
+                if count > faults.CHUNKS_BEFORE_FAILURE:
+                    if effect == "cut":
                         raise ConnectionResetError("simulated: the connection breaks")
+                    if effect == "stream":
+                        yield self._failure(self.fault.provider_error())
+                    if effect in ("stream", "truncated"):
+                        return
                 for choice in chunk["choices"]:
-                    choice |= {"native_finish_reason": choice["finish_reason"]}
-                yield self._event({"choices": chunk["choices"]})
+                    choice["native_finish_reason"] = choice["finish_reason"]
+                yield self._event(choices=chunk["choices"])
             yield "data: [DONE]\n\n"
-        finally:
-            await reply.aclose()
 
-    def _event(self, more: dict) -> str:
-        chunk = {**self.head, "object": "chat.completion.chunk", **more}
+    def _charge(self, usage: dict) -> dict:
+        return self.gateway.charge(self.account, self.head["model"], usage)
+
+    def _event(self, **fields) -> str:
+        chunk = {**self.head, "object": "chat.completion.chunk", **fields}
         return f"data: {json.dumps(chunk)}\n\n"
 
     def _failure(self, error: dict) -> str:
         choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
-        return self._event({"error": error, "choices": [choice]})
+        return self._event(error=error, choices=[choice])
 
 
-def _model_entry(name: str, row: dict) -> dict:
-    """One entry of `/models`; of the prices only what the snapshot has."""
-    pictures = "3.2" in name or "3.1" in name
-    tools = [] if name in WITHOUT_TOOLS else ["tools", "tool_choice", "structured_outputs"]
+def _refuse_errors(response: httpx2.Response) -> None:
+    """Raise the pocket server's error as the `Refusal` that OpenRouter would send."""
+    if response.status_code == 200:
+        return
+    error = response.json().get("error", {})
+    types = {"context_length_exceeded": "context_length_exceeded", "image": "invalid_image"}
+    status = response.status_code if response.status_code < 500 else 502
+    message = error.get("message", "Provider returned error")
+    raise Refusal(status, message, error_type=types.get(error.get("code"), "invalid_request"))
+
+
+def _model_entry(model: str, row: dict) -> dict:
+    """One entry of `/models`: what OpenRouter's description requires, and the prices."""
+    inputs = ["text", "image"] if "3.2" in model or "3.1" in model else ["text"]
+    tools = [] if model in WITHOUT_TOOLS else ["tools", "tool_choice", "structured_outputs"]
     return {
-        "id": name,
-        "canonical_slug": name,
-        "name": f"{name} (simulated)",
+        "id": model,
+        "canonical_slug": model,
+        "name": f"{model} (simulated)",
         "description": "Simulated: the kit's pocket model answers.",
         "created": 0,
         "context_length": row["context"],
         "architecture": {
-            "modality": "text+image->text" if pictures else "text->text",
-            "input_modalities": ["text", *(["image"] if pictures else [])],
+            "modality": f"{'+'.join(inputs)}->text",
+            "input_modalities": inputs,
             "output_modalities": ["text"],
-            "tokenizer": "Mistral",
-            "instruct_type": None,
         },
-        "pricing": {
-            "prompt": f"{row['input'] / 1e6:.10f}",
-            "completion": f"{row['output'] / 1e6:.10f}",
-        },
-        "top_provider": {
-            "context_length": row["context"],
-            "max_completion_tokens": None,
-            "is_moderated": False,
-        },
-        "per_request_limits": None,
+        "pricing": {side: f"{row[name] / 1e6:.10f}" for side, name in SIDES},
+        "top_provider": {"context_length": row["context"], "is_moderated": False},
         "supported_parameters": ["max_tokens", "temperature", "top_p", "seed", "stop", *tools],
-        "default_parameters": None,
-        "supported_voices": None,
-        "knowledge_cutoff": None,
-        "expiration_date": None,
-        "links": {"details": f"/api/v1/models/{name}/endpoints"},
+        "links": {"details": f"/api/v1/models/{model}/endpoints"},
+        **dict.fromkeys(("per_request_limits", "default_parameters", "supported_voices")),
     }
 
 
 def _key_entry(account: Account) -> dict:
+    """The body of `/key`: what OpenRouter's description requires."""
     spent = dict.fromkeys(("usage", "usage_daily", "usage_weekly", "usage_monthly"), account.usage)
-    own = dict.fromkeys(("byok_usage", "byok_usage_daily", "byok_usage_weekly"), 0.0)
+    flags = ("is_free_tier", "is_management_key", "is_provisioning_key", "include_byok_in_limit")
     return {
         "label": "simulated",
         "limit": account.limit,
         "limit_remaining": max(0.0, account.limit - account.usage),
         "limit_reset": None,
-        "is_free_tier": False,
-        "is_management_key": False,
-        "is_provisioning_key": False,
-        "include_byok_in_limit": False,
         "creator_user_id": None,
-        "expires_at": None,
         "rate_limit": {"requests": -1, "interval": "10s", "note": "deprecated"},
         **spent,
-        **own,
-        "byok_usage_monthly": 0.0,
+        **{f"byok_{name}": 0.0 for name in spent},
+        **dict.fromkeys(flags, False),
     }
 
 
-class Simulator:
-    """The simulator in a thread of this process: `base_url`, until `close`.
+async def _error_reply(_: Request, error: Exception) -> JSONResponse:
+    """Any error in OpenRouter's form: a refusal, one of the web framework's, or a bug."""
+    if isinstance(error, HTTPException):
+        error = Refusal(error.status_code, error.detail)
+    elif not isinstance(error, Refusal):
+        error = Refusal(500, f"{type(error).__name__}: {error}")
+    return JSONResponse(error.body, error.status, headers=error.headers)
 
-    It holds the pocket server for as long as it lives. Raises `OSError` for a port that is taken,
-    and what `lease.acquire` raises.
+
+def create_app(gateway: Gateway) -> Starlette:
+    """The HTTP application."""
+    return Starlette(
+        routes=[
+            Route("/api/v1/models", gateway.models),
+            Route("/api/v1/key", gateway.key),
+            Route("/api/v1/chat/completions", gateway.chat, methods=["POST"]),
+        ],
+        exception_handlers=dict.fromkeys((Refusal, HTTPException, Exception), _error_reply),
+    )
+
+
+class Simulator:
+    """The simulator in a thread of this process, until `close`. It holds the pocket server.
+
+    Args:
+        prices: by model id: `input` and `output` in USD per million tokens, `context` in tokens.
+        port: on this machine; 0 takes a free one.
+
+    Attributes:
+        base_url: its address, with /api/v1.
+
+    Raises:
+        OSError: the port is taken.
+        lease.ServerError, BuildError, CacheError: there is no pocket server; see `lease.acquire`.
     """
 
-    def __init__(self, port: int = 0):
-        listener = bind(port)
+    def __init__(self, prices: dict[str, dict], port: int = 0):
+        listener = socket.create_server(("127.0.0.1", port))
         try:
             self.lease = lease.acquire()
         except BaseException:
             listener.close()
             raise
         self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1"
-        app = create_app(Gateway(self.lease.base_url))
+        app = create_app(Gateway(self.lease.base_url, prices))
         if log := os.environ.get(LOG_VARIABLE):
             app = Recorder(app, Path(log))
         # A simulated broken connection is an exception inside the server: no traceback of it.
@@ -417,7 +408,7 @@ class Simulator:
             raise lease.ServerError("The simulator ended while starting. Try again.")
 
     def close(self) -> None:
-        """End the server and let go of the pocket server."""
+        """End the server and release the pocket server."""
         self._server.should_exit = True
         self._thread.join(timeout=5)
         self.lease.close()

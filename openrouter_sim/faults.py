@@ -1,11 +1,11 @@
-"""TODO."""
+"""The failures that the simulator can show, the keys that fail, and errors in OpenRouter's form."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 PROVIDERS = ("Simulated A", "Simulated B")
 
-
-# Keys of the simulator's own; whoever has no key of OpenRouter's uses the first.
+# The simulator's own keys. The first one is used if no key of OpenRouter is set.
 KEYS = {
     "sk-or-v1-simulated-working": "works; a balance of 1 USD",
     "sk-or-v1-simulated-withdrawn": "401: as if it had been withdrawn",
@@ -13,27 +13,58 @@ KEYS = {
     "sk-or-v1-simulated-nearly-empty": "402 after a few answers: a balance of 0.00002 USD",
     "sk-or-v1-simulated-throttled": "429: four requests in two seconds, then Retry-After",
 }
-
-
 KEY, WITHDRAWN, PENNILESS, NEARLY_EMPTY, THROTTLED = KEYS
+BALANCES = {PENNILESS: 0.0, NEARLY_EMPTY: 0.00002}  # USD
+
+SLOW_S = 2.0
+CHUNKS_BEFORE_FAILURE = 4
 
 
-BALANCES = {PENNILESS: 0.0, NEARLY_EMPTY: 0.00002}
+# What OpenRouter's `metadata.error_type` says for a status.
+ERROR_TYPES = {
+    400: "invalid_request",
+    401: "authentication",
+    402: "payment_required",
+    403: "content_policy_violation",
+    404: "not_found",
+    408: "timeout",
+    429: "rate_limit_exceeded",
+    502: "provider_unavailable",
+    503: "provider_overloaded",
+    524: "timeout",
+    529: "provider_overloaded",
+}
+
+
+def error_object(code: int, message: str, **metadata) -> dict:
+    """An error as OpenRouter writes it into a body or a stream."""
+    if code in ERROR_TYPES:
+        metadata = {"error_type": ERROR_TYPES[code]} | metadata
+    return {"code": code, "message": message} | ({"metadata": metadata} if metadata else {})
+
+
+class Refusal(Exception):
+    """An error reply in OpenRouter's form."""
+
+    def __init__(self, status: int, message: str, headers: dict | None = None, **metadata):
+        super().__init__(message)
+        self.status, self.headers = status, headers
+        self.body = {"error": error_object(status, message, **metadata)}
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One failure: an error status with its body, or something that befalls a good answer.
+    """One failure: an error status with its body, or an effect on a reply of status 200.
 
     Attributes:
         title: what it is, for people.
-        status: the HTTP status; 200 for what befalls an answer that had begun well.
+        status: the HTTP status; 200 if the failure is an effect.
         message, metadata: of the error body.
         headers: of the reply.
-        befalls: "body" (an error instead of choices), "stream" (an error after some text),
+        effect: "body" (an error instead of choices), "stream" (an error after some text),
             "truncated" (the stream just ends), "cut" (the connection breaks), "slow" (the first
             byte is late), "comments" (many keep-alive comments), "provider" (the first provider
-            fails, and the gateway asks the next), or "" for a plain error status.
+            fails, and the gateway asks the next), or "" (none).
     """
 
     title: str
@@ -41,105 +72,73 @@ class Fault:
     message: str = ""
     metadata: dict = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
-    befalls: str = ""
+    effect: str = ""
+
+    def refusal(self) -> Refusal:
+        """The error reply."""
+        return Refusal(self.status, self.message, self.headers, **self.metadata)
+
+    def provider_error(self) -> dict:
+        """The error object for a failure after status 200 was sent."""
+        return error_object(502, self.message, **self.metadata)
 
 
-_UPSTREAM = {
-    "error_type": "provider_unavailable",
-    "provider_name": PROVIDERS[0],
-    "raw": "upstream connect error: connection refused",
-}
+NO_FAULT = Fault("no failure", 200)
 
+_UPSTREAM = {"provider_name": PROVIDERS[0], "raw": "upstream connect error: connection refused"}
+_WAIT = {"Retry-After": "1"}
 
 FAULTS: dict[str, Fault] = {
-    "bad-request": Fault(
-        "a parameter that cannot be",
-        400,
-        "temperature must be at most 2",
-        {"error_type": "invalid_request"},
-    ),
+    "bad-request": Fault("an impossible parameter", 400, "temperature must be at most 2"),
     "moderation": Fault(
         "the input is flagged",
         403,
         "Your chosen model requires moderation; the input was flagged",
-        {"error_type": "content_policy_violation", "reasons": ["simulated"]},
+        {"reasons": ["simulated"]},
     ),
-    "no-tools": Fault(
-        "no provider has tools",
-        404,
-        "No endpoints found that support tool use.",
-        {"error_type": "not_found"},
-    ),
-    "timeout": Fault("the request times out", 408, "Request timed out", {"error_type": "timeout"}),
-    "rate-limit": Fault(
-        "too many requests", 429, "Rate limit exceeded", {"error_type": "rate_limit_exceeded"}
-    ),
+    "no-tools": Fault("no provider has tools", 404, "No endpoints found that support tool use."),
+    "timeout": Fault("the request times out", 408, "Request timed out"),
+    "rate-limit": Fault("too many requests", 429, "Rate limit exceeded"),
     "rate-limit-wait": Fault(
-        "too many requests, and how long to wait",
-        429,
-        "Rate limit exceeded",
-        {"error_type": "rate_limit_exceeded"},
-        {"Retry-After": "1"},
+        "too many requests, and how long to wait", 429, "Rate limit exceeded", headers=_WAIT
     ),
     "provider-error": Fault("the provider fails", 502, "Provider returned error", _UPSTREAM),
-    "unavailable": Fault(
-        "no provider is free", 503, "No instances available", {"error_type": "provider_overloaded"}
-    ),
+    "unavailable": Fault("no provider is free", 503, "No instances available"),
     "unavailable-wait": Fault(
-        "no provider is free, and how long to wait",
-        503,
-        "No instances available",
-        {"error_type": "provider_overloaded"},
-        {"Retry-After": "1"},
+        "no provider is free, and how long to wait", 503, "No instances available", headers=_WAIT
     ),
-    "edge-timeout": Fault(
-        "the provider takes too long",
-        524,
-        "Request timed out at the edge",
-        {"error_type": "timeout"},
-    ),
-    "overloaded": Fault(
-        "the provider is overloaded",
-        529,
-        "Provider overloaded",
-        {"error_type": "provider_overloaded"},
-    ),
+    "edge-timeout": Fault("the provider takes too long", 524, "Request timed out at the edge"),
+    "overloaded": Fault("the provider is overloaded", 529, "Provider overloaded"),
     "error-in-200": Fault(
-        "status 200 with an error inside",
-        200,
-        "Provider returned error",
-        _UPSTREAM,
-        befalls="body",
+        "status 200 with an error inside", 200, "Provider returned error", _UPSTREAM, effect="body"
     ),
     "mid-stream": Fault(
-        "an error in the middle of the stream",
-        200,
-        "Provider disconnected",
-        {"error_type": "provider_unavailable"},
-        befalls="stream",
+        "an error in the middle of the stream", 200, "Provider disconnected", effect="stream"
     ),
-    "truncated": Fault("a stream that just ends", 200, befalls="truncated"),
-    "cut": Fault("the connection breaks", 200, befalls="cut"),
-    "slow": Fault("a first byte that is late", 200, befalls="slow"),
-    "comments": Fault("many comments before the text", 200, befalls="comments"),
-    "provider-down": Fault("one provider is down, another answers", 200, befalls="provider"),
+    "truncated": Fault("a stream that just ends", 200, effect="truncated"),
+    "cut": Fault("the connection breaks", 200, effect="cut"),
+    "slow": Fault("a first byte that is late", 200, effect="slow"),
+    "comments": Fault("many comments before the text", 200, effect="comments"),
+    "provider-down": Fault("one provider is down, another answers", 200, effect="provider"),
 }
 
 
-SLOW_S = 2.0
+def requested_fault(headers: Mapping[str, str]) -> Fault:
+    """The failure that a request's `X-Simulate` header asks for; `NO_FAULT` if none.
 
+    With a number behind the name the failure ends after as many attempts; the openai client says
+    in a header of its own which attempt this is.
 
-PIECES_BEFORE_FAILURE = 4
-
-
-class Refusal(Exception):
-    """An error reply in OpenRouter's form."""
-
-    def __init__(self, status: int, message: str, metadata: dict | None = None, headers=None):
-        super().__init__(message)
-        self.status, self.headers = status, headers
-        self.body = {"error": _error(status, message, metadata)}
-
-
-def _error(code: int, message: str, metadata: dict | None = None) -> dict:
-    return {"code": code, "message": message} | ({"metadata": metadata} if metadata else {})
+    Raises:
+        Refusal: there is no such failure.
+    """
+    words = headers.get("x-simulate", "").split()
+    if not words:
+        return NO_FAULT
+    name, attempts = (*words, "")[:2]
+    if name not in FAULTS or (attempts and not attempts.isdigit()):
+        raise Refusal(400, f"X-Simulate knows: {', '.join(FAULTS)}; with a number of retries.")
+    retries = headers.get("x-stainless-retry-count", "0")
+    if attempts and retries.isdigit() and int(retries) >= int(attempts):
+        return NO_FAULT
+    return FAULTS[name]

@@ -1,9 +1,15 @@
 """`connect`: what it returns, and what it says when it cannot."""
 
+import dataclasses
 import http.server
+import subprocess
+import sys
 import threading
+from types import SimpleNamespace
 
+import openai
 import pytest
+from loopback_proxy import proxy
 
 from helpers import BackendError, backends, connect
 
@@ -46,6 +52,44 @@ def test_the_pocket_lab_is_a_plain_openai_client(lab):
     )
     # Not "equal": other clients of the shared server count too.
     assert lab.usage()["completion_tokens"] >= before["completion_tokens"] + 2
+
+
+def test_usage_is_asked_for_directly_and_never_through_a_proxy(lab):
+    with proxy(forwards=False) as seen:
+        assert lab.usage()["completion_tokens"] >= 0
+    assert seen == []
+
+
+def test_usage_that_is_not_json_is_unknown(json_server):
+    json_server.answer = "<html>hello</html>"
+    with openai.OpenAI(base_url=json_server.url, api_key="x") as client:
+        held = SimpleNamespace(base_url=json_server.url)
+        assert backends.Lab("pocket", client, "m", frozenset(), "", held).usage() is None
+
+
+def test_servers_on_this_machine_are_reached_in_spite_of_a_proxy(json_server, monkeypatch):
+    json_server.answer = '{"object": "list", "data": [{"id": "m", "object": "model"}]}'
+    with proxy(forwards=False) as seen:
+        lab = connect("vllm", base_url=json_server.url, model="m")
+        assert [entry.id for entry in lab.client.models.list()] == ["m"]
+        row = dataclasses.replace(backends.BACKENDS["vllm"], base_url=json_server.url, model="m")
+        monkeypatch.setitem(backends.BACKENDS, "vllm", row)
+        assert backends.readiness("vllm") is None
+        assert seen == []
+        with pytest.raises(BackendError, match="not as an OpenAI-compatible server"):
+            connect("vllm", base_url="http://models.example/v1", model="m")
+    assert seen == ["GET http://models.example/v1/models"]
+
+
+def test_connecting_imports_no_model_and_no_web_server():
+    """Notebooks begin with this import, so it must be quick."""
+    heavy = ("torch", "transformers", "fastapi", "starlette", "uvicorn", "pandas")
+    script = (
+        "import sys; from helpers import connect; "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -102,6 +146,7 @@ def test_a_server_without_the_model_lists_what_it_has(json_server):
     [
         ({"backend": "custom"}, "address and a model"),
         ({"backend": "custom", "base_url": "localhost:1", "model": "m"}, "http://"),
+        ({"backend": "custom", "base_url": "http://localhost:v1", "model": "m"}, "port"),
         ({"backend": "pocket", "model": "gpt"}, "one model"),
         ({"backend": "pocket", "quantization": "int3"}, "nf4"),
         ({"backend": "vllm", "batching": True}, "pocket server"),

@@ -142,7 +142,7 @@ def test_an_attempt_that_timed_out_counts_against_the_budget(sim, tmp_path):
     slow = {"extra_headers": {"X-Simulate": "slow"}, **SETTINGS}
     most = openrouter.estimate_cost(
         [{"role": "user", "content": PROMPTS[0]}], sim.model, max_tokens=4
-    ).most_usd
+    ).max_usd
     table = batches.run_batch(
         sim, PROMPTS, tmp_path / "a.jsonl", concurrency=1, attempts=1, total_s=0.5,
         max_usd=2.5 * most, **slow,
@@ -185,7 +185,7 @@ print("DONE", (table["status"] == "done").sum(), table["usd"].sum())
 def test_an_interrupted_batch_goes_on(model_folder, tmp_path, ending, count):
     """A server of its own outlives the batch; its account says what was paid for."""
     server = subprocess.Popen(
-        [sys.executable, "-u", "-m", "helpers", "simulate", "--port", "0"],
+        [sys.executable, "-u", "-m", "openrouter_sim", "--port", "0"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
+from loopback_proxy import proxy
 
 from helpers import budget, prices
 from helpers.backends import BACKENDS
@@ -87,6 +88,30 @@ def test_parallel_requests_cannot_pass_the_cap_together(priced_server, monkeypat
     assert set(codes) == {200, 402}
 
 
+def test_a_capped_run_honours_the_environments_proxy(priced_server, monkeypatch):
+    monkeypatch.setenv(budget.CAP_VARIABLE, "0.02001")
+    monkeypatch.delenv(budget.SPENT_VARIABLE, raising=False)
+    with proxy(forwards=True) as seen:
+        metered = client(priced_server)
+        for _ in range(2):
+            assert ask(metered, False).usage.cost == 0.01
+        with pytest.raises(openai.APIStatusError, match="cap is"):
+            ask(metered, False)
+    assert seen == [f"POST {priced_server}/chat/completions"] * 2
+
+
+def test_a_capped_run_tunnels_https_through_the_proxy(monkeypatch):
+    monkeypatch.setenv(budget.CAP_VARIABLE, "1")
+    with proxy(forwards=False) as seen:
+        for direct_hosts, expected in (("", ["CONNECT models.invalid:443"]), ("*", [])):
+            monkeypatch.setenv("NO_PROXY", direct_hosts)
+            seen.clear()
+            metered = client("https://models.invalid/v1").with_options(max_retries=0, timeout=5)
+            with pytest.raises(openai.APIConnectionError):
+                ask(metered, False)
+            assert seen == expected
+
+
 def test_a_model_without_a_price_is_refused_before_anything_is_paid(monkeypatch):
     monkeypatch.setenv(budget.CAP_VARIABLE, "1")
     with pytest.raises(prices.BudgetError, match="no price"):
@@ -140,7 +165,7 @@ def test_token_counts_are_kept_from_the_pocket_model_only(
     tmp_path, monkeypatch, backend, counts, kept
 ):
     target = tmp_path / "run_tokens.json"
-    monkeypatch.setattr(budget, "RUN_TOKENS", target)
+    monkeypatch.setattr(run_cost, "RUN_TOKENS", target)
     row = {"name": "03_openrouter", "prompt_tokens": counts, "completion_tokens": counts}
     results = tmp_path / "results.json"
     started = "2026-01-02T03:04:05+00:00"

@@ -83,7 +83,7 @@ def test_retry_is_advised_exactly_where_the_client_retries(script, status):
     error = caught(script, status, failure(status))
     advice = openrouter.explain(error)
     assert advice.code == status
-    assert advice.todo
+    assert advice.action
     # The openai package's own judgement of the same response.
     assert advice.retry == script.client._should_retry(error.response)
 
@@ -99,14 +99,14 @@ def test_a_wrong_model_gets_the_nearest_real_one(script):
     body = failure(400, "mistral-small-3 is not a valid model ID")
     advice = openrouter.explain(caught(script, 400, body))
     assert not advice.retry
-    assert "mistralai/mistral-small-3.2-24b-instruct" in advice.todo
+    assert "mistralai/mistral-small-3.2-24b-instruct" in advice.action
     assert openrouter.near_models("mistral-smal-24b-instruct-2501")[0].endswith("2501")
     assert openrouter.near_models("zzz") == []
 
 
 def test_a_long_prompt_is_told_to_be_shortened(script):
     body = failure(400, "This endpoint's maximum context length is 32768 tokens.")
-    assert "Shorten" in openrouter.explain(caught(script, 400, body)).todo
+    assert "Shorten" in openrouter.explain(caught(script, 400, body)).action
 
 
 def test_retry_after_in_seconds_and_as_a_date(script):
@@ -145,7 +145,7 @@ def test_an_error_in_the_middle_of_a_stream(code, retry):
     body = {"code": code, "message": "gone"}
     advice = openrouter.explain(openai.APIError("gone", request, body=body))
     assert advice.retry == retry
-    assert "middle of the stream" in advice.what
+    assert "middle of the stream" in advice.summary
 
 
 def test_a_words_meaning_is_taken_from_the_error_type():
@@ -168,10 +168,11 @@ def test_an_address_that_is_no_api(page):
     for ask in (
         lambda: openrouter.complete(page, model="m", messages=QUESTION),
         lambda: openrouter.key_status(page),
+        lambda: openrouter.list_prices(page),
     ):
         with pytest.raises(openrouter.NoAnswer) as error:
             ask()
-        assert "base URL" in openrouter.explain(error.value).todo
+        assert "base URL" in openrouter.explain(error.value).action
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ def test_what_can_pass_is_sent_again_and_retry_after_is_kept(script):
     script.replies = [(429, {"Retry-After": "1"}, failure(429)), (200, {}, GOOD)]
     told = []
     reply = openrouter.complete(
-        script.client, model="m", messages=QUESTION, waiting=lambda a, s: told.append((a.code, s))
+        script.client, model="m", messages=QUESTION, on_retry=lambda a, s: told.append((a.code, s))
     )
     assert reply.choices[0].message.content == "Hi."
     ((code, pause),) = told
@@ -252,7 +253,7 @@ def test_pauses_differ_between_clients(script):
         random.seed(seed)
         script.replies = [(503, {}, failure(503)), (200, {}, GOOD)]
         openrouter.complete(
-            script.client, model="m", messages=QUESTION, waiting=lambda a, s: pauses.append(s)
+            script.client, model="m", messages=QUESTION, on_retry=lambda a, s: pauses.append(s)
         )
     assert len(set(pauses)) == 4
     assert all(0.5 <= pause <= 0.5 + openrouter.JITTER_S for pause in pauses)
@@ -272,12 +273,12 @@ def broken(pieces, error):
 
 
 def test_a_whole_stream():
-    shown = []
+    pieces = []
     stream = [chunk(""), chunk("A"), chunk("BC"), chunk(finish="stop"), chunk(usage={"n": 3})]
-    got = openrouter.collect(stream, shown.append)
+    got = openrouter.collect(stream, pieces.append)
     assert (got.text, got.finish_reason, got.usage) == ("ABC", "stop", {"n": 3})
-    assert got.unbroken
-    assert shown == ["A", "BC"]
+    assert got.complete
+    assert pieces == ["A", "BC"]
 
 
 def test_partial_text_survives_whatever_ends_the_stream():
@@ -285,16 +286,16 @@ def test_partial_text_survives_whatever_ends_the_stream():
         got = openrouter.collect(broken(["A", "B"], error))
         assert got.text == "AB"
         assert got.error is error
-        assert not got.unbroken
+        assert not got.complete
 
 
 def test_ctrl_c_leaves_what_had_arrived_and_the_callers_own_errors_are_its_own():
     got = openrouter.Streamed()
     with pytest.raises(KeyboardInterrupt):
-        openrouter.collect(broken(["A", "B"], KeyboardInterrupt()), got=got)
+        openrouter.collect(broken(["A", "B"], KeyboardInterrupt()), result=got)
     assert got.text == "AB"
     with pytest.raises(ZeroDivisionError):
-        openrouter.collect([chunk("A")], shown=lambda piece: 1 / 0)
+        openrouter.collect([chunk("A")], on_text=lambda piece: 1 / 0)
 
 
 def test_a_stream_that_just_ends_is_not_whole():
@@ -346,7 +347,7 @@ def test_an_estimate_is_the_official_tokenizers_count_times_the_price():
     words = MistralTokenizer.from_file(str(SHIPPED)).instruct_tokenizer.tokenizer
     # <s>, [INST] and [/INST] around the text
     assert found.prompt_tokens == len(words.encode(text, bos=False, eos=False)) + 3
-    assert found.least_usd == pytest.approx(found.prompt_tokens * 0.075e-6)
-    assert found.most_usd - found.least_usd == pytest.approx(100 * 0.2e-6)
+    assert found.min_usd == pytest.approx(found.prompt_tokens * 0.075e-6)
+    assert found.max_usd - found.min_usd == pytest.approx(100 * 0.2e-6)
     with pytest.raises(prices.BudgetError, match="no price"):
         openrouter.estimate_cost(QUESTION, "no/such", max_tokens=1)

@@ -197,7 +197,7 @@ def test_wrong_models_tools_and_contexts(sim, once):
 # Faults
 
 
-@pytest.mark.parametrize("name", [n for n, f in faults.FAULTS.items() if not f.befalls])
+@pytest.mark.parametrize("name", [n for n, f in faults.FAULTS.items() if not f.effect])
 def test_an_error_status_comes_as_the_table_says(sim, once, name):
     fault = faults.FAULTS[name]
     with pytest.raises(openai.APIStatusError) as caught:
@@ -228,11 +228,11 @@ def test_the_streams_that_break(sim, once):
         assert whole.text.startswith(got.text), name
         assert got.text != whole.text, name
         assert got.error is not None, name
-        assert not got.unbroken, name
+        assert not got.complete, name
         assert openrouter.explain(got.error).retry, name
     for name in ("comments", "slow"):
         got = openrouter.collect(create(once, sim, name, stream=True, temperature=0))
-        assert got.unbroken, name
+        assert got.complete, name
         assert got.text == whole.text, name
 
 
@@ -269,7 +269,7 @@ def test_every_request_and_reply_on_record_fits_the_document(sim, once):
     create(once, sim)
     list(create(once, sim, stream=True))
     for name, fault in faults.FAULTS.items():
-        if not fault.befalls:
+        if not fault.effect:
             with pytest.raises(openai.APIStatusError):
                 create(once, sim, name)
     assert check_record(sim.log) >= {200}
@@ -278,9 +278,11 @@ def test_every_request_and_reply_on_record_fits_the_document(sim, once):
 # As a command
 
 
-def test_the_command_runs_until_interrupted(model_folder):
-    command = [sys.executable, "-u", "-m", "helpers", "simulate", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("command", [["helpers", "simulate"], ["openrouter_sim"]])
+def test_the_command_runs_until_interrupted(model_folder, command):
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", *command, "--port", "0"], stdout=subprocess.PIPE, text=True
+    )
     try:
         first = process.stdout.readline()
         url = next(word for word in first.split() if word.startswith("http")).rstrip(";")
@@ -290,6 +292,20 @@ def test_the_command_runs_until_interrupted(model_folder):
         assert process.wait(timeout=20) == 0
     finally:
         process.kill()
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"prices": {}}'])
+def test_a_price_file_that_is_none_is_named(tmp_path, content):
+    path = tmp_path / "prices.json"
+    if content is not None:
+        path.write_text(content)
+    command = [sys.executable, "-m", "openrouter_sim", "--prices", str(path)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "400"}
+    )
+    assert result.returncode == 2
+    assert "--prices" in result.stderr
+    assert "prices.json" in result.stderr
 
 
 @pytest.mark.parametrize(
