@@ -307,7 +307,7 @@ def check(
     depends: bool = Option(False, "--depends", help="Count what each one depends on, and stop."),
 ) -> int:
     """Check the notebooks, and the language of the documents."""
-    from labkit import freshness, notebook_checks, notebooks
+    from labkit import freshness, notebook_checks, notebooks, vocabulary
 
     with user_errors(ValueError):
         paths = notebooks.select(files or [])
@@ -317,7 +317,7 @@ def check(
     for path in filter(notebooks.fix, paths if fix else []):
         print(f"{path.name}: badge or set-up cell renewed")
     problems = [f"{path.name}: {line}" for path in paths for line in notebook_checks.check(path)]
-    problems += [] if files else notebook_checks.check_documents()
+    problems += [] if files else vocabulary.check_files()
     for problem in problems:
         print(problem)
     print(f"{len(paths)} notebooks, {len(problems)} problems")

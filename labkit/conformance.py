@@ -5,8 +5,6 @@ seed twice, a stop string found in a first answer, a red picture and a blue one.
 accepts a setting and ignores it does not pass.
 """
 
-import base64
-import io
 import json
 import re
 from collections.abc import Callable
@@ -16,8 +14,10 @@ from pathlib import Path
 
 import jsonschema
 import openai
+from PIL import Image, ImageDraw
 
 from helpers.backends import ALL_FEATURES, BACKENDS, Lab, result_file
+from helpers.images import image_part
 from helpers.paths import write_text
 from pocket_model.cache import cache_dir
 
@@ -272,13 +272,9 @@ def obeys_schema(lab: Lab) -> None:
 
 def _picture(color: str, size: tuple[int, int] = (112, 112)) -> dict:
     """A circle of that color on white, as a message part."""
-    from PIL import Image, ImageDraw
-
-    png, image = io.BytesIO(), Image.new("RGB", size, "white")
+    image = Image.new("RGB", size, "white")
     ImageDraw.Draw(image).ellipse((30, 30, 54, 54), fill=color)
-    image.save(png, "PNG")
-    url = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
-    return {"type": "image_url", "image_url": {"url": url}}
+    return image_part(image)
 
 
 def _ask_about(lab: Lab, text: str, *pictures: dict):

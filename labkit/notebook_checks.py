@@ -1,4 +1,4 @@
-"""The rules for every committed notebook: small functions that return a list of problems.
+"""The rules for every committed notebook: small functions that yield problems.
 
 `python -m helpers check` runs the functions in CHECKS. A test plants a fault for each of them.
 """
@@ -9,17 +9,15 @@ import ast
 import json
 import re
 import statistics
-import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from io import StringIO
+from itertools import dropwhile
 from pathlib import Path
 
 from nbformat import NotebookNode
 
-from helpers.paths import ROOT
-from labkit import freshness, notebooks
+from labkit import freshness, notebooks, vocabulary
 
 MEDIAN_LINES = 12
 MAX_LINES = 30
@@ -48,12 +46,6 @@ class Context:
         """The code cells without the generated set-up cell."""
         return [cell for cell in self.code if notebooks.COLAB_TAG not in notebooks.tags(cell)]
 
-    def outputs(self) -> Iterator[tuple[int, NotebookNode]]:
-        """Each output with the number of its code cell, counted from one."""
-        for number, cell in enumerate(self.code, 1):
-            for output in cell.outputs:
-                yield number, output
-
     def texts(self) -> Iterator[tuple[str, str]]:
         """Everything that a person or a search can see: (where, text), metadata included."""
         yield "notebook metadata", json.dumps(self.notebook.metadata)
@@ -66,124 +58,109 @@ class Context:
                     yield f"output metadata of cell {number}", json.dumps(output.metadata)
 
 
-def execution_counts(context: Context) -> list[str]:
+def execution_counts(context: Context) -> Iterator[str]:
     """Code cells were executed once each, in order; nbval never compares a cell without a count."""
     counts = [cell.execution_count for cell in context.code]
-    expected = list(range(1, len(counts) + 1))
-    return [] if counts == expected else [f"execution counts are {counts}, not 1..{len(counts)}"]
+    if counts != list(range(1, len(counts) + 1)):
+        yield f"execution counts are {counts}, not 1..{len(counts)}"
 
 
-def heading(context: Context) -> list[str]:
+def heading(context: Context) -> Iterator[str]:
     """The first cell has the only H1, `# NN · Title`, and the table of three rows."""
-    problems = []
     first = context.notebook.cells[0]
     source = first.source if first.cell_type == "markdown" else ""
     lines = [line for line in source.splitlines() if line.strip()]
     if not lines or not re.match(rf"# {context.path.name[:2]} · \S", lines[0]):
-        problems.append(f"the first line is not `# {context.path.name[:2]} · Title`")
+        yield f"the first line is not `# {context.path.name[:2]} · Title`"
     headings = sum(len(re.findall(r"^# ", text, re.M)) for text in context.prose)
     if headings != 1:
-        problems.append(f"{headings} level-one headings, not one")
+        yield f"{headings} level-one headings, not one"
     rows = [line.split("|")[1].lower() for line in lines if line.startswith("|")]
     wanted = {"what you will be able to do": "able to", "what you need": "need"}
     for topic, pattern in (wanted | {"how long it takes": "long|time|takes"}).items():
         if not any(re.search(pattern, row) for row in rows):
-            problems.append(f"the table in the first cell has no row on {topic}")
-    return problems
+            yield f"the table in the first cell has no row on {topic}"
 
 
-def badge(context: Context) -> list[str]:
+def badge(context: Context) -> Iterator[str]:
     """The line under the title is this notebook's own Colab badge."""
     lines = [line for line in context.notebook.cells[0].source.splitlines() if line.strip()]
-    right = lines[1:2] == [notebooks.badge(context.path)]
-    return (
-        []
-        if right
-        else ["the Colab badge under the title is missing or wrong (`check --fix` sets it)"]
-    )
+    if lines[1:2] != [notebooks.badge(context.path)]:
+        yield "the Colab badge under the title is missing or wrong (`check --fix` sets it)"
 
 
-def colab_cell(context: Context) -> list[str]:
+def colab_cell(context: Context) -> Iterator[str]:
     """The first code cell is exactly the generated set-up cell."""
     first = context.code[0] if context.code else None
     if first is None or notebooks.COLAB_TAG not in notebooks.tags(first):
-        return ["the first code cell is not tagged `colab` (`check --fix` sets it)"]
-    if first.source != notebooks.COLAB_CELL:
-        return ["the `colab` cell differs from labkit.notebooks (`check --fix` sets it)"]
-    return []
+        yield "the first code cell is not tagged `colab` (`check --fix` sets it)"
+    elif first.source != notebooks.COLAB_CELL:
+        yield "the `colab` cell differs from labkit/colab_cell.py.j2 (`check --fix` sets it)"
 
 
-def parameters(context: Context) -> list[str]:
+def parameters(context: Context) -> Iterator[str]:
     """One cell is tagged `parameters`, sets BACKEND to "pocket", and has a comment on each line."""
     cells = [cell for cell in context.code if "parameters" in notebooks.tags(cell)]
     if len(cells) != 1:
-        return [f"{len(cells)} cells are tagged `parameters`, not one"]
-    source = cells[0].source
-    problems = []
+        yield f"{len(cells)} cells are tagged `parameters`, not one"
+    source = cells[0].source if cells else ""
     if not re.search(r'^BACKEND = "pocket"', source, re.M):
-        problems.append('the parameters cell does not say BACKEND = "pocket"')
+        yield 'the parameters cell does not say BACKEND = "pocket"'
     for line in source.splitlines():
         if re.match(r"\w+\s*=", line) and "#" not in line:
-            problems.append(f"a parameter has no comment: {line}")
-    return problems
+            yield f"a parameter has no comment: {line}"
 
 
-def exercises(context: Context) -> list[str]:
+def exercises(context: Context) -> Iterator[str]:
     """There is a section "Exercises" with a folded solution and a check."""
-    sources = [cell.source for cell in context.notebook.cells]
-    starts = [i for i, text in enumerate(sources) if re.search(r"^## .*Exercises", text, re.M)]
-    if not starts:
-        return ["no `## Exercises` section"]
-    rest = context.notebook.cells[starts[0] :]
-    problems = []
+
+    def before(cell: NotebookNode) -> bool:
+        return not re.search(r"^## .*Exercises", cell.source, re.M)
+
+    rest = list(dropwhile(before, context.notebook.cells))
+    if not rest:
+        yield "no `## Exercises` section"
     if not any("<details>" in cell.source for cell in rest if cell.cell_type == "markdown"):
-        problems.append("no exercise has a folded solution (<details>)")
+        yield "no exercise has a folded solution (<details>)"
     if not any(re.search(r"\bcheck\w*\(", cell.source) for cell in rest if "outputs" in cell):
-        problems.append("no exercise calls a check")
-    return problems
+        yield "no exercise calls a check"
 
 
-def ending(context: Context) -> list[str]:
+def ending(context: Context) -> Iterator[str]:
     """It ends with "What you learned" and links to the previous and the next notebook."""
-    problems = []
     if not any(re.search(r"^## What you learned", text, re.M) for text in context.prose):
-        problems.append("no `## What you learned` section")
+        yield "no `## What you learned` section"
     names = [path.name for path in notebooks.available(context.path.parent)]
     index = names.index(context.path.name)
     last = context.prose[-1] if context.prose else ""
     for side, neighbors in {"previous": names[:index][-1:], "next": names[index + 1 :][:1]}.items():
         for name in neighbors:
             if f"]({name})" not in last:
-                problems.append(f"the last Markdown cell has no link to the {side}, {name}")
-    return problems
+                yield f"the last Markdown cell has no link to the {side}, {name}"
 
 
-def glossary(context: Context) -> list[str]:
+def glossary(context: Context) -> Iterator[str]:
     """It links to the glossary."""
-    linked = any("](../GLOSSARY.md" in text for text in context.prose)
-    return [] if linked else ["no link to the glossary, ../GLOSSARY.md"]
+    if not any("](../GLOSSARY.md" in text for text in context.prose):
+        yield "no link to the glossary, ../GLOSSARY.md"
 
 
-def links(context: Context) -> list[str]:
+def links(context: Context) -> Iterator[str]:
     """Relative links lead to files that exist."""
-    problems = []
     for text in context.prose:
         for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", text):
             link = (target[0] or target[1]).split("#")[0]
             external = re.match(r"[a-z][a-z0-9+.-]*:", link) or link == ""
             if not external and not (context.path.parent / link).exists():
-                problems.append(f"broken link: {link}")
-    return problems
+                yield f"broken link: {link}"
 
 
-def no_errors(context: Context) -> list[str]:
+def no_errors(context: Context) -> Iterator[str]:
     """No output is an error, except where the cell is tagged `raises-exception`."""
-    return [
-        f"code cell {number} ended in {output.ename}: {output.evalue}"
-        for number, output in context.outputs()
-        if output.output_type == "error"
-        and "raises-exception" not in notebooks.tags(context.code[number - 1])
-    ]
+    for number, cell in enumerate(context.code, 1):
+        for output in cell.outputs if "raises-exception" not in notebooks.tags(cell) else []:
+            if output.output_type == "error":
+                yield f"code cell {number} ended in {output.ename}: {output.evalue}"
 
 
 # detect-secrets knows the keys of most providers. These are the keys that this kit uses, or that
@@ -202,19 +179,18 @@ DISABLED = (
 )  # fmt: skip
 
 
-def secrets(context: Context) -> list[str]:
+def secrets(context: Context) -> Iterator[str]:
     """Nothing in sources, outputs, tracebacks or metadata looks like a key. No key is printed."""
     from detect_secrets.core.scan import scan_line
     from detect_secrets.settings import default_settings
 
-    problems = []
     with default_settings() as settings:
         settings.disable_plugins(*DISABLED)
         for where, text in context.texts():
             kinds = [kind for kind, pattern in SECRETS.items() if re.search(pattern, text)]
             kinds += [secret.type for line in text.splitlines() for secret in scan_line(line)]
-            problems += [f"{where} has what looks like a secret ({kind})" for kind in kinds]
-    return problems
+            for kind in kinds:
+                yield f"{where} has what looks like a secret ({kind})"
 
 
 MACHINE_PATH = re.compile(
@@ -222,109 +198,61 @@ MACHINE_PATH = re.compile(
 )
 
 
-def machine_paths(context: Context) -> list[str]:
+def machine_paths(context: Context) -> Iterator[str]:
     """No path of the machine on which the notebook ran."""
-    return [
-        f"{where} names a path of one machine: {path}"
-        for where, text in context.texts()
-        for path in MACHINE_PATH.findall(text)
-    ]
+    for where, text in context.texts():
+        for path in MACHINE_PATH.findall(text):
+            yield f"{where} names a path of one machine: {path}"
 
 
-def widget_state(context: Context) -> list[str]:
+def widget_state(context: Context) -> Iterator[str]:
     """No saved widget state: GitHub does not show a notebook that has it."""
-    return ["metadata.widgets is present"] if "widgets" in context.notebook.metadata else []
+    if "widgets" in context.notebook.metadata:
+        yield "metadata.widgets is present"
 
 
-def cell_length(context: Context) -> list[str]:
+def cell_length(context: Context) -> Iterator[str]:
     """Cells are short: the median, and each cell that is not tagged `lesson`."""
     lengths = [len(cell.source.splitlines()) for cell in context.own_code]
-    problems = []
     if lengths and (median := statistics.median(lengths)) > MEDIAN_LINES:
-        problems.append(f"the median code cell has {median:g} lines, more than {MEDIAN_LINES}")
+        yield f"the median code cell has {median:g} lines, more than {MEDIAN_LINES}"
     for cell, length in zip(context.own_code, lengths, strict=True):
         if length > MAX_LINES and "lesson" not in notebooks.tags(cell):
             first = cell.source.splitlines()[0]
-            problems.append(f"a code cell has {length} lines, more than {MAX_LINES}: {first}")
-    return problems
+            yield f"a code cell has {length} lines, more than {MAX_LINES}: {first}"
 
 
 TIMED = re.compile(r"perf_counter|monotonic|elapsed|seconds|ttft|tpot|\w_(?:s|ms)$|per_second")
 
 
-def timed_checks(context: Context) -> list[str]:
+def timed_checks(context: Context) -> Iterator[str]:
     """No `assert` depends on how fast this machine is."""
-    problems = []
     for cell in context.code:
         for node in ast.walk(notebooks.syntax_tree(cell)):
             if not isinstance(node, ast.Assert):
                 continue
-            names = {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}
-            names |= {n.attr for n in ast.walk(node.test) if isinstance(n, ast.Attribute)}
-            if any(TIMED.search(name) for name in names):
-                problems.append(f"an assertion depends on timing: {ast.unparse(node)}")
-    return problems
+            parts = list(ast.walk(node.test))
+            names = [part.id for part in parts if isinstance(part, ast.Name)]
+            names += [part.attr for part in parts if isinstance(part, ast.Attribute)]
+            if any(map(TIMED.search, names)):
+                yield f"an assertion depends on timing: {ast.unparse(node)}"
 
 
-# Words of an earlier, private vocabulary, and the usual terms. Each is wrong wherever it stands:
-# words with a second, correct use are not listed.
-DIALECT = {
-    r"eyes?": "vision encoder, or: accepts images",
-    r"wish(?:es|ed)?": "tool call, request or option",
-    r"befalls?|befell": "affects",
-    r"exams?|examinations?": "evaluation or test set",
-    r"cuts? (?:\w+ )?into tokens": "tokenize",
-    r"tokens (?:read|written)": "prompt tokens, completion tokens",
-    r"by lot": "at random",
-    r"graphics cards?": "GPU",
-    r"(?<!model )(?<!model's )(?<!graphics )cards?": "GPU, or in full: model card",
-    r"(?<!logits )(?<!image )processors?": "CPU",
-    r"(?:the|one|many|more|each|every) readers?": "user, request or sequence",
-    r"dear(?:er|est)?": "expensive",
-    r"stands(?! for| out)": "is",
-    r"whoever": "if you",
-    r"told on": "forwarded",
-    r"mend(?:s|ed|ing)?": "fix",
-    r"on a stick": "copy it to the machine",
-    r"word predictor": "output layer (`lm_head`)",
-    r"stopwatch(?:es)?": "timer or benchmark",
-    r"goes on|go on": "continues or resumes",
-}
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "GLOSSARY.md", "data/pocket/README.md")
-
-
-def dialect_problems(text: str) -> list[str]:
-    """The words of DIALECT in a Markdown text or a comment, each with its plain replacement."""
-    text = re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
-    text = " ".join(text.split())
-    return [
-        f'"{match[0]}" in "{text[max(0, match.start() - 25) : match.end() + 25]}": write {plain}'
-        for pattern, plain in DIALECT.items()
-        for match in re.finditer(rf"\b(?:{pattern})\b", text)
-    ]
-
-
-def comments(source: str) -> list[str]:
-    """The comments of Python source."""
-    tokens = tokenize.generate_tokens(StringIO(source).readline)
-    return [token.string for token in tokens if token.type == tokenize.COMMENT]
-
-
-def dialect(context: Context) -> list[str]:
+def dialect(context: Context) -> Iterator[str]:
     """Prose and comments use the terms of the field."""
-    texts = [*context.prose, *(text for cell in context.code for text in comments(cell.source))]
-    return [problem for text in texts for problem in dialect_problems(text)]
+    comments = [vocabulary.comments(notebooks.python(cell)) for cell in context.code]
+    for text in [*context.prose, *comments]:
+        yield from vocabulary.problems(text)
 
 
-def stale(context: Context) -> list[str]:
+def stale(context: Context) -> Iterator[str]:
     """The outputs are not older than the code and data that they depend on."""
     recorded = freshness.recorded(context.path.parent).get(context.path.name)
-    if recorded == freshness.fingerprint(context.path):
-        return []
-    return [f"outputs are older than the code: python -m helpers notebooks {context.path.name[:2]}"]
+    if recorded != freshness.fingerprint(context.path):
+        yield f"outputs are older than the code: python -m helpers notebooks {context.path.stem}"
 
 
-CHECKS: list[Callable[[Context], list[str]]] = [
+CHECKS: list[Callable[[Context], Iterator[str]]] = [
     execution_counts,
     heading,
     badge,
@@ -349,12 +277,3 @@ def check(path: Path) -> list[str]:
     """Every problem of the notebook at `path`, each beginning with the check's name."""
     context = Context(path, notebooks.read(path))
     return [f"{rule.__name__}: {problem}" for rule in CHECKS for problem in rule(context)]
-
-
-def check_documents() -> list[str]:
-    """Every word of DIALECT in the documents, each beginning with the file's name."""
-    return [
-        f"{name}: dialect: {problem}"
-        for name in DOCUMENTS
-        for problem in dialect_problems((ROOT / name).read_text(encoding="utf-8"))
-    ]

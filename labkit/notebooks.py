@@ -6,14 +6,18 @@ fails if one differs.
 
 from __future__ import annotations
 
+# nbformat is imported where it is used: every notebook imports `skip`, and nbformat takes a second.
 import ast
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
-import nbformat
 
 from helpers.paths import NOTEBOOKS, write_text
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 REPOSITORY = "https://github.com/mistral-small-lab/mistral-small-lab"
 BRANCH = "main"
@@ -56,17 +60,21 @@ def select(words: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
     return [path for path in notebooks if path in chosen] if words else notebooks
 
 
-def read(path: Path) -> nbformat.NotebookNode:
+def read(path: Path) -> NotebookNode:
     """Read a notebook as nbformat 4."""
+    import nbformat
+
     return nbformat.read(path, as_version=4)
 
 
-def write(notebook: nbformat.NotebookNode, path: Path) -> None:
+def write(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook atomically, so that no program ever reads half of it."""
+    import nbformat
+
     write_text(path, nbformat.writes(notebook) + "\n")
 
 
-def title(notebook: nbformat.NotebookNode) -> str:
+def title(notebook: NotebookNode) -> str:
     """The text of the first heading, such as `03 · Call OpenRouter`; empty if there is none."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and (heading := re.search(r"^# +(.+)", cell.source, re.M)):
@@ -74,24 +82,29 @@ def title(notebook: nbformat.NotebookNode) -> str:
     return ""
 
 
-def tags(cell: nbformat.NotebookNode) -> list[str]:
+def tags(cell: NotebookNode) -> list[str]:
     """The cell's tags."""
     return cell.metadata.get("tags", [])
 
 
-def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     """The code cells that hold anything."""
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def syntax_tree(cell: nbformat.NotebookNode) -> ast.Module:
+def python(cell: NotebookNode) -> str:
     """The cell's Python. Lines of `%magic` and `!command` become calls, as IPython does it."""
     from IPython.core.inputtransformer2 import TransformerManager
 
-    return ast.parse(TransformerManager().transform_cell(cell.source))
+    return TransformerManager().transform_cell(cell.source)
 
 
-def output_text(output: nbformat.NotebookNode) -> str:
+def syntax_tree(cell: NotebookNode) -> ast.Module:
+    """The syntax tree of the cell's Python."""
+    return ast.parse(python(cell))
+
+
+def output_text(output: NotebookNode) -> str:
     """Everything readable in one output: stream, text, HTML, Markdown, JSON or traceback.
 
     Pictures are left out: base64 can match a pattern by chance.
@@ -106,7 +119,7 @@ def output_text(output: nbformat.NotebookNode) -> str:
     )
 
 
-def skipped(notebook: nbformat.NotebookNode) -> list[str]:
+def skipped(notebook: NotebookNode) -> list[str]:
     """The reasons why sections of an executed notebook were skipped."""
     lines = (
         line
@@ -127,6 +140,8 @@ def badge(path: Path) -> str:
 
 def fix(path: Path) -> bool:
     """Put the badge under the title and the set-up cell first; True if the file changed."""
+    import nbformat
+
     notebook = read(path)
     before = nbformat.writes(notebook)
     head = notebook.cells[0]

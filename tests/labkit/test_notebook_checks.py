@@ -3,7 +3,6 @@
 import copy
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,7 +24,7 @@ GITHUB_TOKEN = "ghp_" + "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"
 @pytest.mark.parametrize("check", notebook_checks.CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("path", notebooks.available(), ids=lambda path: path.stem)
 def test_committed_notebook(path, check):
-    assert check(notebook_checks.Context(path, notebooks.read(path))) == []
+    assert list(check(notebook_checks.Context(path, notebooks.read(path)))) == []
 
 
 def code(source, number, tags=(), text=""):
@@ -152,7 +151,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("check", notebook_checks.CHECKS, ids=lambda check: check.__name__)
 def test_a_sound_notebook_has_no_problem(shelf, check):
-    assert check(notebook_checks.Context(shelf, notebooks.read(shelf))) == []
+    assert list(check(notebook_checks.Context(shelf, notebooks.read(shelf)))) == []
 
 
 @pytest.mark.parametrize(("name", "fault"), FAULTS, ids=[name for name, _ in FAULTS])
@@ -161,7 +160,7 @@ def test_each_check_sees_its_planted_fault(shelf, name, fault):
     fault(book)
     notebooks.write(book, shelf)
     check = next(check for check in notebook_checks.CHECKS if check.__name__ == name)
-    problems = check(notebook_checks.Context(shelf, notebooks.read(shelf)))
+    problems = list(check(notebook_checks.Context(shelf, notebooks.read(shelf))))
     assert problems
     for key in (OPENROUTER_KEY, HUB_TOKEN, GOOGLE_KEY, GITHUB_TOKEN):
         assert key not in str(problems)
@@ -181,72 +180,8 @@ def test_what_only_looks_like_a_fault_is_let_through(shelf):
     show(text)(book)
     edit(3, "1 + 1", 'OpenAI(base_url="http://localhost:8000/v1", api_key="not-needed")')(book)
     context = notebook_checks.Context(shelf, book)
-    assert notebook_checks.secrets(context) == []
-    assert notebook_checks.machine_paths(context) == []
-
-
-@pytest.mark.parametrize(
-    ("sentence", "plain"),
-    [
-        ("A model without eyes.", "vision encoder"),
-        ("Two wishes in one reply.", "tool call"),
-        ("A failure befalls it.", "affects"),
-        ("The examination has 400 cases.", "evaluation"),
-        ("It is cut into tokens.", "tokenize"),
-        ("Text is cut again into tokens.", "tokenize"),
-        ("How many tokens read?", "prompt tokens"),
-        ("Drawn by lot.", "at random"),
-        ("No graphics card is needed.", "GPU"),
-        ("It fits on one card.", "GPU"),
-        ("The processor is slow.", "CPU"),
-        ("For the reader it is fast.", "user"),
-        ("Kanji are dearer.", "expensive"),
-        ("The list stands below.", "is"),
-        ("For whoever has no key.", "if you"),
-        ("It was told on.", "forwarded"),
-        ("How to mend it.", "fix"),
-        ("Bring it on a stick.", "copy"),
-        ("The word predictor is tied.", "lm_head"),
-        ("With a stopwatch.", "timer"),
-        ("The same command goes on.", "resumes"),
-    ],
-)
-def test_the_private_vocabulary_is_found_and_replaced(sentence, plain):
-    (problem,) = notebook_checks.dialect_problems(sentence)
-    assert plain in problem
-
-
-def test_every_word_of_the_list_is_tested():
-    marks = test_the_private_vocabulary_is_found_and_replaced.pytestmark
-    sentences = " ".join(sentence for sentence, _ in marks[0].args[1])
-    assert len(notebook_checks.dialect_problems(sentences)) == len(marks[0].args[1])
-    for pattern in notebook_checks.DIALECT:
-        assert re.search(rf"\b(?:{pattern})\b", sentences), pattern
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "See the model card and the model's card.",
-        "API stands for application programming interface. One value stands out.",
-        "A logits processor, an image processor.",
-        "`fit --card 4090` and `eyes`.",
-        "```\neyes = wish\n```",
-        "The reading order; a reader; a second-language reader.",
-        "This is recommended.",
-    ],
-)
-def test_usual_words_are_let_through(text):
-    assert notebook_checks.dialect_problems(text) == []
-
-
-def test_documents_are_checked_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(notebook_checks, "ROOT", tmp_path)
-    monkeypatch.setattr(notebook_checks, "DOCUMENTS", ("README.md",))
-    (tmp_path / "README.md").write_text("Plain.\n\nOn one card.\n")
-    (problem,) = notebook_checks.check_documents()
-    assert problem.startswith("README.md: ")
-    assert "On one card" in problem
+    assert list(notebook_checks.secrets(context)) == []
+    assert list(notebook_checks.machine_paths(context)) == []
 
 
 def test_fix_renews_badge_and_set_up_cell(shelf):
@@ -256,12 +191,8 @@ def test_fix_renews_badge_and_set_up_cell(shelf):
     notebooks.write(book, shelf)
     assert notebooks.fix(shelf)
     context = notebook_checks.Context(shelf, notebooks.read(shelf))
-    assert (
-        notebook_checks.badge(context)
-        + notebook_checks.colab_cell(context)
-        + notebook_checks.heading(context)
-        == []
-    )
+    for check in (notebook_checks.badge, notebook_checks.colab_cell, notebook_checks.heading):
+        assert list(check(context)) == []
     assert not notebooks.fix(shelf)
 
 
