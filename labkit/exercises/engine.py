@@ -5,7 +5,7 @@ answer, and otherwise a hint for the mistake that it recognizes. An untouched ex
 `answer = ...` and gets the exercise's first hint, so a notebook runs from top to bottom.
 
 The exercises of notebook 01 are in `nb01.py`, and so on. A file is imported when one of its
-exercises is checked for the first time.
+exercises is checked for the first time. Solutions are only in the notebooks, folded.
 """
 
 import math
@@ -21,11 +21,10 @@ Judge = Callable[[Any], str | None]
 
 @dataclass(frozen=True)
 class Exercise:
-    """`judge` returns None or a hint. `hint` is for an empty answer; `solution` is code."""
+    """`judge` returns None or a hint. `hint` is for an empty answer."""
 
     hint: str
     judge: Judge
-    solution: str
 
 
 _MODULES = sorted(path.stem for path in Path(__file__).parent.glob("nb[0-9][0-9].py"))
@@ -80,11 +79,11 @@ def load_all() -> dict[str, Exercise]:
     return dict(sorted(_exercises.items(), key=lambda item: item[0][:2]))
 
 
-def exercise(name: str, hint: str, solution: str) -> Callable[[Judge], Judge]:
+def exercise(name: str, hint: str) -> Callable[[Judge], Judge]:
     """Register the decorated function as the judge of exercise `name`."""
 
     def register(judge: Judge) -> Judge:
-        _exercises[name] = Exercise(hint, judge, solution)
+        _exercises[name] = Exercise(hint, judge)
         return judge
 
     return register
@@ -95,13 +94,12 @@ def number_exercise(
     expected: float,
     *,
     hint: str,
-    solution: str,
     mistakes: dict[float, str],
     tolerance: float = 0.005,
 ) -> None:
     """Register an exercise whose answer is a number; see `judge_number` for the arguments."""
     judge = partial(judge_number, expected=expected, mistakes=mistakes, tolerance=tolerance)
-    exercise(name, hint, solution)(judge)
+    exercise(name, hint)(judge)
 
 
 def judge_number(

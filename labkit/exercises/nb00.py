@@ -8,10 +8,6 @@ from labkit.exercises.engine import exercise
 @exercise(
     "00-messages",
     hint='Write a list of two dicts, each with "role" and "content". The rule is the system\'s.',
-    solution="""answer = [
-    {"role": "system", "content": "Answer with one word."},
-    {"role": "user", "content": "What is the capital of Italy?"},
-]""",
 )
 def judge_messages(answer: Any) -> str | None:
     """A system message, then a user message, neither of them empty."""
@@ -28,9 +24,7 @@ def judge_messages(answer: Any) -> str | None:
 
 
 @exercise(
-    "00-seed",
-    hint="With temperature 0 nothing is sampled. Here the temperature must stay above 0.",
-    solution='answer = {"temperature": 1.0, "seed": 7}',
+    "00-seed", hint="With temperature 0 nothing is sampled. Here the temperature must stay above 0."
 )
 def judge_seed(answer: Any) -> str | None:
     """A seed, and a temperature at which it matters."""

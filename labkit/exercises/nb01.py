@@ -8,7 +8,6 @@ number_exercise(
     "01-kv",
     20,
     hint="For each token: 2 (key and value) × layers × key/value heads × head dim × bytes.",
-    solution="answer = 2 * 40 * 8 * 128 * 2 * 32768 * 4 / 1024**3",
     mistakes={
         5: "That is the cache of one user; there are four.",
         10: "That is half of it: a key and a value are stored, at 2 bytes each.",
@@ -22,10 +21,6 @@ number_exercise(
 @exercise(
     "01-card",
     hint="Call fit.what_fits_where with images=4. Its rows begin with the smallest memory.",
-    solution="""from helpers.model import fit
-
-table = fit.what_fits_where("mistral-small-3.2", 16384, images=4)
-answer = table.index[table["scheme"] != "none"][0]""",
 )
 def judge_card(answer: Any) -> str | None:
     """The smallest GPU or Mac with room for weights, context and four images."""
@@ -41,7 +36,6 @@ def judge_card(answer: Any) -> str | None:
 @exercise(
     "01-claim",
     hint="This notebook has each answer: see KV cache, windows, roofline and 3.2 against 3.1.",
-    solution="""answer = {"B", "D", "E"}""",
 )
 def judge_claims(answer: Any) -> str | None:
     """The set of the wrong claims. The hint is about the first letter that is judged wrongly."""
@@ -62,10 +56,6 @@ number_exercise(
     "01-image",
     660,
     hint="columns = ⌈width / 28⌉, rows = ⌈height / 28⌉, and each row ends with one more token.",
-    solution="""import math
-
-rows, columns = math.ceil(600 / 28), math.ceil(800 / 28)
-answer = rows * (columns + 1)""",
     mistakes={
         638: "Each row ends with one more token: [IMG_BREAK], or [IMG_END] after the last row.",
         667: "Rows and columns are the wrong way round: each row has one extra token.",
@@ -79,8 +69,6 @@ number_exercise(
     "01-roofline",
     22.0,
     hint="Each token reads every weight once: bandwidth / bytes read per token.",
-    solution="""gigabytes_per_token = (22.230e9 + 0.671e9) * 2 / 1e9
-answer = 1008 / gigabytes_per_token""",
     mistakes={
         44.0: "Each parameter takes two bytes at 16 bits.",
         0.04544: "That is seconds per token; take the inverse.",

@@ -8,7 +8,6 @@ number_exercise(
     "02-bits",
     4.5,
     hint="Each block of 64 weights has one scale. Without double quantization it is a float32.",
-    solution="answer = 4 + 32 / 64",
     mistakes={
         4.0: "The codes take 4 bits, but each block of 64 also has a scale.",
         4.127: "That is with double quantization.",
@@ -20,9 +19,7 @@ number_exercise(
 
 
 @exercise(
-    "02-skip",
-    hint="Write three names. Two of them are paths that begin at the top of the model.",
-    solution='answer = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]',
+    "02-skip", hint="Write three names. Two of them are paths that begin at the top of the model."
 )
 def judge_skip_list(answer: Any) -> str | None:
     """The modules that must stay in 16 bits, as transformers 5 matches their names."""
@@ -42,9 +39,7 @@ def judge_skip_list(answer: Any) -> str | None:
 
 
 @exercise(
-    "02-save",
-    hint="On some CPUs the weights in memory are no longer those that were quantized.",
-    solution='answer = "load_4bit"',
+    "02-save", hint="On some CPUs the weights in memory are no longer those that were quantized."
 )
 def judge_function_before_saving(answer: Any) -> str | None:
     """The function that loads the exact quantized weights again."""

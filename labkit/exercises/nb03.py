@@ -6,10 +6,7 @@ from labkit.exercises.engine import exercise, judge_number
 
 
 @exercise(
-    "03-cost",
-    hint="Prices are per million tokens. Prompt and completion have different prices.",
-    solution="""def answer(prompt_tokens, completion_tokens, price_in, price_out):
-    return (prompt_tokens * price_in + completion_tokens * price_out) / 1e6""",
+    "03-cost", hint="Prices are per million tokens. Prompt and completion have different prices."
 )
 def judge_cost(answer: Any) -> str | None:
     """A function from tokens and prices to USD."""
@@ -26,11 +23,7 @@ def judge_cost(answer: Any) -> str | None:
     return hint and f"1,000 tokens in and 500 out at 0.075 and 0.20 cost 0.000175. {hint}"
 
 
-@exercise(
-    "03-retry",
-    hint="Ask for each status: could the same request succeed a little later?",
-    solution="answer = {408, 429, 502, 503}",
-)
+@exercise("03-retry", hint="Ask for each status: could the same request succeed a little later?")
 def judge_retried_statuses(answer: Any) -> str | None:
     """The HTTP statuses after which the same request can succeed."""
     statuses, right = set(answer), {408, 429, 502, 503}

@@ -10,13 +10,6 @@ from labkit.exercises.engine import exercise
 @exercise(
     "04-tokens",
     hint="Shrink the image until its longer side is at most 1540. Then count as in notebook 01.",
-    solution="""import math
-
-def answer(width, height):
-    ratio = max(width / 1540, height / 1540, 1)
-    columns = math.ceil(round(width / ratio) / 28)
-    rows = math.ceil(round(height / ratio) / 28)
-    return rows * (columns + 1)""",
 )
 def judge_image_tokens(answer: Any) -> str | None:
     """A function from width and height in pixels to tokens."""
@@ -39,14 +32,6 @@ def judge_image_tokens(answer: Any) -> str | None:
 @exercise(
     "04-message",
     hint='Two parts: {"type": "text", …} and {"type": "image_url", "image_url": {"url": …}}.',
-    solution="""picture = "data:image/png;base64,iVBORw0KGgo="
-answer = {
-    "role": "user",
-    "content": [
-        {"type": "text", "text": "What colour is the square?"},
-        {"type": "image_url", "image_url": {"url": picture}},
-    ],
-}""",
 )
 def judge_image_message(answer: Any) -> str | None:
     """A user message of a text part and an image part with a data URL."""
@@ -71,8 +56,6 @@ def judge_image_message(answer: Any) -> str | None:
 @exercise(
     "04-pairs",
     hint="A guess is right for one image of a pair half of the time. For both it is rarer.",
-    solution="""def answer(pairs):
-    return sum(first and second for first, second in pairs) / len(pairs)""",
 )
 def judge_share_of_pairs(answer: Any) -> str | None:
     """A function that returns the share of pairs in which both answers are right."""

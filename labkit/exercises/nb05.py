@@ -5,11 +5,7 @@ from typing import Any
 from labkit.exercises.engine import exercise
 
 
-@exercise(
-    "05-id",
-    hint="The format accepts ids that match ^[a-zA-Z0-9]{9}$.",
-    solution='answer = ["bbc5b7ede", "A1B2C3D4E"]',
-)
+@exercise("05-id", hint="The format accepts ids that match ^[a-zA-Z0-9]{9}$.")
 def judge_call_ids(answer: Any) -> str | None:
     """The tool-call ids that Mistral's format accepts."""
     ids, right = set(answer), {"bbc5b7ede", "A1B2C3D4E"}
@@ -20,25 +16,7 @@ def judge_call_ids(answer: Any) -> str | None:
     return f"{len(right - ids)} more would be accepted." if right - ids else None
 
 
-@exercise(
-    "05-schema",
-    hint='"parameters" is a JSON schema: type, properties and required.',
-    solution="""answer = {
-    "type": "function",
-    "function": {
-        "name": "convert",
-        "description": "Convert an amount of money.",
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "amount": {"type": "number"},
-                "currency": {"type": "string", "enum": ["EUR", "USD"]},
-            },
-            "required": ["amount", "currency"],
-        },
-    },
-}""",
-)
+@exercise("05-schema", hint='"parameters" is a JSON schema: type, properties and required.')
 def judge_schema(answer: Any) -> str | None:
     """A tool's description whose schema accepts right arguments and refuses wrong ones."""
     from jsonschema import Draft202012Validator
@@ -67,14 +45,6 @@ def judge_schema(answer: Any) -> str | None:
 @exercise(
     "05-check",
     hint="Test three things: it is a JSON object, all names are allowed, none is missing.",
-    solution="""import json
-
-def answer(arguments, allowed, required):
-    try:
-        given = json.loads(arguments)
-    except ValueError:
-        return False
-    return isinstance(given, dict) and set(required) <= set(given) <= set(allowed)""",
 )
 def judge_argument_check(answer: Any) -> str | None:
     """A function that validates a call's arguments by name."""

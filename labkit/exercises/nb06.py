@@ -9,7 +9,6 @@ from labkit.exercises.engine import exercise, number_exercise
 @exercise(
     "06-stream",
     hint="A delta with only the role is not a token. TPOT divides by the tokens after the first.",
-    solution='answer = {"ttft": 300, "tpot": (340 - 300) / (4 - 1), "e2e": 350}',
 )
 def judge_stream_times(answer: Any) -> str | None:
     """TTFT, TPOT and end-to-end time of one stream, in milliseconds."""
@@ -34,7 +33,6 @@ number_exercise(
     "06-rate",
     320,
     hint="Each stream gives a token every 25 ms, and there are eight of them.",
-    solution="answer = 8 / 0.025",
     mistakes={
         40: "That is one stream; there are eight at once.",
         5: "The streams do not share a rate: each gives 40 tokens per second.",

@@ -6,11 +6,7 @@ from typing import Any
 from labkit.exercises.engine import exercise, number_exercise
 
 
-@exercise(
-    "07-flag",
-    hint="It is a JSON object that maps the kind of input to the number allowed.",
-    solution="""answer = '{"image": 4}'""",
-)
+@exercise("07-flag", hint="It is a JSON object that maps the kind of input to the number allowed.")
 def judge_image_limit(answer: Any) -> str | None:
     """The value of `--limit-mm-per-prompt` for four images."""
     if not isinstance(answer, str):
@@ -26,7 +22,6 @@ number_exercise(
     "07-workshop",
     300,
     hint="requests per second × tokens per answer.",
-    solution="answer = 30 * 2 / 60 * 300",
     mistakes={
         18_000: "That is per minute.",
         150: "Each learner asks twice a minute.",
