@@ -243,7 +243,7 @@ def latency(
     with connected(sends, backend, **options) as lab:
         path = latency_report.records_path(lab, out, max_tokens, batching)
         if path.exists():
-            print(f"{path} is there: what it has is not asked for again.")
+            print(f"{path} is there: the requests in it are not sent again.")
         records = latency_report.measure(lab, levels, requests, max_tokens, path)
     if backend == "pocket":
         limits |= latency_report.pocket_limits()

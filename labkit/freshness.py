@@ -62,17 +62,17 @@ def imported_modules(cell: NotebookNode) -> set[str]:
 def with_imports(modules: set[str]) -> set[str]:
     """These modules, the packages that contain them, and all that they import."""
     graph = import_graph()
-    waiting, found = set(modules), set()
+    waiting, done = set(modules), set()
     while waiting:
         module = waiting.pop()
-        found.add(module)
+        done.add(module)
         more = set(graph.find_modules_directly_imported_by(module))
         if package := module.rpartition(".")[0]:
             more.add(package)
         if module == WHOLE_PACKAGE:
             more |= graph.find_descendants(module)
-        waiting |= more - found
-    return found
+        waiting |= more - done
+    return done
 
 
 def module_file(module: str) -> Path:

@@ -40,24 +40,24 @@ def available(folder: Path = NOTEBOOKS) -> list[Path]:
     return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
 
 
-def select(words: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
-    """The notebooks that `words` name by number (`03` or `3`), stem or file name; all if empty.
+def select(names: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
+    """The notebooks called `names`, by number (`03` or `3`), stem or file name; all if empty.
 
     Raises:
-        ValueError: a word names no notebook. The message lists the notebooks.
+        ValueError: a name fits no notebook. The message lists the notebooks.
     """
     notebooks = available(folder)
     if not notebooks:
         raise ValueError(f"there are no notebooks in {folder}")
     chosen: set[Path] = set()
-    for word in words:
-        key = Path(word).name.removesuffix(".ipynb")
+    for name in names:
+        key = Path(name).name.removesuffix(".ipynb")
         matches = {path for path in notebooks if key.zfill(2) in (path.stem, path.stem[:2])}
         if not matches:
-            names = ", ".join(path.stem for path in notebooks)
-            raise ValueError(f"no notebook is called {word!r}; available: {names}")
+            known = ", ".join(path.stem for path in notebooks)
+            raise ValueError(f"no notebook is called {name!r}; available: {known}")
         chosen |= matches
-    return [path for path in notebooks if path in chosen] if words else notebooks
+    return [path for path in notebooks if path in chosen] if names else notebooks
 
 
 def read(path: Path) -> NotebookNode:

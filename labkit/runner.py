@@ -236,7 +236,7 @@ def run_all(report: Report, paths: list[Path], parameters: dict[str, Any], lab: 
 
 def run(
     backend: str = "pocket",
-    words: list[str] | None = None,
+    names: list[str] | None = None,
     out: Path = Path("runs"),
     max_usd: float | None = None,
     pairs: list[str] | None = None,
@@ -246,7 +246,7 @@ def run(
 
     Args:
         backend: a name in `helpers.backends.BACKENDS`.
-        words: which notebooks, as `notebooks.select` takes them; all if empty.
+        names: which notebooks, as `notebooks.select` takes them; all if empty.
         out: folder for the results.
         max_usd: the cap in USD, which a paid backend needs.
         pairs: notebook parameters as `NAME=VALUE`.
@@ -259,7 +259,7 @@ def run(
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the report has the same errors
     with terminable(), contextlib.ExitStack() as stack:
         try:
-            paths = notebooks.select(words or [], folder)
+            paths = notebooks.select(names or [], folder)
             titles = [notebooks.title(notebooks.read(path)) or path.stem for path in paths]
             parameters = parse_parameters(pairs or [])
             require_declared(parameters, paths)

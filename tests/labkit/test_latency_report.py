@@ -45,7 +45,7 @@ def test_a_sweep_its_records_and_its_page(url, tmp_path, capsys, monkeypatch):
 
     before = path.read_bytes()
     assert run(url, tmp_path) == 0
-    assert "not asked for again" in capsys.readouterr().out
+    assert "not sent again" in capsys.readouterr().out
     assert path.read_bytes() == before
 
 

@@ -60,7 +60,7 @@ def good(path):
 
 
 @pytest.fixture
-def shelf(tmp_path):
+def sound(tmp_path):
     """The path of a sound notebook, in a folder with its neighbors and its fingerprint."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
@@ -150,17 +150,17 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("check", notebook_checks.CHECKS, ids=lambda check: check.__name__)
-def test_a_sound_notebook_has_no_problem(shelf, check):
-    assert list(check(notebook_checks.Context(shelf, notebooks.read(shelf)))) == []
+def test_a_sound_notebook_has_no_problem(sound, check):
+    assert list(check(notebook_checks.Context(sound, notebooks.read(sound)))) == []
 
 
 @pytest.mark.parametrize(("name", "fault"), FAULTS, ids=[name for name, _ in FAULTS])
-def test_each_check_sees_its_planted_fault(shelf, name, fault):
-    book = copy.deepcopy(notebooks.read(shelf))
+def test_each_check_sees_its_planted_fault(sound, name, fault):
+    book = copy.deepcopy(notebooks.read(sound))
     fault(book)
-    notebooks.write(book, shelf)
+    notebooks.write(book, sound)
     check = next(check for check in notebook_checks.CHECKS if check.__name__ == name)
-    problems = list(check(notebook_checks.Context(shelf, notebooks.read(shelf))))
+    problems = list(check(notebook_checks.Context(sound, notebooks.read(sound))))
     assert problems
     for key in (OPENROUTER_KEY, HUB_TOKEN, GOOGLE_KEY, GITHUB_TOKEN):
         assert key not in str(problems)
@@ -170,8 +170,8 @@ def test_every_check_has_a_planted_fault():
     assert {name for name, _ in FAULTS} == {check.__name__ for check in notebook_checks.CHECKS}
 
 
-def test_what_only_looks_like_a_fault_is_let_through(shelf):
-    book = notebooks.read(shelf)
+def test_what_only_looks_like_a_fault_is_let_through(sound):
+    book = notebooks.read(sound)
     text = (
         "mistralai/mistral-small-3.2-24b-instruct sha256 "
         + "0123456789abcdef" * 4
@@ -179,21 +179,21 @@ def test_what_only_looks_like_a_fault_is_let_through(shelf):
     )
     show(text)(book)
     edit(3, "1 + 1", 'OpenAI(base_url="http://localhost:8000/v1", api_key="not-needed")')(book)
-    context = notebook_checks.Context(shelf, book)
+    context = notebook_checks.Context(sound, book)
     assert list(notebook_checks.secrets(context)) == []
     assert list(notebook_checks.machine_paths(context)) == []
 
 
-def test_fix_renews_badge_and_set_up_cell(shelf):
-    book = notebooks.read(shelf)
-    edit(0, notebooks.badge(shelf), "")(book)
+def test_fix_renews_badge_and_set_up_cell(sound):
+    book = notebooks.read(sound)
+    edit(0, notebooks.badge(sound), "")(book)
     del book.cells[1]
-    notebooks.write(book, shelf)
-    assert notebooks.fix(shelf)
-    context = notebook_checks.Context(shelf, notebooks.read(shelf))
+    notebooks.write(book, sound)
+    assert notebooks.fix(sound)
+    context = notebook_checks.Context(sound, notebooks.read(sound))
     for check in (notebook_checks.badge, notebook_checks.colab_cell, notebook_checks.heading):
         assert list(check(context)) == []
-    assert not notebooks.fix(shelf)
+    assert not notebooks.fix(sound)
 
 
 class Colab:

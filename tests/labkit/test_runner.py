@@ -63,7 +63,7 @@ def lab(monkeypatch):
 
 
 @pytest.fixture
-def shelf(tmp_path):
+def source(tmp_path):
     folder = tmp_path / "notebooks"
     folder.mkdir()
     return folder
@@ -73,34 +73,34 @@ def results(out: Path, backend: str = "pocket") -> list[dict]:
     return json.loads((out / backend / "results.json").read_text())["results"]
 
 
-def test_a_failure_stops_nothing_and_everything_is_reported(shelf, tmp_path, lab, capsys):
-    make(shelf, "00_good", "print(BACKEND, NUMBER)", "print('SKIPPED: no pictures here')")
-    make(shelf, "01_bad", "print('kept')\n1 / 0", "print('never')")
-    make(shelf, "02_quits", "import sys\nsys.exit(0)", "print('never')")
-    make(shelf, "03_dies", "import os\nos._exit(3)")
-    make(shelf, "04_last", "print('still run')")
-    sources = {path: path.read_bytes() for path in shelf.iterdir()}
+def test_a_failure_stops_nothing_and_everything_is_reported(source, tmp_path, lab, capsys):
+    make(source, "00_good", "print(BACKEND, NUMBER)", "print('SKIPPED: no pictures here')")
+    make(source, "01_bad", "print('kept')\n1 / 0", "print('never')")
+    make(source, "02_quits", "import sys\nsys.exit(0)", "print('never')")
+    make(source, "03_dies", "import os\nos._exit(3)")
+    make(source, "04_last", "print('still run')")
+    before = {path: path.read_bytes() for path in source.iterdir()}
 
-    report = runner.run(out=tmp_path / "runs", folder=shelf, pairs=["NUMBER=7"])
+    report = runner.run(out=tmp_path / "runs", folder=source, pairs=["NUMBER=7"])
 
     assert report.exit_code == runner.SOME_FAILED
     assert lab.closed
-    assert {path: path.read_bytes() for path in shelf.iterdir()} == sources
-    found = results(tmp_path / "runs")
-    assert [result["status"] for result in found] == [
+    assert {path: path.read_bytes() for path in source.iterdir()} == before
+    outcome = results(tmp_path / "runs")
+    assert [result["status"] for result in outcome] == [
         "passed",
         "failed",
         "failed",
         "failed",
         "passed",
     ]
-    assert found[0]["skipped"] == ["no pictures here"]
-    assert (found[0]["prompt_tokens"], found[0]["completion_tokens"]) == (10, 1)
-    assert found[1]["error"] == "ZeroDivisionError: division by zero"
-    assert "1 / 0" in found[1]["traceback"]
-    assert "\x1b" not in found[1]["traceback"]
-    assert "before its last cell" in found[2]["error"]
-    assert "DeadKernel" in found[3]["error"]
+    assert outcome[0]["skipped"] == ["no pictures here"]
+    assert (outcome[0]["prompt_tokens"], outcome[0]["completion_tokens"]) == (10, 1)
+    assert outcome[1]["error"] == "ZeroDivisionError: division by zero"
+    assert "1 / 0" in outcome[1]["traceback"]
+    assert "\x1b" not in outcome[1]["traceback"]
+    assert "before its last cell" in outcome[2]["error"]
+    assert "DeadKernel" in outcome[3]["error"]
 
     folder = tmp_path / "runs/pocket"
     copies = {path.stem: path.read_text() for path in folder.glob("*.ipynb")}
@@ -115,31 +115,33 @@ def test_a_failure_stops_nothing_and_everything_is_reported(shelf, tmp_path, lab
     notes = report.table()["notes"]
     assert notes["00 · good"] == "no pictures here"
     assert notes["01 · bad"] == "ZeroDivisionError: division by zero"
-    assert report.table().loc["total", "seconds"] >= sum(result["seconds"] for result in found) - 1
+    assert (
+        report.table().loc["total", "seconds"] >= sum(result["seconds"] for result in outcome) - 1
+    )
 
 
-def test_a_rerun_keeps_nothing_of_the_run_before(shelf, tmp_path, lab):
-    make(shelf, "00_first", "print('one', 'more')")
-    assert runner.run(out=tmp_path, folder=shelf).exit_code == runner.OK
+def test_a_rerun_keeps_nothing_of_the_run_before(source, tmp_path, lab):
+    make(source, "00_first", "print('one', 'more')")
+    assert runner.run(out=tmp_path, folder=source).exit_code == runner.OK
     assert "one more" in (tmp_path / "pocket/00_first.html").read_text()
-    make(shelf, "00_first", "raise SystemExit(1)")
-    assert runner.run(out=tmp_path, folder=shelf).exit_code == runner.SOME_FAILED
+    make(source, "00_first", "raise SystemExit(1)")
+    assert runner.run(out=tmp_path, folder=source).exit_code == runner.SOME_FAILED
     assert "one more" not in (tmp_path / "pocket/00_first.html").read_text()
 
 
-def test_selection_and_parameters_are_checked_before_anything_runs(shelf, tmp_path, lab):
-    make(shelf, "00_first", "print('one')")
-    make(shelf, "01_second", "print('two')")
+def test_selection_and_parameters_are_checked_before_anything_runs(source, tmp_path, lab):
+    make(source, "00_first", "print('one')")
+    make(source, "01_second", "print('two')")
     for arguments, words in [
-        ({"words": ["7"]}, ["'7'", "00_first", "01_second"]),
+        ({"names": ["7"]}, ["'7'", "00_first", "01_second"]),
         ({"pairs": ["NUMBR=3"]}, ["NUMBR", "NUMBER"]),
         ({"pairs": ["NUMBER"]}, ["NAME=VALUE"]),
     ]:
         with pytest.raises(runner.RunError) as error:
-            runner.run(out=tmp_path, folder=shelf, **arguments)
+            runner.run(out=tmp_path, folder=source, **arguments)
         assert all(word in str(error.value) for word in words)
     assert not (tmp_path / "pocket").exists()
-    assert runner.run(out=tmp_path, folder=shelf, words=["1"]).exit_code == runner.OK
+    assert runner.run(out=tmp_path, folder=source, names=["1"]).exit_code == runner.OK
     assert [result["name"] for result in results(tmp_path)] == ["01_second"]
 
 
@@ -153,18 +155,18 @@ def test_parameters_are_literals_or_strings():
     ("cap", "refusal"),
     [(None, "Set a cap"), (0.1, "above the cap"), (float("nan"), "above the cap"), (0.5, None)],
 )
-def test_a_paid_backend_needs_a_cap(shelf, tmp_path, lab, monkeypatch, capsys, cap, refusal):
+def test_a_paid_backend_needs_a_cap(source, tmp_path, lab, monkeypatch, capsys, cap, refusal):
     monkeypatch.setattr("helpers.backends.BACKENDS", {"costly": SimpleNamespace(paid=True)})
     monkeypatch.setattr("labkit.run_cost.estimate_run", lambda paths, model: 0.25)
     for name in (budget.CAP_VARIABLE, budget.SPENT_VARIABLE):
         monkeypatch.setenv(name, "before")  # so that monkeypatch undoes what the run sets
-    make(shelf, "00_first", f"import os\nprint('cap', os.environ['{budget.CAP_VARIABLE}'])")
+    make(source, "00_first", f"import os\nprint('cap', os.environ['{budget.CAP_VARIABLE}'])")
     if refusal:
         with pytest.raises(runner.RunError, match=refusal):
-            runner.run("costly", out=tmp_path, folder=shelf, max_usd=cap)
+            runner.run("costly", out=tmp_path, folder=source, max_usd=cap)
         assert not (tmp_path / "costly").exists()
     else:
-        report = runner.run("costly", out=tmp_path, folder=shelf, max_usd=cap)
+        report = runner.run("costly", out=tmp_path, folder=source, max_usd=cap)
         assert report.exit_code == runner.OK
         assert "cap 0.5" in (tmp_path / "costly/00_first.ipynb").read_text()
         assert Path(os.environ[budget.SPENT_VARIABLE]).parent == tmp_path / "costly"
@@ -203,19 +205,19 @@ from test_runner import FakeLab
 class Lab(FakeLab):
     def close(self): print("lab closed", flush=True)
 helpers.backends.connect = lambda backend: Lab()
-sys.exit(runner.run(out=Path({out!r}), folder=Path({shelf!r})).exit_code)
+sys.exit(runner.run(out=Path({out!r}), folder=Path({source!r})).exit_code)
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's here")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_keeps_what_was_finished(shelf, tmp_path, number):
-    make(shelf, "00_first", "print('done')")
+def test_an_interrupted_run_keeps_what_was_finished(source, tmp_path, number):
+    make(source, "00_first", "print('done')")
     pid_file = tmp_path / "pid"
     wait = f"import os, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(99)"
-    make(shelf, "01_second", wait)
-    make(shelf, "02_third", "print('never')")
-    script = SCRIPT.format(tests=str(Path(__file__).parent), out=str(tmp_path), shelf=str(shelf))
+    make(source, "01_second", wait)
+    make(source, "02_third", "print('never')")
+    script = SCRIPT.format(tests=str(Path(__file__).parent), out=str(tmp_path), source=str(source))
     # In a group of its own, all of which is signalled: that is what Ctrl-C does in a terminal.
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -229,9 +231,9 @@ def test_an_interrupted_run_keeps_what_was_finished(shelf, tmp_path, number):
 
     assert process.returncode == runner.INTERRUPTED
     assert "lab closed" in printed
-    found = results(tmp_path)
-    assert [result["status"] for result in found] == ["passed", "not run", "not run"]
-    assert [result["error"] for result in found] == ["", "interrupted", ""]
+    outcome = results(tmp_path)
+    assert [result["status"] for result in outcome] == ["passed", "not run", "not run"]
+    assert [result["error"] for result in outcome] == ["", "interrupted", ""]
     assert (tmp_path / "pocket/00_first.html").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)

@@ -72,8 +72,8 @@ def test_no_failure_shows_the_key(model_folder, monkeypatch, tmp_path):
             reply = once.chat.completions.create(**request, extra_headers={"X-Simulate": name})
             shown.append(repr(openrouter.message(reply)))
         except Exception as error:
-            told = traceback.TracebackException.from_exception(error, capture_locals=False)
-            shown += [repr(error), *told.format(), str(openrouter.explain(error))]
+            report = traceback.TracebackException.from_exception(error, capture_locals=False)
+            shown += [repr(error), *report.format(), str(openrouter.explain(error))]
     headers = {"X-Simulate": "moderation"}
     batches.run_batch(lab, ["Hi"], tmp_path / "a.jsonl", max_tokens=2, extra_headers=headers)
     shown.append((tmp_path / "a.jsonl").read_text())

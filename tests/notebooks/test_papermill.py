@@ -10,7 +10,7 @@ from labkit import notebooks, runner
 
 def run(out: Path, stem: str, *pairs: str) -> str:
     """Run one notebook with these parameters; returns everything that it showed."""
-    assert runner.run(words=[stem], out=out, pairs=list(pairs)).exit_code == runner.OK
+    assert runner.run(names=[stem], out=out, pairs=list(pairs)).exit_code == runner.OK
     cells = notebooks.code_cells(notebooks.read(out / "pocket" / f"{stem}.ipynb"))
     return "\n".join(notebooks.output_text(output) for cell in cells for output in cell.outputs)
 
