@@ -106,8 +106,8 @@ def memory_table(model: PreTrainedModel, *, context: int, batch: int = 1) -> pd.
         measured over the predicted bytes minus 1. Activations and the allocator's spare memory
         are measured on a GPU only; elsewhere they are nan and absent.
     """
-    weight_bytes = memory_footprint(model)["bytes"]
-    in_4_bits = weight_bytes.reindex(["quantized weights", "quantization state"]).fillna(0)
+    part_bytes = memory_footprint(model)["bytes"]
+    in_4_bits = part_bytes.reindex(["quantized weights", "quantization state"]).fillna(0)
     settings = getattr(model.config, "quantization_config", None)
     predicted = predict_memory(
         model.config,
@@ -122,7 +122,7 @@ def memory_table(model: PreTrainedModel, *, context: int, batch: int = 1) -> pd.
     cache_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
     measured = {
         **in_4_bits,
-        "kept in 16 bits": weight_bytes["total"] - in_4_bits.sum(),
+        "kept in 16 bits": part_bytes["total"] - in_4_bits.sum(),
         "KV cache": cache_bytes,
         "activations": nan,
     }
