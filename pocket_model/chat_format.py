@@ -11,24 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from mistral_common.exceptions import MistralCommonException
-from mistral_common.protocol.instruct.chunk import ImageChunk, TextChunk
-from mistral_common.protocol.instruct.messages import (
-    AssistantMessage,
-    SystemMessage,
-    ToolMessage,
-    UserMessage,
-)
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
-from mistral_common.protocol.instruct.tool_calls import FunctionCall, Tool, ToolCall
+from mistral_common.protocol.instruct.tool_calls import Tool
 from mistral_common.protocol.instruct.validator import ValidationMode
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
-
-ROLES = {
-    "system": SystemMessage,
-    "user": UserMessage,
-    "assistant": AssistantMessage,
-    "tool": ToolMessage,
-}
 
 
 class FormatError(ValueError):
@@ -75,10 +61,13 @@ class ChatFormat:
             FormatError: roles in a wrong order, ids that do not match, an empty assistant turn.
         """
         try:
-            request = ChatCompletionRequest(
-                model="pocket",  # required in serving mode, but not part of the prompt
-                messages=[_message(message) for message in messages],
-                tools=[Tool.from_openai(tool) for tool in tools] if tools else None,
+            request = ChatCompletionRequest.model_validate(
+                {
+                    "model": "pocket",  # required in serving mode, but not part of the prompt
+                    "messages": messages,
+                    "tools": [Tool.from_openai(tool) for tool in tools] if tools else None,
+                },
+                extra="ignore",
             )
             encoded = self.tokenizer.encode_chat_completion(request)
         except MistralCommonException as error:
@@ -98,22 +87,3 @@ class ChatFormat:
         """A function from one token id to the text it completes ("" while bytes are missing)."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         return lambda token_id: decoder.decode(self._tekken.id_to_byte_piece(token_id))
-
-
-def _message(message: dict):
-    """Convert one message to mistral_common's own class for its role."""
-    fields = {key: value for key, value in message.items() if key not in ("role", "name")}
-    if isinstance(fields.get("content"), list):
-        fields["content"] = [_chunk(part) for part in fields["content"]]
-    if "tool_calls" in fields:
-        fields["tool_calls"] = [
-            ToolCall(id=call["id"], function=FunctionCall(**call["function"]))
-            for call in fields["tool_calls"] or []
-        ] or None
-    return ROLES[message["role"]](**fields)
-
-
-def _chunk(part: dict) -> TextChunk | ImageChunk:
-    if part["type"] == "image":
-        return ImageChunk(image=part["image"])
-    return TextChunk(text=part["text"])

@@ -12,33 +12,35 @@ from pathlib import Path
 import numpy as np
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-# The control tokens of Mistral's V11 vocabulary, by id. Mistral Small 3.2 reserves a thousand ids
-# for them. 40 are enough for those that it uses, under the same ids.
-CONTROL_TOKENS = {
-    0: "<unk>",
-    1: "<s>",
-    2: "</s>",
-    3: "[INST]",
-    4: "[/INST]",
-    5: "[AVAILABLE_TOOLS]",
-    6: "[/AVAILABLE_TOOLS]",
-    7: "[TOOL_RESULTS]",
-    8: "[/TOOL_RESULTS]",
-    9: "[TOOL_CALLS]",
-    10: "[IMG]",
-    11: "<pad>",
-    12: "[IMG_BREAK]",
-    13: "[IMG_END]",
-    14: "[PREFIX]",
-    15: "[MIDDLE]",
-    16: "[SUFFIX]",
-    17: "[SYSTEM_PROMPT]",
-    18: "[/SYSTEM_PROMPT]",
-    19: "[TOOL_CONTENT]",
-    32: "[ARGS]",
-    33: "[CALL_ID]",
-}
-CONTROL_IDS = {token: rank for rank, token in CONTROL_TOKENS.items()}
+# The control tokens of Mistral's V11 vocabulary: id, name, and tokens of the base. A control
+# token's embedding begins as the mean of theirs (all are trained afterwards). Mistral Small 3.2
+# reserves a thousand ids; 40 are enough for the tokens that it uses, under the same ids.
+CONTROL_TABLE = [
+    (0, "<unk>", ()),
+    (1, "<s>", ("<|endoftext|>",)),
+    (2, "</s>", ("<|im_end|>",)),
+    (3, "[INST]", ("<|im_start|>", "user")),
+    (4, "[/INST]", ("<|im_end|>", "<|im_start|>", "assistant")),
+    (5, "[AVAILABLE_TOOLS]", ("Ġtools",)),
+    (6, "[/AVAILABLE_TOOLS]", ("<|im_end|>",)),
+    (7, "[TOOL_RESULTS]", ("Ġresult",)),
+    (8, "[/TOOL_RESULTS]", ("<|im_end|>",)),
+    (9, "[TOOL_CALLS]", ("Ġcall",)),
+    (10, "[IMG]", ()),
+    (11, "<pad>", ()),
+    (12, "[IMG_BREAK]", ("Ċ",)),
+    (13, "[IMG_END]", ("Ġpicture",)),
+    (14, "[PREFIX]", ()),
+    (15, "[MIDDLE]", ()),
+    (16, "[SUFFIX]", ()),
+    (17, "[SYSTEM_PROMPT]", ("<|im_start|>", "system")),
+    (18, "[/SYSTEM_PROMPT]", ("<|im_end|>",)),
+    (19, "[TOOL_CONTENT]", ("Ġcontent",)),
+    (32, "[ARGS]", ("Ġwith",)),
+    (33, "[CALL_ID]", ("Ġid",)),
+]
+CONTROL_TOKENS = {token_id: token for token_id, token, _ in CONTROL_TABLE}
+CONTROL_IDS = {token: token_id for token_id, token, _ in CONTROL_TABLE}
 CONTROL_COUNT = 40
 
 # GPT-2's splitting pattern, with which the base was trained. Here every digit is a token of its

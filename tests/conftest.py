@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers import connect
-from pocket_model import base_weights, build
+from pocket_model import base_weights
 from pocket_model.build import ensure_built
 from pocket_model.cache import CACHE_VARIABLE, cache_dir
 
@@ -58,7 +58,7 @@ def base_tokenizer(gguf_file):
 @pytest.fixture(scope="session")
 def base(gguf_file):
     """The base model in float32. Not to be changed by a test."""
-    return build.load_base(gguf_file).eval()
+    return base_weights.load_base(gguf_file).eval()
 
 
 @pytest.fixture(scope="session")

@@ -62,8 +62,8 @@ class Leases:
 
 def create_app(service: ChatService, leases: Leases) -> FastAPI:
     """The HTTP application for a loaded model."""
-    app = FastAPI(title="pocket server", docs_url=None, redoc_url=None, openapi_url=None)
-    _handle_errors(app)
+    errors = (ApiError, RequestValidationError, HTTPException, Exception)
+    app = FastAPI(openapi_url=None, exception_handlers=dict.fromkeys(errors, _error_response))
 
     @app.get("/v1/models")
     async def models() -> dict:
@@ -84,7 +84,7 @@ def create_app(service: ChatService, leases: Leases) -> FastAPI:
     async def chat(body: ChatRequest, http: Request) -> JSONResponse | StreamingResponse:
         # In a thread: a large picture takes a while, and other requests wait for their tokens.
         request = await asyncio.to_thread(service.to_engine_request, body)
-        events = service.stream_reply(request, body.stop_strings)
+        events = service.stream_reply(request, body.stop)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         head["model"] = MODEL_ID
         if body.stream:
@@ -98,31 +98,22 @@ def create_app(service: ChatService, leases: Leases) -> FastAPI:
     return app
 
 
-def _handle_errors(app: FastAPI) -> None:
-    """Give every error the form that OpenAI's clients expect."""
-
-    def response(error: ApiError) -> JSONResponse:
-        return JSONResponse(error.body, error.status)
-
-    @app.exception_handler(ApiError)
-    async def api_error(_: Request, error: ApiError) -> JSONResponse:
-        return response(error)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        # A value of several possible types has an error for each: the deepest is the one meant.
-        deepest = max(error.errors(), key=lambda details: len(details["loc"]))
-        where = ".".join(str(part) for part in deepest["loc"][1:]) or "body"
-        message = f"{where}: {deepest['msg'].removeprefix('Value error, ')}"
-        return response(ApiError(400, message, where))
-
-    @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        return response(ApiError(error.status_code, error.detail))
-
-    @app.exception_handler(Exception)
-    async def unexpected(_: Request, error: Exception) -> JSONResponse:
-        return response(ApiError(500, f"{type(error).__name__}: {error}", code="internal"))
+async def _error_response(_: Request, error: Exception) -> JSONResponse:
+    """Any error in the form that OpenAI's clients expect."""
+    match error:
+        case ApiError():
+            api_error = error
+        case RequestValidationError():
+            # A value of several possible types has an error for each: the deepest is the one meant.
+            deepest = max(error.errors(), key=lambda details: len(details["loc"]))
+            where = ".".join(str(part) for part in deepest["loc"][1:]) or "body"
+            message = deepest["msg"].removeprefix("Value error, ")
+            api_error = ApiError(400, f"{where}: {message}", where)
+        case HTTPException():
+            api_error = ApiError(error.status_code, error.detail)
+        case _:
+            api_error = ApiError(500, f"{type(error).__name__}: {error}", code="internal")
+    return JSONResponse(api_error.body, api_error.status)
 
 
 async def _whole_reply(events: AsyncIterator[AnswerEvent]) -> tuple[Reply, Finished]:

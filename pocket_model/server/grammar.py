@@ -16,12 +16,11 @@ Three decisions:
 
 import json
 from collections import deque
-from functools import cached_property
-from threading import Lock
 
 import numpy as np
 import torch
 from llguidance import LLMatcher
+from mistral_common.guidance.tokenizer import from_mistral_tokenizer
 
 from pocket_model.call_id import CALL_ID_PATTERN, new_call_id
 from pocket_model.chat_format import ChatFormat
@@ -40,18 +39,7 @@ class Grammars:
 
     def __init__(self, chat_format: ChatFormat):
         self._format = chat_format
-        self._lock = Lock()
-
-    @cached_property
-    def _vocabulary(self):
-        from mistral_common.guidance.tokenizer import from_mistral_tokenizer
-
-        return from_mistral_tokenizer(self._format.tokenizer)
-
-    def load_vocabulary(self) -> None:
-        """Load what the first request with tools or a schema needs: part of a second."""
-        with self._lock:
-            _ = self._vocabulary
+        self._vocabulary = from_mistral_tokenizer(chat_format.tokenizer)
 
     def guide(
         self,
@@ -101,10 +89,8 @@ class Grammars:
         return rules
 
     def _matcher(self, rules: list[str]) -> LLMatcher:
-        with self._lock:
-            vocabulary = self._vocabulary
         grammar = LLMatcher.grammar_from_lark("\n".join([f"start: {rules[0]}", *rules[1:]]))
-        matcher = LLMatcher(vocabulary, grammar, log_level=0)
+        matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
         if matcher.is_error():
             raise SchemaError(f"the schema cannot be enforced: {_reason(matcher)}")
         return matcher

@@ -8,13 +8,12 @@ on earlier requests, as a cached prefix has the very numbers that computing it a
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from transformers import DynamicCache, Mistral3ForConditionalGeneration
 
-from pocket_model.loading import position_inputs
+from pocket_model.loading import image_inputs, position_inputs
 from pocket_model.tekken import CONTROL_IDS
 
 BOUNDARY_TOKENS = {CONTROL_IDS["[AVAILABLE_TOOLS]"], CONTROL_IDS["[INST]"]}
@@ -40,17 +39,15 @@ class PrefixCache:
     """The prefixes used last, for one model; not safe to share between threads.
 
     Args:
-        image_inputs: makes the model's inputs for pictures.
         max_tokens: limit of all cached prefixes together.
     """
 
     def __init__(
         self,
         model: Mistral3ForConditionalGeneration,
-        image_inputs: Callable[[list[np.ndarray]], dict[str, torch.Tensor]],
         max_tokens: int = MAX_CACHED_TOKENS,
     ):
-        self._model, self._image_inputs = model.model, image_inputs
+        self._model = model.model
         self._max_tokens = max_tokens
         # By the hash of the prompt up to the prefix's end; the one used last is the last.
         self.prefixes: OrderedDict[bytes, CachedPrefix] = OrderedDict()
@@ -84,7 +81,7 @@ class PrefixCache:
                 self._model(
                     **position_inputs(tokens, start),
                     past_key_values=cache,
-                    **self._image_inputs(here),
+                    **image_inputs(here, self._model.vision_tower.dtype),
                 )
                 self.prefixes[key] = [  # copies: a view would keep the memory of all before it
                     (layer.keys[:, :, start:].clone(), layer.values[:, :, start:].clone())

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 
 from jsonschema import Draft202012Validator, SchemaError
 from PIL import Image
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 DEFAULT_MAX_TOKENS = 512
 MAX_TOOLS = 64
@@ -27,6 +35,12 @@ def _check_schema(schema: dict) -> dict:
 
 
 ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+# A string, a list or null, as OpenAI has it.
+Stops = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    Field(max_length=4),
+    BeforeValidator(lambda stop: [stop] if isinstance(stop, str) else stop or []),
+]
 Schema = Annotated[dict[str, Any], AfterValidator(_check_schema)]
 
 
@@ -108,18 +122,14 @@ class Message(_Strict):
         Args:
             read_picture: returns the picture of a data URL.
         """
-        message = {"role": self.role, "content": self.content}
+        message = self.model_dump(exclude_none=True)
         if isinstance(self.content, list):
             message["content"] = [
-                {"type": "text", "text": part.text}
+                part.model_dump()
                 if isinstance(part, TextPart)
                 else {"type": "image", "image": read_picture(part.image_url.url)}
                 for part in self.content
             ]
-        if self.tool_calls:
-            message["tool_calls"] = [call.model_dump() for call in self.tool_calls]
-        if self.role == "tool":
-            message["tool_call_id"] = self.tool_call_id
         return message
 
 
@@ -155,12 +165,8 @@ class StreamOptions(_Strict):
     include_usage: bool = False
 
 
-class TextFormat(_Strict):
-    type: Literal["text"]
-
-
-class JsonObjectFormat(_Strict):
-    type: Literal["json_object"]
+class SimpleFormat(_Strict):
+    type: Literal["text", "json_object"]
 
 
 class NamedSchema(_Strict):
@@ -185,25 +191,17 @@ class ChatRequest(_Strict):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: str | list[str] | None = None
+    stop: Stops = []
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: Literal[1] = 1
     response_format: Annotated[
-        TextFormat | JsonObjectFormat | JsonSchemaFormat | None, Field(discriminator="type")
+        SimpleFormat | JsonSchemaFormat | None, Field(discriminator="type")
     ] = None
     tools: list[ToolDefinition] | None = Field(default=None, max_length=MAX_TOOLS)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     user: str | None = None
-
-    @field_validator("stop")
-    @classmethod
-    def _stops(cls, stop: str | list[str] | None) -> str | list[str] | None:
-        stops = [stop] if isinstance(stop, str) else stop or []
-        if len(stops) > 4 or "" in stops:
-            raise ValueError("stop takes one to four strings, none of them empty")
-        return stop
 
     @field_validator("messages")
     @classmethod
@@ -238,11 +236,6 @@ class ChatRequest(_Strict):
         return self.max_completion_tokens or self.max_tokens or DEFAULT_MAX_TOKENS
 
     @property
-    def stop_strings(self) -> list[str]:
-        """The strings that end the answer, as a list."""
-        return [self.stop] if isinstance(self.stop, str) else self.stop or []
-
-    @property
     def must_call(self) -> bool:
         """Whether the answer must be a tool call."""
         return self.tool_choice == "required" or isinstance(self.tool_choice, NamedTool)
@@ -267,10 +260,11 @@ class ChatRequest(_Strict):
     @property
     def json_schema(self) -> dict | None:
         """The JSON schema that the answer must fit, or None for text."""
-        if isinstance(self.response_format, JsonObjectFormat):
-            return {"type": "object"}
-        if isinstance(self.response_format, JsonSchemaFormat):
-            return self.response_format.json_schema.json_schema
+        match self.response_format:
+            case JsonSchemaFormat():
+                return self.response_format.json_schema.json_schema
+            case SimpleFormat(type="json_object"):
+                return {"type": "object"}
         return None
 
     @property

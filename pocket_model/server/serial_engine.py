@@ -7,8 +7,6 @@ the model for a token, but most tokens of a tool call are forced by its schema a
 import queue
 import threading
 from collections.abc import AsyncIterator
-from contextlib import aclosing
-from functools import partial
 
 import torch
 from transformers import Mistral3ForConditionalGeneration
@@ -38,18 +36,15 @@ class SerialEngine:
 
     def __init__(self, model: Mistral3ForConditionalGeneration):
         self._model = model
-        self._image_inputs = partial(image_inputs, dtype=model.model.vision_tower.dtype)
-        self._prefixes = PrefixCache(model, self._image_inputs)
+        self._prefixes = PrefixCache(model)
         self._waiting: queue.SimpleQueue[tuple[EngineRequest, TokenQueue]] = queue.SimpleQueue()
         threading.Thread(target=self._work, daemon=True, name="serial-engine").start()
 
-    async def stream(self, request: EngineRequest) -> AsyncIterator[EngineEvent]:
+    def stream(self, request: EngineRequest) -> AsyncIterator[EngineEvent]:
         """The events of a request; closing the stream stops the work on it."""
         tokens = TokenQueue()
         self._waiting.put((request, tokens))
-        async with aclosing(tokens.events()) as events:
-            async for event in events:
-                yield event
+        return tokens.events()
 
     def _work(self) -> None:
         while True:
@@ -66,7 +61,7 @@ class SerialEngine:
     def _answer(self, request: EngineRequest, tokens: TokenQueue) -> None:
         cache, pictures, cached_tokens = self._prefixes.prefill(request.prompt, request.pictures)
         tokens.put(Prefilled(cached_tokens))
-        images = self._image_inputs(pictures)
+        images = image_inputs(pictures, self._model.model.vision_tower.dtype)
         new, left = request.prompt[cache.get_seq_length() :], request.max_tokens
         while True:
             output = self._model(

@@ -1,6 +1,5 @@
 """From a chat request to the engine, and from the engine's tokens to the events of an answer."""
 
-import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -63,7 +62,6 @@ class ChatService:
         model = loading.load_model(folder, quantization, batching)
         self._format = ChatFormat(folder / "tekken.json")
         self._grammars = Grammars(self._format)
-        threading.Thread(target=self._grammars.load_vocabulary, daemon=True).start()
         self.engine = BatchEngine(model) if batching else SerialEngine(model)
         self.context = model.config.text_config.max_position_embeddings
         if batching:  # the requests of a batch share a cache, which one of them may fill

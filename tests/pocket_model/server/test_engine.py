@@ -1,7 +1,6 @@
 """The engines: tokens as from `generate`, whatever is cached or computed at the same time."""
 
 import asyncio
-from functools import partial
 
 import numpy as np
 import pytest
@@ -37,7 +36,7 @@ def model():
 
 
 def kept_by(model, **settings) -> PrefixCache:
-    return PrefixCache(model, partial(loading.image_inputs, dtype=torch.float32), **settings)
+    return PrefixCache(model, **settings)
 
 
 def begin(prefixes, prompt, pictures=()):
