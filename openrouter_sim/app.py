@@ -1,7 +1,7 @@
 """The simulator's server: OpenRouter's API and its failures, in front of the pocket server.
 
-A request asks for a failure with the header ``X-Simulate: NAME``, one of `faults.FAULTS`. With
-``X-Simulate: NAME 2`` the first two attempts fail and the third succeeds. Some keys of
+A request asks for a failure with the header `X-Simulate: NAME`, one of `faults.FAULTS`. With
+`X-Simulate: NAME 2` the first two attempts fail and the third succeeds. Some keys of
 `faults.KEYS` fail by themselves; any other well-formed key works and has a balance of its own.
 """
 

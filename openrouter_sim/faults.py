@@ -89,7 +89,7 @@ _UPSTREAM = {"provider_name": PROVIDERS[0], "raw": "upstream connect error: conn
 _WAIT = {"Retry-After": "1"}
 
 FAULTS: dict[str, Fault] = {
-    "bad-request": Fault("an impossible parameter", 400, "temperature must be at most 2"),
+    "bad-request": Fault("an impossible parameter value", 400, "temperature must be at most 2"),
     "moderation": Fault(
         "the input is flagged",
         403,

@@ -11,7 +11,7 @@ import time
 import httpx2
 import pytest
 
-from helpers import batches, connect, openrouter, prices
+from helpers import batches, connect, jsonl, openrouter, prices
 from openrouter_sim import faults
 
 PROMPTS = [f"What is {n} plus {n}?" for n in range(12)]
@@ -37,7 +37,7 @@ def test_every_prompt_is_answered_in_order_and_costs_what_was_charged(sim, tmp_p
     assert list(table["prompt"]) == PROMPTS
     assert set(table["status"]) == {"done"}
     assert table["usd"].sum() == pytest.approx(spent(sim) - before)
-    # Each answer is what the prompt gets when it is asked alone.
+    # Each answer is what the prompt gets when it is sent alone.
     alone = sim.client.chat.completions.create(
         model=sim.model, messages=[{"role": "user", "content": PROMPTS[7]}], **SETTINGS
     )
@@ -63,11 +63,11 @@ def test_equal_prompts_are_asked_once_each(sim, tmp_path):
 
 
 def test_no_more_requests_than_allowed_are_under_way(sim, tmp_path, monkeypatch):
-    real, under_way, most = openrouter.complete, [], []
+    real, under_way, counts = openrouter.complete, [], []
 
     def watched(*args, **request):
         under_way.append(1)
-        most.append(len(under_way))
+        counts.append(len(under_way))
         try:
             return real(*args, **request)
         finally:
@@ -75,7 +75,7 @@ def test_no_more_requests_than_allowed_are_under_way(sim, tmp_path, monkeypatch)
 
     monkeypatch.setattr(openrouter, "complete", watched)
     batches.run_batch(sim, PROMPTS, tmp_path / "a.jsonl", concurrency=3, **SETTINGS)
-    assert max(most) == 3
+    assert max(counts) == 3
 
 
 def test_a_budget_stops_the_batch_and_lists_the_rest(sim, tmp_path):
@@ -125,6 +125,19 @@ def test_one_odd_reply_does_not_cost_the_others(sim, tmp_path, monkeypatch):
     assert "odd" in table[table["status"] == "failed"]["error"].item()
 
 
+def test_a_batch_ends_if_an_answer_cannot_be_kept(sim, tmp_path, monkeypatch):
+    attempts = []
+
+    def full_disk(*_, **__):
+        attempts.append(1)
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(jsonl, "append", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        batches.run_batch(sim, PROMPTS, tmp_path / "a.jsonl", concurrency=2, **SETTINGS)
+    assert len(attempts) == 2
+
+
 def test_an_empty_account_ends_the_batch_and_lists_the_rest(sim, tmp_path):
     poor = dataclasses.replace(
         sim, client=sim.client.with_options(api_key=faults.NEARLY_EMPTY, max_retries=0)
@@ -140,12 +153,12 @@ def test_an_empty_account_ends_the_batch_and_lists_the_rest(sim, tmp_path):
 
 def test_an_attempt_that_timed_out_counts_against_the_budget(sim, tmp_path):
     slow = {"extra_headers": {"X-Simulate": "slow"}, **SETTINGS}
-    most = openrouter.estimate_cost(
+    worst = openrouter.estimate_cost(
         [{"role": "user", "content": PROMPTS[0]}], sim.model, max_tokens=4
     ).max_usd
     table = batches.run_batch(
         sim, PROMPTS, tmp_path / "a.jsonl", concurrency=1, attempts=1, total_s=0.5,
-        max_usd=2.5 * most, **slow,
+        max_usd=2.5 * worst, **slow,
     )  # fmt: skip
     assert (table["status"] == "failed").sum() == 2
     assert (table["status"] == "not sent").sum() == len(PROMPTS) - 2

@@ -51,8 +51,8 @@ def client(url):
     return openai.OpenAI(base_url=url, api_key="x", http_client=budget.metered_client(SMALL))
 
 
-def ask(one, stream):
-    reply = one.chat.completions.create(
+def ask(metered, stream):
+    reply = metered.chat.completions.create(
         model=SMALL, messages=[{"role": "user", "content": "hi"}], stream=stream, max_tokens=100
     )
     return "".join(c.choices[0].delta.content for c in reply if c.choices) if stream else reply
@@ -72,12 +72,12 @@ def test_requests_stop_at_the_cap_across_clients(priced_server, stream, tmp_path
 def test_parallel_requests_cannot_pass_the_cap_together(priced_server, monkeypatch):
     monkeypatch.setenv(budget.CAP_VARIABLE, "0.0301")  # three replies, and a worst case of 0.00002
     monkeypatch.delenv(budget.SPENT_VARIABLE, raising=False)
-    one = client(priced_server)
+    metered = client(priced_server)
     worst = {"model": SMALL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 100_000}
 
     def try_once(_):
         try:  # 100,000 tokens may cost 0.02 USD, so two at a time would be too many
-            one.chat.completions.create(**worst)
+            metered.chat.completions.create(**worst)
         except openai.APIStatusError as error:
             return error.status_code
         return 200

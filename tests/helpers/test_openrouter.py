@@ -90,9 +90,9 @@ def test_retry_is_advised_exactly_where_the_client_retries(script, status):
 
 def test_the_servers_words_and_the_providers_are_kept(script):
     body = failure(502, "Provider returned error", raw="out of memory on device 3")
-    said = str(openrouter.explain(caught(script, 502, body)))
-    assert "Provider returned error" in said
-    assert "out of memory on device 3" in said
+    advice = str(openrouter.explain(caught(script, 502, body)))
+    assert "Provider returned error" in advice
+    assert "out of memory on device 3" in advice
 
 
 def test_a_wrong_model_gets_the_nearest_real_one(script):
@@ -204,12 +204,15 @@ def page():
 
 def test_what_can_pass_is_sent_again_and_retry_after_is_kept(script):
     script.replies = [(429, {"Retry-After": "1"}, failure(429)), (200, {}, GOOD)]
-    told = []
+    retries = []
     reply = openrouter.complete(
-        script.client, model="m", messages=QUESTION, on_retry=lambda a, s: told.append((a.code, s))
+        script.client,
+        model="m",
+        messages=QUESTION,
+        on_retry=lambda a, s: retries.append((a.code, s)),
     )
     assert reply.choices[0].message.content == "Hi."
-    ((code, pause),) = told
+    ((code, pause),) = retries
     assert code == 429
     assert 1.0 <= pause <= 1.0 + openrouter.JITTER_S
     assert script.came[1] - script.came[0] >= 1.0
@@ -343,11 +346,11 @@ def test_an_answer_that_does_not_fit_says_what_is_missing_and_is_kept(text, fini
 def test_an_estimate_is_the_official_tokenizers_count_times_the_price():
     model = "mistralai/mistral-small-3.2-24b-instruct"
     text = "Explain quantum computing in simple words."
-    found = openrouter.estimate_cost([{"role": "user", "content": text}], model, max_tokens=100)
-    words = MistralTokenizer.from_file(str(SHIPPED)).instruct_tokenizer.tokenizer
+    estimate = openrouter.estimate_cost([{"role": "user", "content": text}], model, max_tokens=100)
+    tokenizer = MistralTokenizer.from_file(str(SHIPPED)).instruct_tokenizer.tokenizer
     # <s>, [INST] and [/INST] around the text
-    assert found.prompt_tokens == len(words.encode(text, bos=False, eos=False)) + 3
-    assert found.min_usd == pytest.approx(found.prompt_tokens * 0.075e-6)
-    assert found.max_usd - found.min_usd == pytest.approx(100 * 0.2e-6)
+    assert estimate.prompt_tokens == len(tokenizer.encode(text, bos=False, eos=False)) + 3
+    assert estimate.min_usd == pytest.approx(estimate.prompt_tokens * 0.075e-6)
+    assert estimate.max_usd - estimate.min_usd == pytest.approx(100 * 0.2e-6)
     with pytest.raises(prices.BudgetError, match="no price"):
         openrouter.estimate_cost(QUESTION, "no/such", max_tokens=1)

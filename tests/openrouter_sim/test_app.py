@@ -56,14 +56,14 @@ def with_key(sim, key: str) -> openai.OpenAI:
 
 
 def test_the_text_is_the_pocket_models_own(sim, lab, once):
-    asked = {"messages": QUESTION, "max_tokens": 12, "temperature": 0}
-    own = lab.client.chat.completions.create(model=lab.model, **asked)
-    told = once.chat.completions.create(model=sim.model, **asked)
-    assert told.choices[0].message.content == own.choices[0].message.content
-    assert told.usage.completion_tokens == own.usage.completion_tokens
-    assert told.id.startswith("gen-")
-    assert told.provider == "Simulated A"
-    assert told.model == sim.model
+    request = {"messages": QUESTION, "max_tokens": 12, "temperature": 0}
+    own = lab.client.chat.completions.create(model=lab.model, **request)
+    reply = once.chat.completions.create(model=sim.model, **request)
+    assert reply.choices[0].message.content == own.choices[0].message.content
+    assert reply.usage.completion_tokens == own.usage.completion_tokens
+    assert reply.id.startswith("gen-")
+    assert reply.provider == "Simulated A"
+    assert reply.model == sim.model
 
 
 def test_cost_is_tokens_times_the_snapshots_prices_and_is_charged(sim, once):
@@ -110,7 +110,7 @@ def test_routing_wishes(sim, once):
     strict = {"provider": {"order": ["Simulated A"], "allow_fallbacks": False}}
     with pytest.raises(openai.InternalServerError):
         create(once, sim, "provider-down", extra_body=strict)
-    # The next model if the first has nobody who can do it; but each must be a model.
+    # The next model if the first has no provider for it; but each must be a model.
     small_3 = "mistralai/mistral-small-24b-instruct-2501"
     tool = {"type": "function", "function": {"name": "f"}}
     fallback = {"tools": [tool], "extra_body": {"models": [sim.model]}}
@@ -260,8 +260,8 @@ def test_who_leaves_early_pays_all_the_same(sim, once):
 def test_models_and_key_fit_the_document(sim):
     for path, name in (("/models", "models"), ("/key", "key")):
         schema = document()["paths"][path]["get"]["responses"]["200"]["content"]
-        told = sim.client.get(f"/{name}", cast_to=object)
-        fits(told, schema["application/json"]["schema"])
+        reply = sim.client.get(f"/{name}", cast_to=object)
+        fits(reply, schema["application/json"]["schema"])
 
 
 def test_every_request_and_reply_on_record_fits_the_document(sim, once):
