@@ -20,6 +20,7 @@ from pocket_model.chat_format import ChatFormat
 from pocket_model.tekken import CONTROL_IDS
 from pocket_training import words
 from pocket_training.examples import Example
+from pocket_training.messages import system, user
 
 HELD_OUT_REPLIES = POCKET_DATA / "held_out_replies.json"
 KEPT = 24  # alternatives kept for each token of a reply: over 98 % of the base's probability
@@ -52,9 +53,9 @@ def prompts(split: str, count: int, seed: int) -> list[list[dict]]:
     questions = lists.other_questions[split] + rng.sample(questions, len(questions))
     chats = []
     for question in questions[:count]:
-        chat = [{"role": "user", "content": question}]
+        chat = [user(question)]
         if rng.random() < 1 / 3:
-            chat.insert(0, {"role": "system", "content": rng.choice(lists.system_prompts[split])})
+            chat.insert(0, system(rng.choice(lists.system_prompts[split])))
         chats.append(chat)
     if len(chats) < count:
         raise ValueError(f"there are only {len(chats)} {split} chats, not {count}")

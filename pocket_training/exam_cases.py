@@ -79,7 +79,8 @@ def questions(encoder: ExampleEncoder, cases: int = CASES, seed: int = SEED) -> 
         for number in count(seed * 100_000 + 1):
             if not any(left[skill] for skill in left if _PICTURE_KINDS[skill] == kind):
                 break
-            yield from _picture_question(encoder, kind, number, left)
+            if question := _picture_question(encoder, kind, number, left):
+                yield question
     for number in range(cases // 10):
         # The model card's conversation: the largest country on a map, then its population.
         rng = random.Random(f"conversation {seed} {number}")
@@ -90,19 +91,18 @@ def questions(encoder: ExampleEncoder, cases: int = CASES, seed: int = SEED) -> 
 
 def _picture_question(
     encoder: ExampleEncoder, kind: str, seed: int, left: dict[str, int]
-) -> Iterator[Question]:
+) -> Question:
     """Cases about one picture, or two, of the skills that have some left; `left` is lowered."""
-    for group in picture_tasks.picture_groups("held_out", kind, groups=1, seed=seed, per_group=12):
-        # Two shapes of a scene can give the same question. It would be counted twice.
-        distinct = {(c.skill, c.question): c for c in group if left.get(c.skill)}
-        chosen = []
-        for (skill, _), case in distinct.items():
-            if left[skill]:
-                left[skill] -= 1
-                skill_id = f"picture_{skill.replace(' ', '_')}"
-                chosen.append(Case(skill_id, encoder.picture_example(case)))
-        if chosen:
-            yield chosen
+    groups = picture_tasks.picture_groups("held_out", kind, groups=1, seed=seed, per_group=12)
+    # Two shapes of a scene can give the same question. It would be counted twice.
+    distinct = {(case.skill, case.question): case for group in groups for case in group}
+    question = []
+    for (skill, _), case in distinct.items():
+        if left.get(skill):
+            left[skill] -= 1
+            skill_id = f"picture_{skill.replace(' ', '_')}"
+            question.append(Case(skill_id, encoder.picture_example(case)))
+    return question
 
 
 def pairs(

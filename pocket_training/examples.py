@@ -4,17 +4,16 @@ import json
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import Image
 
 from pocket_model.chat_format import ChatFormat
 from pocket_model.tekken import CONTROL_IDS
+from pocket_training.messages import user_images
 from pocket_training.picture_tasks import PictureCase
 from pocket_training.scenes import CellLabels
 from pocket_training.tool_tasks import ToolCase
 
-END, TOOL_CALLS, CALL_ID, ARGS = (
-    CONTROL_IDS[token] for token in ("</s>", "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]")
-)
+_NAMES = ("</s>", "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]")
+END, TOOL_CALLS, CALL_ID, ARGS = (CONTROL_IDS[name] for name in _NAMES)
 
 
 @dataclass
@@ -82,15 +81,6 @@ class ExampleEncoder:
         return self.text_example(case.messages, case.reply["content"], case.tools)
 
     def picture_example(self, case: PictureCase, *, text_first: bool = False) -> Example:
-        message = image_message(case.pictures, case.question, text_first=text_first)
+        message = user_images(case.pictures, case.question, text_first=text_first)
         example = self.text_example([message], case.answer)
         return replace(example, cell_labels=case.cell_labels)
-
-
-def image_message(
-    pictures: tuple[Image.Image, ...] | list[Image.Image], text: str, *, text_first: bool = False
-) -> dict:
-    """A user message with pictures and a text, as `ChatFormat.encode` takes it."""
-    images = [{"type": "image", "image": picture} for picture in pictures]
-    texts = [{"type": "text", "text": text}]
-    return {"role": "user", "content": texts + images if text_first else images + texts}

@@ -39,15 +39,7 @@ class Student(torch.nn.Module):
             fast on a processor with instructions for it.
     """
 
-    def __init__(
-        self,
-        model,
-        vectors: torch.Tensor,
-        rank: int = RANK,
-        seed: int = SEED,
-        *,
-        half: bool = False,
-    ):
+    def __init__(self, model, vectors: torch.Tensor, *, half: bool = False):
         super().__init__()
         self.half = half
         self.model = model.requires_grad_(False)
@@ -55,10 +47,10 @@ class Student(torch.nn.Module):
         rows = model.get_input_embeddings().weight
         self.control_rows = torch.nn.Parameter(rows[:CONTROL_COUNT].clone())
         self.lora_layers: dict[str, LoRALinear] = {}
-        torch.manual_seed(seed)
+        torch.manual_seed(SEED)
         for name, module in list(model.named_modules()):
             if ".language_model." in name and name.endswith(TARGET_MODULES):
-                self.lora_layers[name] = LoRALinear(module, rank)
+                self.lora_layers[name] = LoRALinear(module, RANK)
                 model.set_submodule(name, self.lora_layers[name])
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
@@ -74,10 +66,8 @@ class Student(torch.nn.Module):
 
     def adapter_state(self) -> dict[str, torch.Tensor]:
         """All tensors of the adapter file: the vision tower too, and the scaling folded into B."""
-        tensors = dict(self.model.named_parameters())
-        state = {
-            name: t.detach() for name, t in tensors.items() if name.startswith(VISION_PREFIXES)
-        }
+        tensors = self.model.named_parameters()
+        state = {name: t.detach() for name, t in tensors if name.startswith(VISION_PREFIXES)}
         for name, parameter in self.trainable().items():
             scaling = SCALING if name.endswith(".lora_b") else 1.0
             state[name] = parameter.detach() * scaling
@@ -119,8 +109,5 @@ class Student(torch.nn.Module):
         logits = torch.cat([predictors @ self.control_rows.T, predictors @ others.T], dim=-1)
         logs = logits.log_softmax(dim=-1)
         losses = -logs.gather(1, batch.labels[:, None])[:, 0]
-        if batch.soft_targets is not None:
-            rows, ids, shares = batch.soft_targets
-            losses = losses.clone()
-            losses[rows] = -(logs[rows].gather(1, ids) * shares).sum(dim=-1)
-        return losses
+        soft_losses = -(logs[batch.soft_rows].gather(1, batch.soft_ids) * batch.soft_shares).sum(-1)
+        return losses.index_copy(0, batch.soft_rows, soft_losses)

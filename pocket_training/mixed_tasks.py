@@ -8,8 +8,9 @@ import random
 from dataclasses import replace
 
 from pocket_training import picture_tasks, scenes, words
-from pocket_training.examples import Example, ExampleEncoder, image_message
-from pocket_training.tool_requests import assistant, call_id, request_for, tool_call, user
+from pocket_training.examples import Example, ExampleEncoder
+from pocket_training.messages import assistant, call_id, system, tool_call, user, user_images
+from pocket_training.tool_requests import request_for
 from pocket_training.tool_results import result_case
 from pocket_training.tool_schemas import known_tools
 
@@ -20,7 +21,7 @@ def mixed_examples(encoder: ExampleEncoder, split: str, rng: random.Random) -> l
     history: list[dict] = []
     if rng.random() < 0.4:
         prompts = words.chats().mixed_system_prompts[split]
-        history.append({"role": "system", "content": rng.choice(prompts)})
+        history.append(system(rng.choice(prompts)))
     if rng.random() < 0.6:
         rewrite = known_tools()["rewrite"]
         tools.append(rewrite.schema)
@@ -29,7 +30,7 @@ def mixed_examples(encoder: ExampleEncoder, split: str, rng: random.Random) -> l
     scene = scenes.random_regions(rng, split)
     legend, countries = picture_tasks.random_legend(scene, split, rng)
     question = picture_tasks.phrase("region", split, rng, legend=legend)
-    first = [*history, image_message([scene.draw(rng.choice([1, 2, 3]))], question)]
+    first = [*history, user_images([scene.draw(rng.choice([1, 2, 3]))], question)]
     country = countries[scene.largest()]
     answer = f"The largest country is {country}."
     unit = rng.choice(["millions", "thousands"])

@@ -104,8 +104,8 @@ class Batch:
         attention_mask: (B, 1, L, L) bool, true where a token may attend to another.
         predictors: (T,) flat indices of the tokens that predict.
         labels: (T,) the tokens they should predict.
-        soft_targets: (indices into T, ids (S, K), probabilities (S, K)) of the base's
-            distributions.
+        soft_rows: (S,) indices into T of the tokens that the base's distribution teaches.
+        soft_ids, soft_shares: (S, K) those distributions: token ids and probabilities.
         pictures, oracle_labels: of all pictures, in the order of their tokens; see `PackedRow`.
     """
 
@@ -114,15 +114,16 @@ class Batch:
     attention_mask: torch.Tensor
     predictors: torch.Tensor
     labels: torch.Tensor
-    soft_targets: tuple[torch.Tensor, ...] | None
+    soft_rows: torch.Tensor
+    soft_ids: torch.Tensor
+    soft_shares: torch.Tensor
     pictures: list[np.ndarray]
     oracle_labels: list[CellLabels | None]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch with its tensors on a device; the pictures stay arrays."""
         tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
-        soft = tuple(part.to(device) for part in self.soft_targets) if self.soft_targets else None
-        return replace(self, **tensors, soft_targets=soft)
+        return replace(self, **tensors)
 
 
 def collate(rows: Sequence[PackedRow]) -> Batch:
@@ -131,7 +132,7 @@ def collate(rows: Sequence[PackedRow]) -> Batch:
     ids = np.full((len(rows), length), CONTROL_IDS["<pad>"])
     positions = np.zeros_like(ids)
     segment = np.full_like(ids, -1)  # 0 for the prefix, 1 … for the continuations, -1 for padding
-    predictors, labels, soft_at, soft_ids, soft_shares = [], [], [], [], []
+    predictors, labels, soft = [], [], []
     for number, row in enumerate(rows):
         start = end = len(row.prefix)
         ids[number, :start] = row.prefix
@@ -143,20 +144,18 @@ def collate(rows: Sequence[PackedRow]) -> Batch:
             positions[number, begin:end] = range(start, start + len(tokens))
             segment[number, begin:end] = index
             reply_start = number * length + end - len(example.reply)
-            for offset in np.flatnonzero(example.loss_mask).tolist():
-                if example.soft_targets is not None:
-                    soft_at.append(len(labels))
-                    soft_ids.append(example.soft_targets[0][offset])
-                    soft_shares.append(example.soft_targets[1][offset])
-                predictors.append(reply_start + offset - 1)
-                labels.append(example.reply[offset])
+            learned = np.flatnonzero(example.loss_mask)
+            if example.soft_targets is not None:
+                targets = [part[learned] for part in example.soft_targets]
+                soft.append((len(labels) + np.arange(len(learned)), *targets))
+            predictors += (reply_start + learned - 1).tolist()
+            labels += [example.reply[offset] for offset in learned]
     before = np.tril(np.ones((length, length), dtype=bool))
     of_key, of_query = segment[:, None, :], segment[:, :, None]
     mask = before & ((of_key == 0) | (of_key == of_query)) & (of_key >= 0)
-    soft = None
-    if soft_at:
-        targets = torch.from_numpy(np.stack(soft_ids)), torch.from_numpy(np.stack(soft_shares))
-        soft = (torch.tensor(soft_at), targets[0].long(), targets[1].float())
+    soft = soft or [(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))]
+    parts = [torch.from_numpy(np.concatenate(part)) for part in zip(*soft, strict=True)]
+    soft_rows, soft_ids, soft_shares = parts
     return Batch(
         input_ids=torch.from_numpy(ids),
         position_ids=torch.from_numpy(positions),
@@ -164,7 +163,9 @@ def collate(rows: Sequence[PackedRow]) -> Batch:
         attention_mask=torch.from_numpy((mask | np.eye(length, dtype=bool))[:, None]),
         predictors=torch.tensor(predictors),
         labels=torch.tensor(labels),
-        soft_targets=soft,
+        soft_rows=soft_rows.long(),
+        soft_ids=soft_ids.long(),
+        soft_shares=soft_shares.float(),
         pictures=[picture for row in rows for picture in row.pictures],
         oracle_labels=[known for row in rows for known in row.oracle_labels],
     )

@@ -7,21 +7,7 @@ from itertools import count
 
 from PIL import Image
 
-from pocket_training import words
-from pocket_training.scenes import (
-    NUMBERS,
-    SCENES,
-    SHAPES,
-    Bars,
-    CellLabels,
-    Regions,
-    Scene,
-    Shapes,
-    listed,
-    random_pair,
-    random_rgb,
-    random_shapes,
-)
+from pocket_training import scenes, words
 from pocket_training.wording import with_courtesy
 
 
@@ -40,7 +26,7 @@ class PictureCase:
     pictures: tuple[Image.Image, ...]
     question: str
     answer: str
-    cell_labels: tuple[CellLabels, ...] = field(default=(), repr=False)
+    cell_labels: tuple[scenes.CellLabels, ...] = field(default=(), repr=False)
 
 
 def phrase(skill: str, split: str, rng: random.Random, **slots) -> str:
@@ -49,14 +35,14 @@ def phrase(skill: str, split: str, rng: random.Random, **slots) -> str:
     return with_courtesy(template, split, rng).format(**slots)
 
 
-def questions(scene: Scene, split: str, rng: random.Random) -> list[tuple[str, str, str]]:
+def questions(scene: scenes.Scene, split: str, rng: random.Random) -> list[tuple[str, str, str]]:
     """Every kind of question that has one right answer in this scene: (skill, question, answer)."""
     asked = []
 
     def ask(skill: str, answer: str, phrasing: str = "", **slots) -> None:
         asked.append((skill, phrase(phrasing or skill, split, rng, **slots), answer))
 
-    if isinstance(scene, Shapes):
+    if isinstance(scene, scenes.Shapes):
         shapes = scene.shapes
         colors, kinds = [s.color for s in shapes], [s.kind for s in shapes]
         names = [s.name for s in shapes]
@@ -76,12 +62,12 @@ def questions(scene: Scene, split: str, rng: random.Random) -> list[tuple[str, s
             ask("count", _count_answer(counts[counted], counted), kind=counted)
         if largest := scene.largest():
             ask("largest", f"The largest shape is the {largest.name}.")
-    elif isinstance(scene, Bars):
+    elif isinstance(scene, scenes.Bars):
         ask("tallest", f"The {scene.color_of(max)} bar is the tallest.")
         ask("shortest", f"The {scene.color_of(min)} bar is the shortest.")
         ask("bars", _count_answer(len(scene.heights), "bars"), phrasing="count", kind="bars")
-        ask("bar colours", f"The bars are {listed(scene.colors)}.")
-    elif isinstance(scene, Regions):
+        ask("bar colours", f"The bars are {scenes.listed(scene.colors)}.")
+    elif isinstance(scene, scenes.Regions):
         for _ in range(2):
             legend, countries = random_legend(scene, split, rng)
             ask("region", f"The largest country is {countries[scene.largest()]}.", legend=legend)
@@ -91,7 +77,7 @@ def questions(scene: Scene, split: str, rng: random.Random) -> list[tuple[str, s
     return asked
 
 
-def random_legend(scene: Regions, split: str, rng: random.Random) -> tuple[str, list[str]]:
+def random_legend(scene: scenes.Regions, split: str, rng: random.Random) -> tuple[str, list[str]]:
     """A sentence that gives each region's color a country, and the countries by region."""
     countries = rng.sample(words.pictures().countries[split], len(scene.colors))
     style = rng.choice(words.pictures().legends[split])
@@ -100,7 +86,7 @@ def random_legend(scene: Regions, split: str, rng: random.Random) -> tuple[str, 
         for color, country in zip(scene.colors, countries, strict=True)
     ]
     rng.shuffle(parts)
-    return f"On the map, {listed(parts)}.", countries
+    return f"On the map, {scenes.listed(parts)}.", countries
 
 
 def picture_groups(
@@ -114,14 +100,12 @@ def picture_groups(
     """
     for number in range(groups):
         rng = random.Random(f"{split} {kind} {seed} {number}")
-        shown = [random_shapes(rng, split) for _ in range(2)] if kind == "two" else None
-        shown = shown or [SCENES[kind](rng, split)]
+        drawn = [scenes.random_shapes] * 2 if kind == "two" else [scenes.SCENES[kind]]
+        shown = [draw(rng, split) for draw in drawn]
         # Drawn at one to three times the model's size: scaling it down leaves its own marks.
         pictures = tuple(scene.draw(rng.choice([1, 1, 2, 3])) for scene in shown)
         labels = tuple(scene.cell_labels() for scene in shown)
-        asked = (
-            _which_picture(*shown, split, rng) if kind == "two" else questions(*shown, split, rng)
-        )
+        asked = (_which_picture if kind == "two" else questions)(*shown, split, rng)
         rng.shuffle(asked)
         cases = [PictureCase(skill, pictures, q, a, labels) for skill, q, a in asked[:per_group]]
         if cases:
@@ -136,13 +120,13 @@ def counterfactual_pairs(
         if not pairs:
             return
         rng = random.Random(f"{split} swap {seed} {number}")
-        scene = random_shapes(rng, split)
+        scene = scenes.random_shapes(rng, split)
         index = rng.randrange(len(scene.shapes))
         old = scene.shapes[index]
-        color, kind = random_pair(rng, split, color=rng.choice([None, old.color]))
+        color, kind = scenes.random_pair(rng, split, color=rng.choice([None, old.color]))
         if (color, kind) == (old.color, old.kind):
             continue
-        new = replace(old, color=color, kind=kind, rgb=random_rgb(rng, color))
+        new = replace(old, color=color, kind=kind, rgb=scenes.random_rgb(rng, color))
         other = replace(scene, shapes=(*scene.shapes[:index], new, *scene.shapes[index + 1 :]))
         wording = rng.random()
         before, after = (
@@ -160,7 +144,7 @@ def counterfactual_pairs(
         pairs -= 1
 
 
-def _which_picture(first: Shapes, second: Shapes, split: str, rng: random.Random):
+def _which_picture(first: scenes.Shapes, second: scenes.Shapes, split: str, rng: random.Random):
     asked = []
     for which, here, there in (("first", first, second), ("second", second, first)):
         for shape in here.shapes:
@@ -177,8 +161,8 @@ def _which_picture(first: Shapes, second: Shapes, split: str, rng: random.Random
 def _count_answer(number: int, counted: str) -> str:
     # Not "there is" or "there are": the model would have to count two words before the number.
     if number != 1:
-        return f"I count {NUMBERS[number]} {counted}."
-    singular = {_plural(kind): kind for kind in SHAPES} | {"shapes": "shape", "bars": "bar"}
+        return f"I count {scenes.NUMBERS[number]} {counted}."
+    singular = {_plural(kind): kind for kind in scenes.SHAPES} | {"shapes": "shape", "bars": "bar"}
     *color, noun = counted.split()
     return f"I count one {' '.join([*color, singular[noun]])}."
 

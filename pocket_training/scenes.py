@@ -17,6 +17,7 @@ from itertools import product
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+Size = tuple[int, int]  # width and height in pixels
 RGB = tuple[int, int, int]
 CellLabels = list[list[tuple[str, ...]]]  # the words for each row and column of cells
 
@@ -45,10 +46,7 @@ FURTHER_COLORS = {
     "teal": (20, 128, 128),
     "tan": (210, 180, 140),
 }
-PALETTES = {  # by split
-    "train": (*COLORS, *COLORS, *FURTHER_COLORS),
-    "held_out": tuple(COLORS),
-}
+PALETTES = {"train": (*COLORS, *COLORS, *FURTHER_COLORS), "held_out": tuple(COLORS)}
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 HELD_OUT_PAIRS = {
     ("red", "star"),
@@ -108,7 +106,7 @@ _CORNERS = {  # angle, and distance from the center in radii
 class Shapes:
     """One to five shapes on a light background, each with its center in a cell of its own."""
 
-    size: tuple[int, int]
+    size: Size
     background: RGB
     shapes: tuple[Shape, ...]
 
@@ -159,7 +157,7 @@ class Shapes:
 class Bars:
     """A bar chart of two to four colored bars over a line; heights and width in pixels."""
 
-    size: tuple[int, int]
+    size: Size
     background: RGB
     colors: tuple[str, ...]
     rgbs: tuple[RGB, ...]
@@ -205,7 +203,7 @@ class Bars:
 class Regions:
     """A map: an island divided into colored regions, one of them clearly the largest."""
 
-    size: tuple[int, int]
+    size: Size
     colors: tuple[str, ...]
     rgbs: tuple[RGB, ...]
     owner: np.ndarray = field(repr=False)  # per pixel: the region's number, -1 for the sea
@@ -241,7 +239,7 @@ class Regions:
 class Number:
     """One to three digits in a row, each in a cell of its own."""
 
-    size: tuple[int, int]
+    size: Size
     background: RGB
     digits: str
     centers: tuple[tuple[float, float], ...]  # of each digit, pixels
@@ -265,14 +263,12 @@ class Number:
 Scene = Shapes | Bars | Regions | Number
 
 
-def _canvas(
-    size: tuple[int, int], background: RGB, scale: int
-) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+def _canvas(size: Size, background: RGB, scale: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     picture = Image.new("RGB", (size[0] * scale, size[1] * scale), background)
     return picture, ImageDraw.Draw(picture)
 
 
-def _blank_cells(size: tuple[int, int]) -> CellLabels:
+def _blank_cells(size: Size) -> CellLabels:
     return [[("white",)] * (size[0] // CELL) for _ in range(size[1] // CELL)]
 
 

@@ -81,9 +81,8 @@ def paired(result: dict, saved: dict) -> list[dict]:
         raise ValueError("the two were scored in different ways; evaluate both again")
     rows = []
     for skill, scores in result["right"].items():
-        new, old = (
-            np.array([v in (True, "1") for v in r]) for r in (scores, saved["right"][skill])
-        )
+        both = (scores, saved["right"][skill])
+        new, old = (np.array([mark in (True, "1") for mark in marks]) for marks in both)
         if len(new) != len(old):
             raise ValueError(f"{skill}: {len(new)} cases against {len(old)}; ask both the same")
         low, high = newcombe_interval(new, old)
@@ -104,9 +103,8 @@ def paired(result: dict, saved: dict) -> list[dict]:
 def newcombe_interval(new: np.ndarray, old: np.ndarray) -> tuple[float, float]:
     """The 95 % interval of the difference of two paired proportions, from (cases,) of bools."""
     cases, share, share_old = len(new), new.mean(), old.mean()
-    bounds, bounds_old = (
-        binomtest(int(scores.sum()), cases).proportion_ci(method="wilson") for scores in (new, old)
-    )
+    tests = (binomtest(int(scores.sum()), cases) for scores in (new, old))
+    bounds, bounds_old = (test.proportion_ci(method="wilson") for test in tests)
     both, neither = (new & old).sum(), (~new & ~old).sum()
     gained, lost = (new & ~old).sum(), (old & ~new).sum()
     spread = (both + gained) * (both + lost) * (neither + gained) * (neither + lost)

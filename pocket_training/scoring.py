@@ -1,7 +1,6 @@
 """Scores a model's greedy replies, many at a time."""
 
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from tqdm import tqdm
@@ -37,22 +36,15 @@ class Scorer:
         """
         rows = [pack([case.example for case in question]) for question in questions]
         lenient = [any(case.accept for case in question) for question in questions]
-        limits = ((True, self.tokens_lenient), (False, self.tokens))
-        batches = (
-            batches_by_length(
-                [n for n in range(len(rows)) if lenient[n] == kind],
-                lambda n: len(rows[n]),
-                max_tokens=tokens,
-            )
-            for kind, tokens in limits
-        )
         scores: list[list[bool]] = [[] for _ in questions]
-        for numbers in chain(*batches):
-            scored = self._score_batch([questions[n] for n in numbers], [rows[n] for n in numbers])
-            for number, right in zip(numbers, scored, strict=True):
-                scores[number] = right
-            if bar is not None:
-                bar.update(len(numbers))
+        for kind, tokens in ((True, self.tokens_lenient), (False, self.tokens)):
+            chosen = [number for number in range(len(rows)) if lenient[number] == kind]
+            for numbers in batches_by_length(chosen, lambda n: len(rows[n]), max_tokens=tokens):
+                batch = [(questions[number], rows[number]) for number in numbers]
+                for number, right in zip(numbers, self._score_batch(batch), strict=True):
+                    scores[number] = right
+                if bar is not None:
+                    bar.update(len(numbers))
         return scores
 
     @torch.no_grad()
@@ -60,9 +52,8 @@ class Scorer:
         """Each example's mean loss in nats per reply token."""
         rows = [pack([example]) for example in examples]
         losses = [0.0] * len(rows)
-        for numbers in batches_by_length(
-            range(len(rows)), lambda n: len(rows[n]), max_tokens=self.tokens
-        ):
+        numbered = range(len(rows))
+        for numbers in batches_by_length(numbered, lambda n: len(rows[n]), max_tokens=self.tokens):
             batch = collate([rows[n] for n in numbers])
             logs = self._logits(self._states(batch), batch).log_softmax(-1)
             by_token = -logs.gather(1, batch.labels[:, None])[:, 0]
@@ -72,14 +63,14 @@ class Scorer:
         return losses
 
     @torch.no_grad()
-    def _score_batch(self, questions: list[Question], rows: list[PackedRow]) -> list[list[bool]]:
-        batch = collate(rows)
-        lenient = any(case.accept for question in questions for case in question)
+    def _score_batch(self, rows: list[tuple[Question, PackedRow]]) -> list[list[bool]]:
+        batch = collate([row for _, row in rows])
+        lenient = any(case.accept for question, _ in rows for case in question)
         cache = DynamicCache(config=self.model.config.text_config) if lenient else None
         likeliest = iter(self._logits(self._states(batch, cache), batch).argmax(-1).tolist())
         scores: list[list[bool]] = []
         drafts = []
-        for number, (question, row) in enumerate(zip(questions, rows, strict=True)):
+        for number, (question, row) in enumerate(rows):
             scores.append([])
             end = len(row.prefix)
             for case, (tokens, example) in zip(question, row.continuations, strict=True):

@@ -1,14 +1,22 @@
-"""A user's request for one tool call in words, and the messages of a tool conversation."""
+"""A user's request for a tool call in words: a template, and the arguments it names."""
 
-import json
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from pocket_model.call_id import new_call_id
 from pocket_training import words
-from pocket_training.tool_schemas import Parameter, Tool, draw_values, noun_slots
+from pocket_training.messages import tool_call
+from pocket_training.tool_schemas import (
+    Parameter,
+    Tool,
+    draw_other_value,
+    draw_values,
+    noun_slots,
+    other_parameter_name,
+    other_tool_name,
+    with_parameter_renamed,
+)
 from pocket_training.wording import with_courtesy
 
 
@@ -57,19 +65,17 @@ def fill(tool: Tool, template: str, rng: Random, split: str) -> ToolRequest:
     return ToolRequest(tool, template, draw_values(parameters, rng, split))
 
 
-def mentioned_parameters(tool: Tool, rng: Random) -> list[Parameter]:
+def _mentioned_parameters(tool: Tool, rng: Random) -> list[Parameter]:
     """The parameters a question gives: all the required ones, an optional one half the time."""
     given = [p for p in tool.parameters if p.required or rng.random() < 0.5]
     rng.shuffle(given)
     return given
 
 
-def details(given: list[Parameter], rng: Random, split: str, *, sentence: bool = False) -> str:
+def _details(given: list[Parameter], rng: Random, split: str, *, sentence: bool = False) -> str:
     """The values to come, as fields: "guests {guests} and date {date}"."""
-    lists = words.tools()
-    mention = rng.choice(
-        lists.mentions[split] + (lists.sentence_mentions[split] if sentence else [])
-    )
+    mentions = words.tools().mentions[split]
+    mention = rng.choice(mentions + sentence * words.tools().sentence_mentions[split])
     parts = [mention.format(words=p.key.replace("_", " "), value="{" + p.key + "}") for p in given]
     if len(parts) > 1 and rng.random() < 0.5:
         return ", ".join(parts[:-1]) + " and " + parts[-1]
@@ -78,7 +84,7 @@ def details(given: list[Parameter], rng: Random, split: str, *, sentence: bool =
 
 def _invented_question(tool: Tool, rng: Random, split: str) -> str:
     lists, slots = words.tools(), noun_slots(tool.verb, tool.noun)
-    given = mentioned_parameters(tool, rng)
+    given = _mentioned_parameters(tool, rng)
     if not given:
         return rng.choice(lists.bare_questions[split]).format(**slots)
     only = len(tool.parameters) == 1 and given[0].holds is not bool
@@ -86,36 +92,40 @@ def _invented_question(tool: Tool, rng: Random, split: str) -> str:
         template = rng.choice(lists.single_questions[split])
         return template.format(**slots, value="{" + given[0].key + "}")
     template = rng.choice(lists.questions[split])
-    text = details(given, rng, split, sentence="{Details}" in template)
+    text = _details(given, rng, split, sentence="{Details}" in template)
     return template.format(**slots, details=text, Details=text[0].upper() + text[1:])
 
 
-# --- messages ---------------------------------------------------------------------------------
+def same_tool_twice(tool: Tool, rng: Random, split: str) -> tuple[str, list[ToolRequest]]:
+    """One question for two calls of an invented tool, and the two requests."""
+    template = _details(_mentioned_parameters(tool, rng), rng, split)
+    pair = [fill(tool, template, rng, split) for _ in range(2)]
+    while pair[0].values == pair[1].values:
+        pair[1] = fill(tool, template, rng, split)
+    question = rng.choice(words.tools().twice_questions[split])
+    slots = noun_slots(tool.verb, tool.noun)
+    return question.format(**slots, details=pair[0].text, details_2=pair[1].text), pair
 
 
-def call_id(rng: Random) -> str:
-    # As `rng.choices` draws: other numbers would change every case that comes after.
-    return new_call_id(lambda below: int(rng.random() * below))
-
-
-def tool_call(name: str, arguments: dict, call_id: str) -> dict:
-    """A tool call in OpenAI's form."""
-    function = {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}
-    return {"id": call_id, "type": "function", "function": function}
-
-
-def user(text: str) -> dict:
-    return {"role": "user", "content": text}
-
-
-def assistant(text: str) -> dict:
-    return {"role": "assistant", "content": text}
-
-
-def assistant_calls(calls: list[dict]) -> dict:
-    return {"role": "assistant", "tool_calls": calls}
-
-
-def tool_result(call: dict, content: str) -> dict:
-    name = call["function"]["name"]
-    return {"role": "tool", "tool_call_id": call["id"], "name": name, "content": content}
+def swap(request: ToolRequest, swapped: str, rng: Random, split: str) -> ToolRequest | None:
+    """The request with one thing swapped; None if this request has nothing to swap."""
+    tool = request.tool
+    given = [p for p in tool.parameters if p.key in request.values]
+    if swapped == "name":
+        return replace(request, tool=replace(tool, name=other_tool_name(rng, split, {tool.noun})))
+    if swapped == "parameter":
+        # known tools partly lack descriptions; an only parameter needs none
+        fit = [p.key for p in given if "description" in p.schema or len(tool.parameters) == 1]
+        if not fit:
+            return None
+        name = other_parameter_name(tool, rng, split)
+        return replace(request, tool=with_parameter_renamed(tool, rng.choice(fit), name))
+    fit = [p for p in given if p.holds not in ("flag", "measure")]
+    if not fit:
+        return None
+    parameter = rng.choice(fit)
+    if parameter.holds is bool:
+        value = not request.values[parameter.key]
+    else:
+        value = draw_other_value(parameter.holds, request.values.values(), rng, split)
+    return replace(request, values={**request.values, parameter.key: value})

@@ -6,15 +6,8 @@ from random import Random
 from typing import Any
 
 from pocket_training import words
-from pocket_training.tool_requests import (
-    ToolRequest,
-    assistant,
-    assistant_calls,
-    call_id,
-    template_fields,
-    tool_result,
-    user,
-)
+from pocket_training.messages import assistant, assistant_calls, call_id, tool_result, user
+from pocket_training.tool_requests import ToolRequest, template_fields
 from pocket_training.tool_schemas import draw_value
 
 

@@ -11,30 +11,10 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from pocket_training import words
-from pocket_training.tool_requests import (
-    ToolRequest,
-    assistant,
-    assistant_calls,
-    call_id,
-    details,
-    fill,
-    mentioned_parameters,
-    request_for,
-    user,
-)
+from pocket_training.messages import assistant, assistant_calls, call_id, user
+from pocket_training.tool_requests import ToolRequest, fill, request_for, same_tool_twice, swap
 from pocket_training.tool_results import result_case, result_pair
-from pocket_training.tool_schemas import (
-    Tool,
-    draw_other_value,
-    invented_tool,
-    known_tools,
-    noun_slots,
-    nouns_of,
-    odd_known_tool,
-    other_parameter_name,
-    other_tool_name,
-    with_parameter_renamed,
-)
+from pocket_training.tool_schemas import Tool, invented_tool, known_tools, nouns_of, odd_known_tool
 
 SPLITS = ("train", "held_out")
 SKILLS = ("known", "unseen", "none", "two", "result")
@@ -198,7 +178,7 @@ class _Group:
                 text = rng.choice(lists.pairs[tool.key].questions[split])
                 return text.format(*(request.values[key] for request in pair)), pair
         if rng.random() < 0.5 and tool.verb and any(p.required for p in tool.parameters):
-            return _same_tool_twice(tool, rng, split)
+            return same_tool_twice(tool, rng, split)
         first, second = self._request(), self._request()
         while first.call("") == second.call(""):
             first, second = self._request(), self._request()
@@ -206,16 +186,6 @@ class _Group:
         if not first.text.endswith((".", "?", "!", '"')) or first.template.endswith("{text}"):
             conjunctions = [conjunction for conjunction in conjunctions if "\n" in conjunction]
         return rng.choice(conjunctions).format(first.text, second.text), [first, second]
-
-
-def _same_tool_twice(tool: Tool, rng: Random, split: str) -> tuple[str, list[ToolRequest]]:
-    template = details(mentioned_parameters(tool, rng), rng, split)
-    pair = [fill(tool, template, rng, split) for _ in range(2)]
-    while pair[0].values == pair[1].values:
-        pair[1] = fill(tool, template, rng, split)
-    question = rng.choice(words.tools().twice_questions[split])
-    slots = noun_slots(tool.verb, tool.noun)
-    return question.format(**slots, details=pair[0].text, details_2=pair[1].text), pair
 
 
 def tool_groups(
@@ -286,7 +256,7 @@ def _pair(split: str, swapped: str, rng: Random) -> tuple[ToolCase, ToolCase]:
         pair = result_pair(request, rng, split)
         return tuple(case(r.messages[:3], tools, r.messages[3], r.must_contain) for r in pair)
 
-    other = _swap(request, swapped, rng, split)
+    other = swap(request, swapped, rng, split)
     if other is None or _share_a_name([other.tool, *(t for t in tools if t is not tool)]):
         return _pair(split, swapped, rng)
     new_id = call_id(rng)
@@ -298,27 +268,3 @@ def _pair(split: str, swapped: str, rng: Random) -> tuple[ToolCase, ToolCase]:
         )
         for version in (request, other)
     )
-
-
-def _swap(request: ToolRequest, swapped: str, rng: Random, split: str) -> ToolRequest | None:
-    """The request with one thing swapped; None if this request has nothing to swap."""
-    tool = request.tool
-    given = [p for p in tool.parameters if p.key in request.values]
-    if swapped == "name":
-        return replace(request, tool=replace(tool, name=other_tool_name(rng, split, {tool.noun})))
-    if swapped == "parameter":
-        # known tools partly lack descriptions; an only parameter needs none
-        fit = [p.key for p in given if "description" in p.schema or len(tool.parameters) == 1]
-        if not fit:
-            return None
-        name = other_parameter_name(tool, rng, split)
-        return replace(request, tool=with_parameter_renamed(tool, rng.choice(fit), name))
-    fit = [p for p in given if p.holds not in ("flag", "measure")]
-    if not fit:
-        return None
-    parameter = rng.choice(fit)
-    if parameter.holds is bool:
-        value = not request.values[parameter.key]
-    else:
-        value = draw_other_value(parameter.holds, request.values.values(), rng, split)
-    return replace(request, values={**request.values, parameter.key: value})

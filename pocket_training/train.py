@@ -10,6 +10,7 @@ import json
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,8 +20,8 @@ from transformers import AutoTokenizer
 from pocket_model import tekken
 from pocket_model.adapter import VISION_PREFIXES, save_adapter
 from pocket_model.architecture import assemble
-from pocket_model.base_weights import fetch_gguf
-from pocket_model.build import ADAPTER_FILE, load_base
+from pocket_model.base_weights import fetch_gguf, load_base
+from pocket_model.build import ADAPTER_FILE
 from pocket_model.cache import atomic_write
 from pocket_model.chat_format import ChatFormat
 from pocket_model.loading import bf16_matmul_is_fast
@@ -79,7 +80,7 @@ def train(work: Path, target: Path, *, device: str = "cpu") -> None:
     model = assemble(base.cpu(), tokenizer, base_ids).to(device)
     del base
     vectors = vision_stage.word_vectors(model, chat_format.encode_text)
-    train_vision(model, vectors, work, steps=VISION_STEPS)
+    train_vision(model, vectors, chat_format, work, steps=VISION_STEPS)
     half = device != "cpu" or bf16_matmul_is_fast()
     student = Student(model, vectors, half=half).to(device)
     chat_examples = chat_tasks.chat_examples(chat_format, replies["train"])
@@ -87,14 +88,16 @@ def train(work: Path, target: Path, *, device: str = "cpu") -> None:
     save_adapter(student.adapter_state(), target / ADAPTER_FILE.name)
 
 
-def train_vision(model, vectors: torch.Tensor, folder: Path, *, steps: int) -> None:
+def train_vision(
+    model, vectors: torch.Tensor, chat_format: ChatFormat, folder: Path, *, steps: int
+) -> None:
     """Stage one, in place: tower and projector learn to describe each cell (`vision_stage`)."""
     parameters = {n: p for n, p in model.named_parameters() if n.startswith(VISION_PREFIXES)}
     model.requires_grad_(False)
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     run = _Run(folder / "vision_stage.pt", parameters, VISION_RATE, warm_up=100, decay=0.01)
-    source = vision_stage.batches(size=VISION_BATCH, seed=SEED + run.done)
+    source = vision_stage.batches(chat_format, size=VISION_BATCH, seed=SEED + run.done)
     for _, bar in run.steps(steps, "the vision tower"):
         pixels, labels = (tensor.to(vectors.device) for tensor in next(source))
         loss = vision_stage.loss(vision_stage.encode_images(model, pixels), labels, vectors)
@@ -104,12 +107,7 @@ def train_vision(model, vectors: torch.Tensor, folder: Path, *, steps: int) -> N
 
 
 def train_text(
-    student: Student,
-    encoder: ExampleEncoder,
-    chat_examples: list[Example],
-    folder: Path,
-    *,
-    steps: int,
+    student: Student, encoder: ExampleEncoder, chats: list[Example], folder: Path, *, steps: int
 ) -> None:
     """Stage two, in place: LoRA layers and control rows learn tools, pictures and chat.
 
@@ -120,7 +118,7 @@ def train_text(
     with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
         for step, bar in run.steps(steps, "the text model"):
             by_kind: dict[str, list[float]] = {}
-            rows = draw_rows(step, encoder, chat_examples)
+            rows = draw_rows(step, encoder, chats)
             for part in batches_by_length(rows, lambda r: len(r[1]), max_padding=MAX_PADDING):
                 batch = collate([row for _, row in part])
                 losses = student.losses(batch)
@@ -137,7 +135,7 @@ def train_text(
 
 
 def draw_rows(
-    step: int, encoder: ExampleEncoder, chat_examples: list[Example], seed: int = SEED
+    step: int, encoder: ExampleEncoder, chats: list[Example], seed: int = SEED
 ) -> list[tuple[str, PackedRow]]:
     """One step's rows, each with its kind."""
     rng = random.Random(f"lessons {seed} {step}")
@@ -148,22 +146,19 @@ def draw_rows(
             rows.append(("mixed", pack(mixed_examples(encoder, "train", rng), oracle=oracle)))
             continue
         skill = _pick(rng, TOOL_SKILLS)
-        (group,) = tool_tasks.tool_groups(
-            "train", skill, groups=1, per_group=TOOL_QUESTIONS[skill], seed=rng.randrange(2**31)
-        )
+        options = {"per_group": TOOL_QUESTIONS[skill], "seed": rng.randrange(2**31)}
+        (group,) = tool_tasks.tool_groups("train", skill, groups=1, **options)
         ids = rng.choice(["numbered", "given"])
         rows.append((skill, pack([encoder.tool_example(case, ids) for case in group])))
     for _ in range(PICTURE_ROWS):
         kind = _pick(rng, PICTURE_KINDS)
-        per_group, group_seed = PICTURE_QUESTIONS[kind], rng.randrange(2**31)
-        for group in picture_tasks.picture_groups(
-            "train", kind, groups=1, per_group=per_group, seed=group_seed
-        ):
+        options = {"per_group": PICTURE_QUESTIONS[kind], "seed": rng.randrange(2**31)}
+        for group in picture_tasks.picture_groups("train", kind, groups=1, **options):
             text_first = kind == "two" and rng.random() < 0.3
             examples = [encoder.picture_example(case, text_first=text_first) for case in group]
             oracle = rng.random() < ORACLE_SHARE
             rows.append((f"picture {kind}", pack(examples, oracle=oracle)))
-    return rows + [("chat", pack([example])) for example in rng.sample(chat_examples, CHAT_ROWS)]
+    return rows + [("chat", pack([example])) for example in rng.sample(chats, CHAT_ROWS)]
 
 
 def _pick(rng: random.Random, weights: dict[str, int]) -> str:
@@ -178,34 +173,32 @@ def learning_rate(step: int, steps: int, peak: float, warm_up: int) -> float:
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
+@dataclass
 class _Run:
     """A stage's parameters, optimizer and checkpoint; goes on from a checkpoint that is there.
 
     Attributes:
+        rate: the highest learning rate, reached after `warm_up` steps.
         done: steps done by an earlier run.
     """
 
-    def __init__(
-        self,
-        checkpoint: Path,
-        parameters: dict[str, torch.nn.Parameter],
-        peak: float,
-        *,
-        warm_up: int,
-        decay: float = 0.0,
-    ):
-        self.checkpoint, self.parameters = checkpoint, parameters
-        self.peak, self.warm_up, self.done = peak, warm_up, 0
+    checkpoint: Path
+    parameters: dict[str, torch.nn.Parameter]
+    rate: float
+    warm_up: int
+    decay: float = 0.0
+    done: int = 0
+
+    def __post_init__(self):
         self.optimizer = torch.optim.AdamW(
-            parameters.values(), lr=peak, betas=(0.9, 0.98), weight_decay=decay
+            self.parameters.values(), lr=self.rate, betas=(0.9, 0.98), weight_decay=self.decay
         )
-        if checkpoint.is_file():
-            saved = torch.load(checkpoint, weights_only=True)
+        if self.checkpoint.is_file():
+            saved = torch.load(self.checkpoint, weights_only=True)
             self.done = saved["step"]
-            with torch.no_grad():
-                for name, parameter in parameters.items():
-                    parameter.copy_(saved["parameters"][name])
             self.optimizer.load_state_dict(saved["optimizer"])
+            for name, parameter in self.parameters.items():
+                parameter.data.copy_(saved["parameters"][name])
 
     def steps(self, steps: int, name: str) -> Iterator[tuple[int, tqdm]]:
         """The steps left to do, each with the progress bar.
@@ -216,7 +209,7 @@ class _Run:
         bar = tqdm(range(self.done, steps), initial=self.done, total=steps, desc=name, unit="step")
         for step in bar:
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(step, steps, self.peak, self.warm_up)
+                group["lr"] = learning_rate(step, steps, self.rate, self.warm_up)
             yield step, bar
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
             self.optimizer.step()

@@ -10,28 +10,21 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from mistral_common.protocol.instruct.chunk import ImageChunk
-from mistral_common.tokens.tokenizers.image import ImageConfig, ImageEncoder, SpecialImageIDs
 from PIL import Image
 
-from pocket_model.tekken import CONTROL_IDS, IMAGE
+from pocket_model.chat_format import ChatFormat
 from pocket_training import scenes
+from pocket_training.messages import user_images
 
 # How often each kind of scene is shown: shapes carry most of the words.
 KINDS = ("shapes",) * 7 + ("bars", "regions", "number")
 # Of telling which words are in a token, and the weight of mistakes beside that of the distance.
 SHARPNESS, MISREAD = 10.0, 0.3
 
-_IMAGE_IDS = {"img": "[IMG]", "img_break": "[IMG_BREAK]", "img_end": "[IMG_END]"}
-_ENCODER = ImageEncoder(
-    ImageConfig(**IMAGE),
-    SpecialImageIDs(**{name: CONTROL_IDS[token] for name, token in _IMAGE_IDS.items()}),
-)
 
-
-def pixels(picture: Image.Image) -> np.ndarray:
-    """A picture as the model takes it, by mistral_common: float32, shape (3, height, width)."""
-    return _ENCODER(ImageChunk(image=picture)).image
+def pixels(chat_format: ChatFormat, picture: Image.Image) -> np.ndarray:
+    """A picture as the model takes it: float32, shape (3, height, width)."""
+    return chat_format.encode([user_images([picture], "")]).pictures[0]
 
 
 def vocabulary() -> list[str]:
@@ -115,7 +108,9 @@ def loss(tokens: torch.Tensor, labels: torch.Tensor, vectors: torch.Tensor) -> t
     return ((distance + MISREAD * misread) * weight).mean() / weight.mean()
 
 
-def batches(*, size: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(
+    chat_format: ChatFormat, *, size: int, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless training batches: pixels (size, 3, h, w) and labels (size, cells, words)."""
     # The word in the seed is arbitrary; another one would give another run.
     rng = random.Random(f"eye {seed}")
@@ -123,7 +118,7 @@ def batches(*, size: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tenso
     while True:
         kind = rng.choice(KINDS)
         scene = scenes.SCENES[kind](rng, "train")
-        image = pixels(scene.draw(rng.choice([1, 1, 2, 3])))
+        image = pixels(chat_format, scene.draw(rng.choice([1, 1, 2, 3])))
         waiting.setdefault(image.shape, []).append((image, multi_hot(scene.cell_labels())))
         if len(waiting[image.shape]) == size:
             images, labels = zip(*waiting.pop(image.shape), strict=True)

@@ -70,10 +70,8 @@ def _held(value: Any) -> Any:
         case {"number": [float(low), float(high)]} if len(value) == 1:
             return (low, high)
     if value not in KINDS:
-        raise ValueError(
-            f"{value!r} is none of boolean, {', '.join(KINDS)}, and neither a list, "
-            "{integer: [low, high]} nor {number: [low, high]} with decimal points"
-        )
+        forms = "{integer: [low, high]}, {number: [low.0, high.0]} nor a list"
+        raise ValueError(f"{value!r} is none of boolean, {', '.join(KINDS)}, {forms}")
     return value
 
 

@@ -1,35 +1,41 @@
-"""The model card says what the evaluation's file says, about the parts that are there."""
+"""The model card says what the evaluation's files say, about the adapter that is there."""
 
-import hashlib
 import json
 
-from helpers.paths import DATA
-from pocket_model.build import ADAPTER_FILE
+from pocket_model.build import ADAPTER_FILE, POCKET_DATA
+from pocket_model.cache import sha256_of
 from pocket_training import exam_cases, score_tables
 from pocket_training.chat_tasks import HELD_OUT_REPLIES
 
-CARD = DATA / "pocket" / "README.md"
-RESULT = json.loads((DATA / "pocket" / "evaluation.json").read_text(encoding="utf-8"))
+CARD = (POCKET_DATA / "README.md").read_text(encoding="utf-8")
+RESULT, NF4_RESULT = (
+    json.loads((POCKET_DATA / f"{name}.json").read_text(encoding="utf-8"))
+    for name in ("evaluation", "evaluation-nf4")
+)
 
 
-def test_the_cards_table_is_the_evaluations():
-    card = CARD.read_text(encoding="utf-8")
-    assert score_tables.markdown(RESULT) in card
-    assert RESULT["command"] in card
-    assert RESULT["date"] in card
+def test_the_cards_tables_are_the_evaluations():
+    assert score_tables.as_markdown(score_tables.table(RESULT)) in CARD
+    paired = score_tables.paired_table(NF4_RESULT["against"]["rows"])
+    assert score_tables.as_markdown(paired) in CARD
+    for result in (RESULT, NF4_RESULT):
+        assert result["command"] in CARD
+        assert result["date"] in CARD
 
 
-def test_the_evaluation_is_of_the_committed_parts():
-    assert RESULT["parts_sha256"] == hashlib.sha256(ADAPTER_FILE.read_bytes()).hexdigest()
+def test_the_evaluations_are_of_the_committed_adapter():
+    for result in (RESULT, NF4_RESULT):
+        assert result["adapter_sha256"] == sha256_of(ADAPTER_FILE)
 
 
-def test_every_count_follows_from_the_verdicts():
-    verdicts = RESULT["right"]
-    lines = [line for line in RESULT["rows"] if "right" in line]
-    assert {line["skill"] for line in lines} == set(verdicts) >= set(exam_cases.TARGETS)
-    for line in lines:
-        marks = verdicts[line["skill"]]
-        assert (line["right"], line["of"]) == (marks.count("1"), len(marks)), line["skill"]
+def test_every_count_follows_from_the_scores():
+    labels = [label for label, _ in exam_cases.SKILLS.values()]
+    for result in (RESULT, NF4_RESULT):
+        rows = [row for row in result["rows"] if "right" in row]
+        assert {row["skill"] for row in rows} == set(result["right"]) == set(labels)
+        for row in rows:
+            marks = result["right"][row["skill"]]
+            assert (row["right"], row["of"]) == (marks.count("1"), len(marks)), row["skill"]
 
 
 def test_what_is_committed_stays_small():

@@ -91,10 +91,12 @@ def test_random_ids_are_not_learned_and_numbered_ones_are(encoder):
     assert "000000001" in encoder.chat_format.decode(numbered.reply)
 
 
-def test_pictures_are_encoded_as_the_stock_model_does():
+def test_pictures_are_encoded_as_the_stock_model_does(encoder):
     model = thin_model()
     pictures = [scenes.random_bars(random.Random(k), "train").draw() for k in range(20)]
-    pictures = [vision_stage.pixels(p) for p in pictures if p.size == (112, 112)][:3]
+    pictures = [
+        vision_stage.pixels(encoder.chat_format, p) for p in pictures if p.size == (112, 112)
+    ][:3]
     stacked = torch.from_numpy(np.stack(pictures))
     with torch.no_grad():
         own = vision_stage.encode_images(model, stacked)
