@@ -133,6 +133,7 @@ class Batch:
                 finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                 for future in finished:
                     future.result()  # raises if the answer could not be kept
+                    self._bar.update(1)
 
     def _reserve(self, task: Task) -> bool:
         """Reserve a task's worst case; False if the batch must not send it."""
@@ -153,7 +154,6 @@ class Batch:
             self._spent_usd += (answer.get("usd") or 0.0) + answer["lost"] * task.worst_usd
             if answer.get("code") in (401, 402):
                 self.refusal = answer["error"]
-            self._bar.update(1)
 
 
 def ask(lab: Lab, prompt: str, **request) -> dict:
