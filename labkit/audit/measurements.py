@@ -1,8 +1,8 @@
 """Every measured figure that the kit uses, with the command that measures it again.
 
 Each figure is a file in `data/measurements`. Code takes it with `load("pocket-kv-bytes").value`;
-a comment or a text names its id in backticks: "measured: `pocket-kv-bytes`". `problems()` finds
-faulty files, unknown ids and measured figures in texts that name no id.
+a comment or a text names its id in backticks: "measured: `pocket-kv-bytes`". The tests find faulty
+files, unknown ids and measured figures in texts that name no id.
 
 The last line that a command prints is that of `report`: the value and where it was measured.
 """
@@ -10,11 +10,9 @@ The last line that a command prints is that of `report`: the value and where it 
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import date
 from typing import NamedTuple
 
@@ -30,10 +28,6 @@ PACKAGES = ("helpers", "labkit", "openrouter_sim", "pocket_model", "pocket_train
 
 # Only this repository's own code can be a command, so that `verify` runs nothing else.
 COMMAND = rf"^python (-m ({'|'.join(PACKAGES)})|benchmarks/measure_\w+\.py)( [\w./=-]+)*$"
-REFERENCE = re.compile(
-    r"""measurements\.(?:load|verify)\(\s*["']([^"']*)["']|measured:\s`([^`]*)`"""
-)
-FIGURE = re.compile(r"\d\s*(tokens/s|tokens per second|ms|s|seconds|minutes|[KMGT]i?B|%|×)(?!\w)")
 
 
 class MeasurementError(RuntimeError):
@@ -167,47 +161,3 @@ def record(figure_id: str) -> Measurement:
     text = json.dumps(entry.model_dump(mode="json"), indent=2, ensure_ascii=False)
     write_text(FOLDER / f"{figure_id}.json", text + "\n")
     return entry
-
-
-def text_problems(text: str, prose: bool = True) -> list[str]:
-    """What is wrong with the measured figures of a text: unknown ids and, in prose, missing ids.
-
-    A paragraph lacks an id if it says "measured", shows a figure with a unit and names no id.
-    """
-    known = ids()
-    named = [match[1] or match[2] or "" for match in REFERENCE.finditer(text)]
-    problems = [f"no measured figure is called {name!r}" for name in named if name not in known]
-    for paragraph in re.split(r"\n\s*\n|\n(?=\s*[-*|])", text) if prose else []:
-        says_measured = re.search(r"\bmeasured\b", paragraph) and FIGURE.search(paragraph)
-        if says_measured and not REFERENCE.search(paragraph):
-            problems.append(f"a measured figure without an id: {paragraph.strip()[:80]!r}")
-    return problems
-
-
-def documents() -> Iterator[tuple[str, str, bool]]:
-    """Where figures may be: (place, text, whether it is prose)."""
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        for number, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
-            text = "".join(cell["source"])
-            yield f"{path.name}, cell {number}", text, cell["cell_type"] == "markdown"
-    for path in (*sorted(ROOT.glob("*.md")), DATA / "claims.yaml"):
-        yield path.name, path.read_text(encoding="utf-8"), True
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"), False
-
-
-def problems() -> list[str]:
-    """Everything that is wrong with the files of the figures and the texts that use them."""
-    problems = []
-    for figure_id in ids():
-        try:
-            script = load(figure_id).command.split()[1]
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        if script.endswith(".py") and not (ROOT / script).exists():
-            problems.append(f"data/measurements/{figure_id}.json: there is no {script}")
-    for place, text, prose in documents():
-        problems += [f"{place}: {problem}" for problem in text_problems(text, prose)]
-    return problems

@@ -3,6 +3,7 @@
 import json
 import re
 
+import figures
 import pytest
 from transformers import AutoConfig
 
@@ -51,7 +52,7 @@ def desk(tmp_path, monkeypatch):
 
 
 def test_every_figure_of_the_kit_has_an_entry_and_every_entry_a_command():
-    assert measurements.problems() == []
+    assert figures.problems() == []
 
 
 def test_there_are_entries_and_the_table_shows_them():
@@ -102,24 +103,24 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_an_entry_with_a_fault_is_a_problem(desk, fault):
-    assert measurements.problems() == []
+    assert figures.problems() == []
     desk(ENTRY | fault)
     with pytest.raises(ValueError, match=next(iter(fault))) as refusal:
         measurements.load("fake-speed")
-    [problem] = measurements.problems()
+    [problem] = figures.problems()
     assert problem == str(refusal.value)
     assert problem.startswith("data/measurements/fake-speed.json: ")
 
 
 def test_an_entry_without_command_says_so(desk):
     desk({key: value for key, value in ENTRY.items() if key != "command"})
-    assert measurements.problems() == ["data/measurements/fake-speed.json: command: Field required"]
+    assert figures.problems() == ["data/measurements/fake-speed.json: command: Field required"]
 
 
 def test_a_command_without_its_script_is_a_problem(desk):
     folder = desk()
     (folder / "benchmarks" / "measure_fake.py").unlink()
-    assert measurements.problems() == [
+    assert figures.problems() == [
         "data/measurements/fake-speed.json: there is no benchmarks/measure_fake.py"
     ]
 
@@ -127,7 +128,7 @@ def test_a_command_without_its_script_is_a_problem(desk):
 def test_an_entry_in_another_entrys_file_is_a_problem(desk):
     desk()
     (measurements.FOLDER / "other-speed.json").write_text(json.dumps(ENTRY))
-    assert "the id in it is 'fake-speed'" in measurements.problems()[0]
+    assert "the id in it is 'fake-speed'" in figures.problems()[0]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_commands_of_the_kit_are_accepted(desk, command):
     ],
 )
 def test_a_figure_without_an_entry_is_a_problem(desk, text, problem):
-    [only] = measurements.text_problems(text)
+    [only] = figures.text_problems(text)
     assert problem in only
 
 
@@ -171,7 +172,7 @@ def test_a_figure_without_an_entry_is_a_problem(desk, text, problem):
     ],
 )
 def test_a_figure_with_its_entry_is_no_problem(desk, text):
-    assert measurements.text_problems(text) == []
+    assert figures.text_problems(text) == []
 
 
 @pytest.mark.parametrize("place", ["README.md", "notebooks/01_x.ipynb", "data/claims.yaml"])
@@ -180,14 +181,14 @@ def test_texts_notebooks_and_claims_are_searched(desk, place):
     if place.endswith(".ipynb"):
         text = json.dumps({"cells": [{"cell_type": "markdown", "source": [text]}]})
     (desk() / place).write_text(text)
-    [problem] = measurements.problems()
+    [problem] = figures.problems()
     assert problem.startswith(place.split("/")[-1])
 
 
 def test_code_of_every_package_is_searched(desk):
     (desk() / "pocket_model").mkdir()
     (desk() / "pocket_model" / "loading.py").write_text("# slower (measured: `no-such-figure`)\n")
-    [problem] = measurements.problems()
+    [problem] = figures.problems()
     assert problem == "pocket_model/loading.py: no measured figure is called 'no-such-figure'"
 
 
