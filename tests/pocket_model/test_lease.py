@@ -1,7 +1,8 @@
-"""One server for all who need it, gone soon after the last, however it went."""
+"""One server for all clients, which ends soon after the last one has ended in any way."""
 
 import gc
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import psutil
 import pytest
 
 from helpers import connect
+from helpers.paths import ROOT
 from pocket_model import lease
+from pocket_model.build import model_folder
 
 HOLD = """
 import sys
@@ -99,6 +102,46 @@ def test_a_server_that_has_anothers_port_is_not_believed(private_cache):
 def test_a_server_that_dies_while_starting_leaves_its_last_words(private_cache, monkeypatch):
     # A simulated fault: a model folder without a model in it.
     (private_cache / "pocket").unlink()
-    (private_cache / "pocket" / lease.build.folder_name()).mkdir(parents=True)
+    model_folder().mkdir(parents=True)
     with pytest.raises(lease.ServerError, match="ended while starting"):
         lease.acquire()
+
+
+# --- the server's version ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def kit(tmp_path, monkeypatch):
+    """A copy of what the server's version may depend on, and of what it must not."""
+    for part in ("pocket_model", "pocket_training", "data/pocket/words"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
+    monkeypatch.setattr(lease, "PACKAGE", tmp_path / "pocket_model")
+    return tmp_path
+
+
+def test_any_change_to_the_package_is_another_version(kit):
+    versions = {lease.server_version()}
+    files = sorted((kit / "pocket_model").rglob("*.py"))
+    assert kit / "pocket_model" / "server" / "app.py" in files
+    for file in files:
+        file.write_text(file.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+        versions.add(lease.server_version())
+    assert len(versions) == 1 + len(files)
+
+
+def test_the_recipe_and_its_words_do_not_change_the_version(kit):
+    before = lease.server_version()
+    others = [*(kit / "pocket_training").glob("*.py"), *(kit / "data/pocket/words").iterdir()]
+    assert others
+    for file in others:
+        file.write_bytes(file.read_bytes() + b"# changed\n")
+    (kit / "pocket_training" / "new.py").touch()
+    assert lease.server_version() == before
+
+
+def test_a_client_imports_nothing_heavy():
+    heavy = {"torch", "transformers", "mistral_common", "fastapi", "uvicorn", "openai"}
+    code = f"import sys, pocket_model.lease; print(sorted({heavy} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "[]\n", result.stderr

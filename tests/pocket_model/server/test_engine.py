@@ -10,7 +10,7 @@ from tiny_models import thin_model
 from pocket_model import loading
 from pocket_model.loading import position_inputs
 from pocket_model.server.batch_engine import BatchEngine
-from pocket_model.server.engine import EngineRequest, Prefilled, Token
+from pocket_model.server.engine import EngineRequest, Failed, Prefilled, Token
 from pocket_model.server.prefix_cache import MIN_PREFIX_TOKENS, PrefixCache, boundaries
 from pocket_model.server.sampling import Sampler
 from pocket_model.server.serial_engine import SerialEngine
@@ -223,6 +223,54 @@ def test_a_requests_logits_do_not_depend_on_the_others_in_the_batch(model_folder
     for (events, logits), (same_events, same_logits) in pairs:
         assert events == same_events
         torch.testing.assert_close(same_logits, logits, **exact)
+
+
+class _Failing(Sampler):
+    """Has a guide that cannot go on after the second token."""
+
+    @property
+    def error(self):
+        return "no token fits" if len(self.sampled) > 1 else None
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.sampled = []
+
+    def sample(self, logits):
+        self.sampled.append(super().sample(logits))
+        return self.sampled[-1]
+
+
+@pytest.mark.parametrize("engine_class", [SerialEngine, BatchEngine])
+def test_a_guide_that_cannot_go_on_ends_the_answer_with_its_reason(model, engine_class):
+    engine = engine_class(thin_model(seed=2))
+
+    async def answer():
+        request = EngineRequest([BOS, INST, *words(20)], 12, CONTROL_IDS["</s>"], _Failing(0.0))
+        return [event async for event in engine.stream(request)]
+
+    try:
+        first, *tokens, last = asyncio.run(answer())
+    finally:
+        if engine_class is BatchEngine:
+            engine.close()
+    assert (first, last) == (Prefilled(0), Failed("no token fits"))
+    assert all(isinstance(token, Token) for token in tokens)
+    assert len(tokens) <= 1
+
+
+def test_an_error_ends_one_answer_and_not_the_engine(model):
+    engine = SerialEngine(model)
+
+    async def answer(prompt):
+        request = EngineRequest(prompt, 1, CONTROL_IDS["</s>"], Sampler(0.0))
+        return [event async for event in engine.stream(request)]
+
+    _, failed = asyncio.run(answer([BOS, 10**6]))
+    assert isinstance(failed, Failed)
+    assert "IndexError" in failed.reason
+    _, token = asyncio.run(answer([BOS, INST, 1000]))
+    assert isinstance(token, Token)
 
 
 def test_short_pieces_are_not_worth_keeping():

@@ -1,6 +1,7 @@
 """The pocket server, asked over HTTP as any client would."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from helpers import connect
+from pocket_model import lease
 from pocket_model.build import MODEL_ID
 
 HELLO = [{"role": "user", "content": "Tell me about the sea."}]
@@ -81,13 +83,18 @@ def test_a_stop_string_ends_the_answer_before_it(lab):
     assert cut.choices[0].finish_reason == "stop"
 
 
+def server_process(lab) -> psutil.Process:
+    url = str(lab.client.base_url).rstrip("/")
+    return psutil.Process(next(held.pid for held in lease.held if held.base_url == url))
+
+
 def tokens_still_being_made(lab) -> bool:
     """Whether the count of generated tokens is growing although nobody asked for more."""
     start = time.monotonic()
     while time.monotonic() - start < 30:
-        before = psutil.Process(lab._lease.pid).cpu_times().user
+        before = server_process(lab).cpu_times().user
         time.sleep(2)
-        if psutil.Process(lab._lease.pid).cpu_times().user - before < 0.5:
+        if server_process(lab).cpu_times().user - before < 0.5:
             return False  # an engine at work uses more than a quarter of a core
     return True
 
@@ -170,14 +177,14 @@ def test_garbage_is_refused_and_the_server_lives(lab, body):
 
 
 def test_listens_on_loopback_only(lab):
-    process = psutil.Process(lab._lease.pid)
+    process = server_process(lab)
     addresses = {c.laddr.ip for c in process.net_connections("tcp") if c.status == "LISTEN"}
     assert addresses == {"127.0.0.1"}
 
 
 def test_stays_within_one_and_a_half_gigabytes(lab):
     ask(lab, messages=[{"role": "user", "content": "word " * 1500}], max_tokens=2)
-    assert psutil.Process(lab._lease.pid).memory_info().rss < 1.5e9
+    assert server_process(lab).memory_info().rss < 1.5e9
 
 
 def test_a_taken_port_is_said(model_folder):
@@ -189,4 +196,23 @@ def test_a_taken_port_is_said(model_folder):
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert port in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_a_chat_in_the_terminal_reaches_the_server_past_a_proxy(lab):
+    environment = dict(os.environ, HTTP_PROXY="http://127.0.0.1:9", http_proxy="http://127.0.0.1:9")
+    command = [sys.executable, "-m", "pocket_model", "chat", "--temperature", "0"]
+    result = subprocess.run(
+        command, input="Say hello.\n\n", capture_output=True, text=True, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout) > len("> > ")
+
+
+def test_a_conversation_beyond_the_context_ends_with_the_reason(lab):
+    command = [sys.executable, "-m", "pocket_model", "chat"]
+    long = "word " * 9000
+    result = subprocess.run(command, input=f"{long}\n", capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "Shorten the messages. This conversation ends here" in result.stdout
     assert "Traceback" not in result.stderr
