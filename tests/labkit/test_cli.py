@@ -149,7 +149,7 @@ def test_a_table_in_a_pipe_has_one_line_for_each_row(capsys):
     assert first.endswith("word")
 
 
-@pytest.mark.parametrize("columns", [30, 60])
+@pytest.mark.parametrize("columns", [60, 100])
 def test_a_table_in_a_terminal_fits_its_width(columns, capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", str(columns))
