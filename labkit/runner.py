@@ -131,10 +131,7 @@ def require_cap(paths: list[Path], backend: str, model: str, max_usd: float | No
     estimate = run_cost.estimate_run(paths, model)
     print(f"{backend} costs money: about {estimate:.4f} USD for {len(paths)} notebooks on {model}.")
     if max_usd is None:
-        raise RunError(
-            f"{backend} costs money: about {estimate:.4f} USD for this run. Set a cap, such as "
-            "MAX_USD=0.50 with make or --max-usd 0.50."
-        )
+        raise RunError("Set a cap, such as MAX_USD=0.50 with make or --max-usd 0.50.")
     if not estimate <= max_usd < math.inf:
         raise RunError(
             f"the estimate of {estimate:.4f} USD is above the cap of {max_usd:.4f} USD: raise "
