@@ -23,6 +23,7 @@ from pocket_training.examples import Example
 from pocket_training.messages import system, user
 
 HELD_OUT_REPLIES = POCKET_DATA / "held_out_replies.json"
+HeldOut = list[tuple[Example, float]]  # each with the base's mean loss on its reply, in nats
 KEPT = 24  # alternatives kept for each token of a reply: over 98 % of the base's probability
 REPLY_TOKENS = 56
 
@@ -34,14 +35,14 @@ class Reply:
     Attributes:
         messages: OpenAI's dicts, the last one a user's.
         tokens: the reply, its end token included if the base ended there.
-        soft_ids, soft_shares: (reply tokens, KEPT), the base's likeliest next tokens.
+        soft_targets: the base's likeliest next tokens: ids and probabilities, both of shape
+            (reply tokens, KEPT).
         losses: (reply tokens,) the base's own −log probability of each token, in nats.
     """
 
     messages: list[dict]
     tokens: list[int]
-    soft_ids: np.ndarray
-    soft_shares: np.ndarray
+    soft_targets: tuple[np.ndarray, np.ndarray]
     losses: np.ndarray
 
 
@@ -116,13 +117,9 @@ def _reply(chat: list[dict], ids: list[int], logs: torch.Tensor, to_tekken: np.n
     logs = logs.clone()
     logs[:, torch.from_numpy(np.flatnonzero(to_tekken < 0))] = -torch.inf
     shares, likeliest = logs.exp().topk(KEPT)
-    return Reply(
-        messages=chat,
-        tokens=to_tekken[ids].tolist(),
-        soft_ids=to_tekken[likeliest.numpy()],
-        soft_shares=(shares / shares.sum(-1, keepdim=True)).numpy(),
-        losses=losses,
-    )
+    shares /= shares.sum(-1, keepdim=True)
+    soft_targets = (to_tekken[likeliest.numpy()], shares.numpy())
+    return Reply(chat, to_tekken[ids].tolist(), soft_targets, losses)
 
 
 def _as_trained(tokenizer):
@@ -140,29 +137,27 @@ def _as_trained(tokenizer):
 
 def chat_examples(chat_format: ChatFormat, replies: list[Reply]) -> list[Example]:
     """The replies in Mistral's format, with the base's distribution to learn from."""
-    examples = []
-    for reply in replies:
-        example = _example(chat_format, reply.messages, reply.tokens)
-        example.soft_targets = (reply.soft_ids, reply.soft_shares)
-        examples.append(example)
-    return examples
+    return [
+        _example(chat_format, reply.messages, reply.tokens, soft_targets=reply.soft_targets)
+        for reply in replies
+    ]
 
 
-def _example(chat_format: ChatFormat, messages: list[dict], tokens: list[int]) -> Example:
-    return Example(chat_format.encode(messages).ids, tokens, [True] * len(tokens))
+def _example(chat_format: ChatFormat, messages: list[dict], tokens: list[int], **more) -> Example:
+    return Example(chat_format.encode(messages).ids, tokens, [True] * len(tokens), **more)
 
 
 def save_held_out(replies: list[Reply], path: Path) -> None:
     """Keep held-out replies for the evaluation: messages, token ids, the base's mean loss."""
-    kept = [
-        {"messages": r.messages, "tokens": r.tokens, "nats": round(float(r.losses.mean()), 5)}
-        for r in replies
-    ]
-    lines = ",\n".join(json.dumps(reply, ensure_ascii=False) for reply in kept)
-    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    lines = []
+    for reply in replies:
+        nats = round(float(reply.losses.mean()), 5)
+        kept = {"messages": reply.messages, "tokens": reply.tokens, "nats": nats}
+        lines.append(json.dumps(kept, ensure_ascii=False))
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
 
-def load_held_out(chat_format: ChatFormat, path: Path) -> list[tuple[Example, float]]:
-    """What `save_held_out` kept: each example, and the base's mean loss on its reply in nats."""
+def load_held_out(chat_format: ChatFormat, path: Path = HELD_OUT_REPLIES) -> HeldOut:
+    """What `save_held_out` kept."""
     kept = json.loads(path.read_text(encoding="utf-8"))
     return [(_example(chat_format, r["messages"], r["tokens"]), r["nats"]) for r in kept]

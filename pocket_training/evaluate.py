@@ -14,33 +14,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import Mistral3ForConditionalGeneration
 
 from pocket_model.build import find_adapter
 from pocket_model.cache import sha256_of
 from pocket_model.chat_format import ChatFormat
 from pocket_model.loading import set_compute_dtype
-from pocket_training import chat_tasks
+from pocket_training.chat_tasks import HeldOut, load_held_out
 from pocket_training.exam_cases import CASES, QUICK_CASES, SKILLS, pairs, questions
-from pocket_training.examples import Example, ExampleEncoder
+from pocket_training.examples import ExampleEncoder
 from pocket_training.score_tables import share_row
 from pocket_training.scoring import Scorer
 
 SCORING_VERSION = 2  # results of different versions are not compared
 
 
-def score(
-    model,
-    encoder: ExampleEncoder,
-    chat_examples: list[tuple[Example, float]],
-    cases: int = CASES,
-) -> dict:
+def score(model, encoder: ExampleEncoder, chats: HeldOut, cases: int = CASES) -> dict:
     """Ask everything; return {"rows": [...], "right": {...}, "seconds": …}.
 
     Args:
-        chat_examples: held-out examples whose reply is the base's own, each with the base's own
-            mean loss on it, in nats per token.
+        chats: held-out examples whose reply is the base's own.
 
     Returns:
         `rows` is the table (skill, right, of, share, low, high, target). `right` has the scores
@@ -50,24 +43,20 @@ def score(
     scorer = Scorer(model)
     asked, paired = list(questions(encoder, cases)), list(pairs(encoder, cases))
     everything = [*asked, *(question for pair in paired for question in pair)]
-    bar = tqdm(total=len(everything) + len(chat_examples), desc="evaluation", unit="row")
-    scores = iter(scorer.score(everything, bar))
+    scores = iter(scorer.score(everything))
     right: dict[str, list[bool]] = {}
     for question in asked:
         for case, is_right in zip(question, next(scores), strict=True):
             right.setdefault(case.skill, []).append(is_right)
     right["counterfactual_pairs"] = [all(all(next(scores)) for _ in pair) for pair in paired]
     rows = [share_row(skill, right[skill]) for skill in SKILLS if skill in right]
-    if chat_examples:
-        rows.append(_chat_row(scorer, chat_examples))
-        bar.update(len(chat_examples))
-    bar.close()
+    rows.append(_chat_row(scorer, chats))
     by_label = {SKILLS[skill][0]: scores for skill, scores in right.items()}
     return {"rows": rows, "right": by_label, "seconds": round(time.monotonic() - started)}
 
 
-def _chat_row(scorer: Scorer, chat_examples: list[tuple[Example, float]]) -> dict:
-    examples, base_losses = zip(*chat_examples, strict=True)
+def _chat_row(scorer: Scorer, chats: HeldOut) -> dict:
+    examples, base_losses = zip(*chats, strict=True)
     base, own = float(np.mean(base_losses)), float(np.mean(scorer.losses(examples)))
     return {
         "skill": "chat kept: loss on the base's replies, over the base's own",
@@ -93,8 +82,7 @@ def run(folder: Path, quantization: str | None = None, *, quick: bool = False) -
     model = Mistral3ForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
     set_compute_dtype(model, torch.float32)
     cases = QUICK_CASES if quick else CASES
-    held_out = chat_tasks.load_held_out(encoder.chat_format, chat_tasks.HELD_OUT_REPLIES)
-    result = score(model, encoder, held_out[:cases], cases)
+    result = score(model, encoder, load_held_out(encoder.chat_format)[:cases], cases)
     options = [*(["--quick"] if quick else []), *(["--quantization nf4"] if quantization else [])]
     return {
         "command": " ".join(["python -m pocket_training evaluate", *options]),

@@ -4,7 +4,6 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
 
 from pocket_model.chat_format import ChatFormat
 from pocket_model.reply import read_reply
@@ -38,12 +37,12 @@ SKILLS: dict[str, tuple[str, float | None]] = {
     "mixed_population": ("conversation: that country's population", None),
     "picture_number": ("picture: number", None),
 }
-_PICTURE_KINDS = {  # the kind of picture for each skill of `picture_tasks`
-    **dict.fromkeys(("colour", "shape", "count", "position", "largest"), "shapes"),
-    "tallest": "bars",
-    "region": "regions",
-    "number": "number",
-    "two pictures": "two",
+_PICTURE_SKILLS = {  # of `picture_tasks`, by the kind of picture
+    "shapes": ("colour", "shape", "count", "position", "largest"),
+    "bars": ("tallest",),
+    "regions": ("region",),
+    "number": ("number",),
+    "two": ("two pictures",),
 }
 
 
@@ -70,16 +69,14 @@ def questions(encoder: ExampleEncoder, cases: int = CASES, seed: int = SEED) -> 
     There are a tenth as many of the mixed conversations.
     """
     for kind in ("known", "unseen", "two", "none", "result"):
-        for group in tool_tasks.tool_groups(
-            "held_out", kind, groups=-(-cases // PER_TOOLS), per_group=PER_TOOLS, seed=seed
-        ):
+        options = {"groups": -(-cases // PER_TOOLS), "per_group": PER_TOOLS, "seed": seed}
+        for group in tool_tasks.tool_groups("held_out", kind, **options):
             yield [_tool_case(f"tools_{kind}", encoder, case) for case in group]
-    left = dict.fromkeys(_PICTURE_KINDS, cases)
-    for kind in dict.fromkeys(_PICTURE_KINDS.values()):
-        for number in count(seed * 100_000 + 1):
-            if not any(left[skill] for skill in left if _PICTURE_KINDS[skill] == kind):
-                break
-            if question := _picture_question(encoder, kind, number, left):
+    for kind, skills in _PICTURE_SKILLS.items():
+        left, picture_seed = dict.fromkeys(skills, cases), seed * 100_000
+        while any(left.values()):
+            picture_seed += 1
+            if question := _picture_question(encoder, kind, picture_seed, left):
                 yield question
     for number in range(cases // 10):
         # The model card's conversation: the largest country on a map, then its population.

@@ -29,6 +29,9 @@ class PictureCase:
     cell_labels: tuple[scenes.CellLabels, ...] = field(default=(), repr=False)
 
 
+Pair = tuple[PictureCase, PictureCase]
+
+
 def phrase(skill: str, split: str, rng: random.Random, **slots) -> str:
     """A question in the split's words, for training at times with words of courtesy."""
     template = rng.choice(words.pictures().phrasings[skill][split])
@@ -112,9 +115,7 @@ def picture_groups(
             yield cases
 
 
-def counterfactual_pairs(
-    split: str, *, pairs: int, seed: int
-) -> Iterator[tuple[PictureCase, PictureCase]]:
+def counterfactual_pairs(split: str, *, pairs: int, seed: int) -> Iterator[Pair]:
     """The same question about two pictures that differ in one thing, so that its answer differs."""
     for number in count():
         if not pairs:

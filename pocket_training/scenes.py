@@ -82,13 +82,8 @@ class Shape:
         if self.kind == "circle":
             pen.ellipse([x - r, y - r, x + r, y + r], fill=self.rgb)
             return
-        points = [
-            (
-                x + r * far * math.cos(angle + self.rotation),
-                y + r * far * math.sin(angle + self.rotation),
-            )
-            for angle, far in _CORNERS[self.kind]
-        ]
+        corners = [(angle + self.rotation, r * far) for angle, far in _CORNERS[self.kind]]
+        points = [(x + far * math.cos(angle), y + far * math.sin(angle)) for angle, far in corners]
         pen.polygon(points, fill=self.rgb)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from tqdm import tqdm
-from transformers import DynamicCache
+from transformers import DynamicCache, Mistral3ForConditionalGeneration
 
 from pocket_model.loading import image_inputs
 from pocket_training.exam_cases import REPLY_TOKENS, Case, Question
@@ -14,37 +14,35 @@ from pocket_training.packing import Batch, PackedRow, batches_by_length, collate
 SPARE_TOKENS = 16  # by which a call may be longer than the one expected
 
 
+@dataclass
 class Scorer:
     """Asks a model questions and tells which replies are right.
 
-    Args:
-        model: a built `Mistral3ForConditionalGeneration`.
+    Attributes:
+        model: a built model, in evaluation mode.
         tokens: how many tokens one pass works on at a time.
         tokens_lenient: the same for questions whose replies may have to be continued. It is
             larger: every token that is generated reads all the weights, for however many replies.
     """
 
-    def __init__(self, model, tokens: int = 2500, tokens_lenient: int = 6000):
-        self.model = model.eval()
-        self.tokens, self.tokens_lenient = tokens, tokens_lenient
+    model: Mistral3ForConditionalGeneration
+    tokens: int = 2500
+    tokens_lenient: int = 6000
 
-    def score(self, questions: list[Question], bar: tqdm | None = None) -> list[list[bool]]:
-        """For each question and case, whether a greedy decoder's reply is right.
-
-        Args:
-            bar: is moved on by one for each question.
-        """
+    def score(self, questions: list[Question]) -> list[list[bool]]:
+        """For each question and case, whether a greedy decoder's reply is right."""
         rows = [pack([case.example for case in question]) for question in questions]
         lenient = [any(case.accept for case in question) for question in questions]
         scores: list[list[bool]] = [[] for _ in questions]
+        bar = tqdm(total=len(questions), desc="evaluation", unit="row")
         for kind, tokens in ((True, self.tokens_lenient), (False, self.tokens)):
             chosen = [number for number in range(len(rows)) if lenient[number] == kind]
             for numbers in batches_by_length(chosen, lambda n: len(rows[n]), max_tokens=tokens):
                 batch = [(questions[number], rows[number]) for number in numbers]
                 for number, right in zip(numbers, self._score_batch(batch), strict=True):
                     scores[number] = right
-                if bar is not None:
-                    bar.update(len(numbers))
+                bar.update(len(numbers))
+        bar.close()
         return scores
 
     @torch.no_grad()

@@ -115,7 +115,7 @@ def swap(request: ToolRequest, swapped: str, rng: Random, split: str) -> ToolReq
         return replace(request, tool=replace(tool, name=other_tool_name(rng, split, {tool.noun})))
     if swapped == "parameter":
         # known tools partly lack descriptions; an only parameter needs none
-        fit = [p.key for p in given if "description" in p.schema or len(tool.parameters) == 1]
+        fit = [p.key for p in given if p.description or len(tool.parameters) == 1]
         if not fit:
             return None
         name = other_parameter_name(tool, rng, split)

@@ -15,9 +15,22 @@ NOVEL_SHARE = 0.6  # of the training values from pools: words that no pool has
 class Parameter:
     key: str  # its field in templates; stays when the schema's name is swapped
     name: str  # in the schema
-    schema: dict
     holds: Any  # what it takes, as in `words.Holds`
+    description: str | None
     required: bool
+
+    @property
+    def schema(self) -> dict:
+        numbers = isinstance(self.holds, list) and isinstance(self.holds[0], int)
+        if self.holds is bool or self.holds == "flag":
+            schema = {"type": "boolean"}
+        elif isinstance(self.holds, range) or numbers:
+            schema = {"type": "integer"}
+        else:
+            schema = {"type": "number" if isinstance(self.holds, tuple) else "string"}
+        if self.description:
+            schema["description"] = self.description
+        return schema | ({"enum": self.holds} if isinstance(self.holds, list) else {})
 
 
 @dataclass(frozen=True)
@@ -46,29 +59,12 @@ def known_tools() -> dict[str, Tool]:
     """The tools that both splits know, by name."""
     tools = {}
     for name, tool in words.tools().known.items():
-        parameters = []
-        for key, parameter in tool.parameters.items():
-            schema = _parameter_schema(parameter.holds, parameter.description)
-            required = key in (tool.required or ())
-            parameters.append(Parameter(key, key, schema, parameter.holds, required))
-        has_required_key = tool.required is not None
-        tools[name] = Tool(name, name, tool.description, tuple(parameters), has_required_key)
+        parameters = tuple(
+            Parameter(key, key, p.holds, p.description, key in (tool.required or ()))
+            for key, p in tool.parameters.items()
+        )
+        tools[name] = Tool(name, name, tool.description, parameters, tool.required is not None)
     return tools
-
-
-def _parameter_schema(holds: Any, description: str | None) -> dict:
-    numbers = isinstance(holds, list) and isinstance(holds[0], int)
-    if holds is bool or holds == "flag":
-        schema = {"type": "boolean"}
-    elif isinstance(holds, range) or numbers:
-        schema = {"type": "integer"}
-    else:
-        schema = {"type": "number" if isinstance(holds, tuple) else "string"}
-    if description:
-        schema["description"] = description
-    if isinstance(holds, list):
-        schema["enum"] = holds
-    return schema
 
 
 # --- values -----------------------------------------------------------------------------------
@@ -171,9 +167,8 @@ def _email(rng: Random, split: str) -> str:
 def _expression(rng: Random, split: str) -> str:
     a, b, c = (rng.randint(2, rng.choice([12, 99, 999])) for _ in range(3))
     op, op_2 = rng.choice("+-*/"), rng.choice("+-*")
-    return rng.choice(
-        [f"{a} {op} {b}", f"{a} {op} {b}", f"{a} {op} {b} {op_2} {c}", f"({a} {op_2} {b}) {op} {c}"]
-    )
+    long = [f"{a} {op} {b} {op_2} {c}", f"({a} {op_2} {b}) {op} {c}"]
+    return rng.choice([f"{a} {op} {b}"] * 2 + long)
 
 
 _GENERATORS = {
@@ -226,9 +221,8 @@ def invented_tool(
                 holds = lists.further_words
             holds = rng.sample(holds, min(len(holds), rng.randint(2, 4)))
         parameter_name = _styled(phrase.split(), "camel" if style == "camel" else "snake")
-        schema = _parameter_schema(holds, about)
         key = phrase.replace(" ", "_")
-        parameters.append(Parameter(key, parameter_name, schema, holds, phrase != optional))
+        parameters.append(Parameter(key, parameter_name, holds, about, phrase != optional))
     tool = Tool(name, name, description, tuple(parameters), verb=verb, noun=noun)
     if odd_names and rng.random() < 0.2:
         tool = replace(tool, name=other_tool_name(rng, split, {noun, *avoid}))

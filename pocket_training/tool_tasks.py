@@ -44,6 +44,9 @@ class ToolCase:
     swapped: str | None = None
 
 
+Pair = tuple[ToolCase, ToolCase]
+
+
 def _choose_known_tools(rng: Random, *, first: str | None = None, limit: int = 4) -> list[Tool]:
     tools = known_tools()
     count = min(limit, rng.choices([1, 2, 3, 4], [42, 38, 16, 4])[0])
@@ -218,9 +221,7 @@ def tool_groups(
         yield list(cases.values())
 
 
-def counterfactual_pairs(
-    split: str, *, pairs: int, seed: int
-) -> Iterator[tuple[ToolCase, ToolCase]]:
+def counterfactual_pairs(split: str, *, pairs: int, seed: int) -> Iterator[Pair]:
     """Pairs of cases that are equal but for one thing, which the right answer follows.
 
     In turn: a value in a tool's result, the name of the tool asked for, the name of one of its
@@ -238,7 +239,7 @@ def counterfactual_pairs(
         yield replace(first, counterpart=second), second
 
 
-def _pair(split: str, swapped: str, rng: Random) -> tuple[ToolCase, ToolCase]:
+def _pair(split: str, swapped: str, rng: Random) -> Pair:
     # plain names first, so that the swapped one is the surprise; every parameter is described,
     # since a swapped name must be found by its description
     if rng.random() < 0.3:

@@ -21,6 +21,10 @@ Generated = Literal[
     *("date", "time", "code", "email", "expression"),
 ]
 KINDS = (*get_args(Pool), *get_args(Generated))
+PictureSkill = Literal[
+    *("colour", "shape", "count", "position", "largest", "tallest", "shortest", "bar colours"),
+    *("region", "region colour", "number", "describe", "describe one", "two pictures"),
+]
 
 
 class WordsError(ValueError):
@@ -147,13 +151,7 @@ class ToolWords(_Checked):
 class PictureWords(_Checked):
     """`pictures.yaml`: the phrasings of each skill, and the legends of maps."""
 
-    phrasings: dict[
-        Literal[
-            *("colour", "shape", "count", "position", "largest", "tallest", "shortest", "region"),
-            *("region colour", "number", "describe", "describe one", "bar colours", "two pictures"),
-        ],
-        Split[Words],
-    ]
+    phrasings: dict[PictureSkill, Split[Words]]
     legends: Split[Words]
     countries: Split[Words]
 

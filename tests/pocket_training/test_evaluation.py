@@ -108,7 +108,7 @@ def test_a_result_has_a_row_for_each_skill(encoder, examples_of, monkeypatch):
         def __init__(self, model):
             pass
 
-        def score(self, questions, bar):
+        def score(self, questions):
             return [[number > 0 for number in range(len(question))] for question in questions]
 
         def losses(self, examples):

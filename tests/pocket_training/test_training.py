@@ -284,8 +284,8 @@ def test_a_saved_adapter_makes_the_student_again(examples_of, encode, tmp_path):
 def test_chats_are_different_in_both_splits_and_kept_for_the_test(encoder, tmp_path):
     train_chats, held_out = (chat_tasks.prompts(s, 200, 0) for s in ("train", "held_out"))
     assert not {str(c[-1]) for c in train_chats} & {str(c[-1]) for c in held_out}
-    nothing = np.zeros((3, 2))
-    reply = chat_tasks.Reply(held_out[0], [500, 600, END], nothing, nothing, np.ones(3))
+    targets = (np.zeros((3, 2)), np.zeros((3, 2)))
+    reply = chat_tasks.Reply(held_out[0], [500, 600, END], targets, np.ones(3))
     chat_tasks.save_held_out([reply], tmp_path / "replies.json")
     ((example, nats),) = chat_tasks.load_held_out(encoder.chat_format, tmp_path / "replies.json")
     assert (example.reply, nats) == ([500, 600, END], 1.0)
