@@ -49,7 +49,7 @@ TIME_LIMIT_S = 120.0
 MAX_CONCURRENCY = 512  # threads of an open loop
 
 # This process needs about 3 ms to send a request. The users of a closed loop start one after the
-# other at this interval, so that none waits for the processor while its clock runs.
+# other at this interval, so that none waits for the CPU while its clock runs.
 RAMP_UP_INTERVAL_S = 0.010
 
 # Up to here the median TTFT and the TPOT of every stream are within 5 % (two cores, streams of 50

@@ -10,9 +10,9 @@ PACKAGES = ("torch", "transformers", "bitsandbytes")
 
 
 def hardware() -> str:
-    """This machine in words: number of CPU cores, processor, GPU.
+    """This machine in words: number of cores, name of the CPU, GPU.
 
-    On Linux and x86-64 it also says whether the processor has bf16 instructions (AVX512-BF16),
+    On Linux and x86-64 it also says whether the CPU has bf16 instructions (AVX512-BF16),
     since the speed of 4-bit weights depends on them.
     """
     import torch
