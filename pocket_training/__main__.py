@@ -1,4 +1,4 @@
-"""The commands `python -m pocket_training train | evaluate`."""
+"""The pocket model's training and evaluation: `python -m pocket_training train | evaluate`."""
 
 import json
 import sys
@@ -11,10 +11,7 @@ from pocket_model.build import POCKET_DATA, BuildError, ensure_built
 from pocket_model.cache import CacheError, cache_dir
 
 app = typer.Typer(
-    help="The pocket model's training and evaluation.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 
 
@@ -35,13 +32,9 @@ def train(
 @app.command()
 def evaluate(
     quick: Annotated[bool, typer.Option("--quick", help="30 cases a skill, not 300.")] = False,
-    quantization: Annotated[
-        Literal["nf4"] | None, typer.Option(help="Default: none (bf16).")
-    ] = None,
+    quantization: Annotated[Literal["nf4"] | None, typer.Option(help="Default: bf16.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the result as JSON.")] = None,
-    against: Annotated[
-        Path | None, typer.Option(help="A saved result: also the paired difference from it.")
-    ] = None,
+    against: Annotated[Path | None, typer.Option(help="A saved result to compare with.")] = None,
 ) -> None:
     """Count what the model can do on held-out cases."""
     from pocket_training import evaluate, score_tables

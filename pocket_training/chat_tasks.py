@@ -25,7 +25,8 @@ from pocket_training.messages import system, user
 HELD_OUT_REPLIES = POCKET_DATA / "held_out_replies.json"
 HeldOut = list[tuple[Example, float]]  # each with the base's mean loss on its reply, in nats
 KEPT = 24  # alternatives kept for each token of a reply: over 98 % of the base's probability
-REPLY_TOKENS = 56
+# All of the base's own distribution, up to 56 tokens.
+SAMPLING = dict(do_sample=True, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=56)
 
 
 @dataclass
@@ -67,7 +68,7 @@ def prompts(split: str, count: int, seed: int) -> list[list[dict]]:
 def replies(
     base, tokenizer, base_ids: np.ndarray, chats: list[list[dict]], *, seed: int, size: int = 40
 ) -> list[Reply]:
-    """The base's replies, sampled at temperature 1, with the alternatives it saw.
+    """The base's replies, sampled, with the alternatives it saw.
 
     A reply is left out if it has a control token that Tekken does not know.
 
@@ -90,18 +91,8 @@ def replies(
         inputs = tokenizer.apply_chat_template(
             batch, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
         )
-        out = base.generate(
-            **inputs,
-            do_sample=True,
-            temperature=1.0,
-            top_p=1.0,
-            top_k=0,
-            max_new_tokens=REPLY_TOKENS,
-            eos_token_id=end,
-            pad_token_id=end,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
+        options = {"eos_token_id": end, "pad_token_id": end, "output_logits": True}
+        out = base.generate(**inputs, **SAMPLING, **options, return_dict_in_generate=True)
         logs = torch.stack(out.logits, dim=1).log_softmax(dim=-1)
         generated = out.sequences[:, inputs["input_ids"].shape[1] :].tolist()
         for chat, ids, log in zip(batch, generated, logs, strict=True):
@@ -137,14 +128,11 @@ def _as_trained(tokenizer):
 
 def chat_examples(chat_format: ChatFormat, replies: list[Reply]) -> list[Example]:
     """The replies in Mistral's format, with the base's distribution to learn from."""
-    return [
-        _example(chat_format, reply.messages, reply.tokens, soft_targets=reply.soft_targets)
-        for reply in replies
-    ]
+    return [_example(chat_format, r.messages, r.tokens, r.soft_targets) for r in replies]
 
 
-def _example(chat_format: ChatFormat, messages: list[dict], tokens: list[int], **more) -> Example:
-    return Example(chat_format.encode(messages).ids, tokens, [True] * len(tokens), **more)
+def _example(chat_format: ChatFormat, messages: list[dict], reply: list[int], soft=None) -> Example:
+    return Example(chat_format.encode(messages).ids, reply, [True] * len(reply), soft_targets=soft)
 
 
 def save_held_out(replies: list[Reply], path: Path) -> None:

@@ -12,7 +12,6 @@ import time
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import torch
 from transformers import Mistral3ForConditionalGeneration
 
@@ -23,7 +22,7 @@ from pocket_model.loading import set_compute_dtype
 from pocket_training.chat_tasks import HeldOut, load_held_out
 from pocket_training.exam_cases import CASES, QUICK_CASES, SKILLS, pairs, questions
 from pocket_training.examples import ExampleEncoder
-from pocket_training.score_tables import share_row
+from pocket_training.score_tables import chat_row, share_row
 from pocket_training.scoring import Scorer
 
 SCORING_VERSION = 2  # results of different versions are not compared
@@ -50,22 +49,10 @@ def score(model, encoder: ExampleEncoder, chats: HeldOut, cases: int = CASES) ->
             right.setdefault(case.skill, []).append(is_right)
     right["counterfactual_pairs"] = [all(all(next(scores)) for _ in pair) for pair in paired]
     rows = [share_row(skill, right[skill]) for skill in SKILLS if skill in right]
-    rows.append(_chat_row(scorer, chats))
+    examples, base_losses = zip(*chats, strict=True)
+    rows.append(chat_row(base_losses, scorer.losses(examples)))
     by_label = {SKILLS[skill][0]: scores for skill, scores in right.items()}
     return {"rows": rows, "right": by_label, "seconds": round(time.monotonic() - started)}
-
-
-def _chat_row(scorer: Scorer, chats: HeldOut) -> dict:
-    examples, base_losses = zip(*chats, strict=True)
-    base, own = float(np.mean(base_losses)), float(np.mean(scorer.losses(examples)))
-    return {
-        "skill": "chat kept: loss on the base's replies, over the base's own",
-        "of": len(examples),
-        "base_nats": round(base, 4),
-        "nats": round(own, 4),
-        "ratio": round(own / base, 4),
-        "target": 1.10,
-    }
 
 
 def run(folder: Path, quantization: str | None = None, *, quick: bool = False) -> dict:
@@ -83,9 +70,9 @@ def run(folder: Path, quantization: str | None = None, *, quick: bool = False) -
     set_compute_dtype(model, torch.float32)
     cases = QUICK_CASES if quick else CASES
     result = score(model, encoder, load_held_out(encoder.chat_format)[:cases], cases)
-    options = [*(["--quick"] if quick else []), *(["--quantization nf4"] if quantization else [])]
+    options = " --quick" * quick + (f" --quantization {quantization}" if quantization else "")
     return {
-        "command": " ".join(["python -m pocket_training evaluate", *options]),
+        "command": f"python -m pocket_training evaluate{options}",
         "date": f"{date.today()}",
         "adapter_sha256": sha256_of(find_adapter()),
         "scoring_version": SCORING_VERSION,

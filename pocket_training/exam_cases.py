@@ -63,32 +63,30 @@ class Case:
 Question = list[Case]  # cases that share a beginning: the same tools or the same picture
 
 
-def questions(encoder: ExampleEncoder, cases: int = CASES, seed: int = SEED) -> Iterator[Question]:
+def questions(encoder: ExampleEncoder, cases: int = CASES) -> Iterator[Question]:
     """All held-out questions but chat and counterfactual pairs: `cases` of each skill.
 
     There are a tenth as many of the mixed conversations.
     """
     for kind in ("known", "unseen", "two", "none", "result"):
-        options = {"groups": -(-cases // PER_TOOLS), "per_group": PER_TOOLS, "seed": seed}
+        options = {"groups": -(-cases // PER_TOOLS), "per_group": PER_TOOLS, "seed": SEED}
         for group in tool_tasks.tool_groups("held_out", kind, **options):
             yield [_tool_case(f"tools_{kind}", encoder, case) for case in group]
     for kind, skills in _PICTURE_SKILLS.items():
-        left, picture_seed = dict.fromkeys(skills, cases), seed * 100_000
+        left, picture_seed = dict.fromkeys(skills, cases), SEED * 100_000
         while any(left.values()):
             picture_seed += 1
-            if question := _picture_question(encoder, kind, picture_seed, left):
+            if question := _picture_cases(encoder, kind, picture_seed, left):
                 yield question
     for number in range(cases // 10):
         # The model card's conversation: the largest country on a map, then its population.
-        rng = random.Random(f"conversation {seed} {number}")
+        rng = random.Random(f"conversation {SEED} {number}")
         first, second = mixed_examples(encoder, "held_out", rng)
         accept = same_calls(encoder.chat_format, second.reply)
         yield [Case("mixed_country", first), Case("mixed_population", second, accept)]
 
 
-def _picture_question(
-    encoder: ExampleEncoder, kind: str, seed: int, left: dict[str, int]
-) -> Question:
+def _picture_cases(encoder: ExampleEncoder, kind: str, seed: int, left: dict[str, int]) -> Question:
     """Cases about one picture, or two, of the skills that have some left; `left` is lowered."""
     groups = picture_tasks.picture_groups("held_out", kind, groups=1, seed=seed, per_group=12)
     # Two shapes of a scene can give the same question. It would be counted twice.
@@ -102,14 +100,12 @@ def _picture_question(
     return question
 
 
-def pairs(
-    encoder: ExampleEncoder, number: int = CASES, seed: int = SEED
-) -> Iterator[list[Question]]:
+def pairs(encoder: ExampleEncoder, number: int = CASES) -> Iterator[list[Question]]:
     """Counterfactual pairs, half about tools and half about pictures, each as its questions."""
     skill, tools = "counterfactual_pairs", number // 2
-    for pair in tool_tasks.counterfactual_pairs("held_out", pairs=tools, seed=seed):
+    for pair in tool_tasks.counterfactual_pairs("held_out", pairs=tools, seed=SEED):
         yield [[_tool_case(skill, encoder, case) for case in pair]]
-    for pair in picture_tasks.counterfactual_pairs("held_out", pairs=number - tools, seed=seed):
+    for pair in picture_tasks.counterfactual_pairs("held_out", pairs=number - tools, seed=SEED):
         # Two rows: the pictures share their tokens' ids, but show different things.
         yield [[Case(skill, encoder.picture_example(case))] for case in pair]
 

@@ -69,8 +69,7 @@ class Student(torch.nn.Module):
         tensors = self.model.named_parameters()
         state = {name: t.detach() for name, t in tensors if name.startswith(VISION_PREFIXES)}
         for name, parameter in self.trainable().items():
-            scaling = SCALING if name.endswith(".lora_b") else 1.0
-            state[name] = parameter.detach() * scaling
+            state[name] = parameter.detach() * (SCALING if name.endswith(".lora_b") else 1.0)
         return state
 
     def embed(self, batch: Batch) -> torch.Tensor:

@@ -20,8 +20,7 @@ def mixed_examples(encoder: ExampleEncoder, split: str, rng: random.Random) -> l
     tools = [known_tools()["get_current_population"].schema]
     history: list[dict] = []
     if rng.random() < 0.4:
-        prompts = words.chats().mixed_system_prompts[split]
-        history.append(system(rng.choice(prompts)))
+        history.append(system(rng.choice(words.chats().mixed_system_prompts[split])))
     if rng.random() < 0.6:
         rewrite = known_tools()["rewrite"]
         tools.append(rewrite.schema)
@@ -36,8 +35,7 @@ def mixed_examples(encoder: ExampleEncoder, split: str, rng: random.Random) -> l
     unit = rng.choice(["millions", "thousands"])
     follow_up = rng.choice(words.tools().follow_ups[split]).format(unit=unit)
     second = [*first, assistant(answer), user(follow_up)]
-    arguments = {"country": country, "unit": unit}
-    call = tool_call("get_current_population", arguments, call_id(rng))
+    call = tool_call("get_current_population", {"country": country, "unit": unit}, call_id(rng))
     examples = [
         encoder.text_example(first, answer, tools),
         encoder.calls_example(second, [call], tools, rng.choice(["numbered", "given"])),

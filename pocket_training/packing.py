@@ -13,6 +13,7 @@ work.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TypeVar
 
 import numpy as np
@@ -50,14 +51,10 @@ def pack(examples: Sequence[Example], *, oracle: bool = False) -> PackedRow:
     Args:
         oracle: give the pictures' labels in place of the pictures, if they are known.
     """
-    prompts = [example.prompt for example in examples]
-    shared = 0
     # The last prompt token stays in the continuation: it predicts the reply's first token.
-    for tokens in zip(*(prompt[:-1] for prompt in prompts), strict=False):
-        if len(set(tokens)) > 1:
-            break
-        shared += 1
-    prefix = prompts[0][:shared]
+    prompts = (example.prompt[:-1] for example in examples)
+    shared = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts, strict=False))
+    prefix = [tokens[0] for tokens in shared]
     in_prefix = prefix.count(CONTROL_IDS["[IMG_END]"])  # pictures in the prefix: once for all
     pictures, labels = [], []
     for number, example in enumerate(examples):
@@ -65,7 +62,8 @@ def pack(examples: Sequence[Example], *, oracle: bool = False) -> PackedRow:
         first = in_prefix if number else 0
         pictures += example.pictures[first:]
         labels += (known or [None] * len(example.pictures))[first:]
-    return PackedRow(prefix, [(e.prompt[shared:] + e.reply, e) for e in examples], pictures, labels)
+    continuations = [(e.prompt[len(prefix) :] + e.reply, e) for e in examples]
+    return PackedRow(prefix, continuations, pictures, labels)
 
 
 def batches_by_length(
@@ -153,19 +151,13 @@ def collate(rows: Sequence[PackedRow]) -> Batch:
     before = np.tril(np.ones((length, length), dtype=bool))
     of_key, of_query = segment[:, None, :], segment[:, :, None]
     mask = before & ((of_key == 0) | (of_key == of_query)) & (of_key >= 0)
-    soft = soft or [(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))]
-    parts = [torch.from_numpy(np.concatenate(part)) for part in zip(*soft, strict=True)]
-    soft_rows, soft_ids, soft_shares = parts
+    mask |= np.eye(length, dtype=bool)  # so that padding attends to something: itself
+    soft = soft or [(np.zeros(0, int), np.zeros((0, 0), int), np.zeros((0, 0)))]
+    *soft, shares = (np.concatenate(part) for part in zip(*soft, strict=True))
+    arrays = (ids, positions, mask[:, None], np.array(predictors), np.array(labels), *soft)
     return Batch(
-        input_ids=torch.from_numpy(ids),
-        position_ids=torch.from_numpy(positions),
-        # A padding token attends to itself, so that no row of the mask is empty.
-        attention_mask=torch.from_numpy((mask | np.eye(length, dtype=bool))[:, None]),
-        predictors=torch.tensor(predictors),
-        labels=torch.tensor(labels),
-        soft_rows=soft_rows.long(),
-        soft_ids=soft_ids.long(),
-        soft_shares=soft_shares.float(),
+        *map(torch.from_numpy, arrays),
+        torch.from_numpy(shares).float(),
         pictures=[picture for row in rows for picture in row.pictures],
         oracle_labels=[known for row in rows for known in row.oracle_labels],
     )

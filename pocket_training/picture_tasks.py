@@ -84,10 +84,8 @@ def random_legend(scene: scenes.Regions, split: str, rng: random.Random) -> tupl
     """A sentence that gives each region's color a country, and the countries by region."""
     countries = rng.sample(words.pictures().countries[split], len(scene.colors))
     style = rng.choice(words.pictures().legends[split])
-    parts = [
-        style.format(colour=color, country=country)
-        for color, country in zip(scene.colors, countries, strict=True)
-    ]
+    pairs = zip(scene.colors, countries, strict=True)
+    parts = [style.format(colour=color, country=country) for color, country in pairs]
     rng.shuffle(parts)
     return f"On the map, {scenes.listed(parts)}.", countries
 
@@ -130,19 +128,16 @@ def counterfactual_pairs(split: str, *, pairs: int, seed: int) -> Iterator[Pair]
         new = replace(old, color=color, kind=kind, rgb=scenes.random_rgb(rng, color))
         other = replace(scene, shapes=(*scene.shapes[:index], new, *scene.shapes[index + 1 :]))
         wording = rng.random()
-        before, after = (
-            {q: (skill, a) for skill, q, a in questions(version, split, random.Random(wording))}
-            for version in (scene, other)
-        )
-        asked = [q for q in before if q in after and before[q][1] != after[q][1]]
-        if not asked:
-            continue
-        question = rng.choice(asked)
-        yield tuple(
-            PictureCase(answers[question][0], (version.draw(),), question, answers[question][1])
-            for version, answers in ((scene, before), (other, after))
-        )
-        pairs -= 1
+        asked = [questions(version, split, random.Random(wording)) for version in (scene, other)]
+        before, after = ({q: (skill, a) for skill, q, a in part} for part in asked)
+        changed = [q for q in before if q in after and before[q][1] != after[q][1]]
+        if changed:
+            question = rng.choice(changed)
+            yield tuple(
+                PictureCase(answers[question][0], (version.draw(),), question, answers[question][1])
+                for version, answers in ((scene, before), (other, after))
+            )
+            pairs -= 1
 
 
 def _which_picture(first: scenes.Shapes, second: scenes.Shapes, split: str, rng: random.Random):

@@ -217,8 +217,7 @@ class Regions:
         return [int((self.owner == number).sum()) for number in range(len(self.colors))]
 
     def largest(self) -> int:
-        areas = self.areas()
-        return areas.index(max(areas))
+        return int(np.argmax(self.areas()))
 
     def cell_labels(self) -> CellLabels:
         cells, largest = _blank_cells(self.size), self.largest()
@@ -346,12 +345,7 @@ def random_number(rng: random.Random, split: str) -> Number:
     return Number((SIDE, SIDE), _random_background(rng), digits, centers, rng.randint(22, 27), ink)
 
 
-SCENES = {
-    "shapes": random_shapes,
-    "bars": random_bars,
-    "regions": random_regions,
-    "number": random_number,
-}
+SCENES = dict(shapes=random_shapes, bars=random_bars, regions=random_regions, number=random_number)
 
 
 def random_pair(

@@ -14,15 +14,22 @@ def share_row(skill: str, scores: list[bool]) -> dict:
     label, target = SKILLS[skill]
     right, cases = sum(scores), len(scores)
     low, high = binomtest(right, cases).proportion_ci(method="wilson")
-    return {
-        "skill": label,
-        "right": right,
-        "of": cases,
-        "share": round(right / cases, 4),
-        "low": round(low, 4),
-        "high": round(high, 4),
-        "target": target,
-    }
+    return _rounded(
+        skill=label, right=right, of=cases, share=right / cases, low=low, high=high, target=target
+    )
+
+
+def chat_row(base_losses: list[float], losses: list[float]) -> dict:
+    """The row for chat: the mean loss on the base's replies over the base's own, in nats."""
+    label, target = "chat kept: loss on the base's replies, over the base's own", 1.10
+    base, own = float(np.mean(base_losses)), float(np.mean(losses))
+    return _rounded(
+        skill=label, of=len(losses), base_nats=base, nats=own, ratio=own / base, target=target
+    )
+
+
+def _rounded(**values) -> dict:
+    return {key: round(v, 4) if isinstance(v, float) else v for key, v in values.items()}
 
 
 def table(result: dict) -> list[list[str]]:
@@ -86,17 +93,10 @@ def paired(result: dict, saved: dict) -> list[dict]:
         if len(new) != len(old):
             raise ValueError(f"{skill}: {len(new)} cases against {len(old)}; ask both the same")
         low, high = newcombe_interval(new, old)
-        rows.append(
-            {
-                "skill": skill,
-                "gained": int((new & ~old).sum()),
-                "lost": int((old & ~new).sum()),
-                "of": len(new),
-                "difference": round(float(new.mean() - old.mean()), 4),
-                "low": round(low, 4),
-                "high": round(high, 4),
-            }
-        )
+        gained, lost = int((new & ~old).sum()), int((old & ~new).sum())
+        counts = {"skill": skill, "gained": gained, "lost": lost, "of": len(new)}
+        difference = float(new.mean() - old.mean())
+        rows.append(_rounded(**counts, difference=difference, low=low, high=high))
     return rows
 
 

@@ -5,18 +5,9 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from pocket_training import words
+from pocket_training import tool_schemas, words
 from pocket_training.messages import tool_call
-from pocket_training.tool_schemas import (
-    Parameter,
-    Tool,
-    draw_other_value,
-    draw_values,
-    noun_slots,
-    other_parameter_name,
-    other_tool_name,
-    with_parameter_renamed,
-)
+from pocket_training.tool_schemas import Parameter, Tool, noun_slots
 from pocket_training.wording import with_courtesy
 
 
@@ -62,7 +53,7 @@ def fill(tool: Tool, template: str, rng: Random, split: str) -> ToolRequest:
     """A template with values for the parameters that it names."""
     named = template_fields(template)
     parameters = [p for p in tool.parameters if p.key in named]
-    return ToolRequest(tool, template, draw_values(parameters, rng, split))
+    return ToolRequest(tool, template, tool_schemas.draw_values(parameters, rng, split))
 
 
 def _mentioned_parameters(tool: Tool, rng: Random) -> list[Parameter]:
@@ -112,14 +103,16 @@ def swap(request: ToolRequest, swapped: str, rng: Random, split: str) -> ToolReq
     tool = request.tool
     given = [p for p in tool.parameters if p.key in request.values]
     if swapped == "name":
-        return replace(request, tool=replace(tool, name=other_tool_name(rng, split, {tool.noun})))
+        name = tool_schemas.other_tool_name(rng, split, {tool.noun})
+        return replace(request, tool=replace(tool, name=name))
     if swapped == "parameter":
         # known tools partly lack descriptions; an only parameter needs none
         fit = [p.key for p in given if p.description or len(tool.parameters) == 1]
         if not fit:
             return None
-        name = other_parameter_name(tool, rng, split)
-        return replace(request, tool=with_parameter_renamed(tool, rng.choice(fit), name))
+        name = tool_schemas.other_parameter_name(tool, rng, split)
+        tool = tool_schemas.with_parameter_renamed(tool, rng.choice(fit), name)
+        return replace(request, tool=tool)
     fit = [p for p in given if p.holds not in ("flag", "measure")]
     if not fit:
         return None
@@ -127,5 +120,6 @@ def swap(request: ToolRequest, swapped: str, rng: Random, split: str) -> ToolReq
     if parameter.holds is bool:
         value = not request.values[parameter.key]
     else:
-        value = draw_other_value(parameter.holds, request.values.values(), rng, split)
+        taken = request.values.values()
+        value = tool_schemas.draw_other_value(parameter.holds, taken, rng, split)
     return replace(request, values={**request.values, parameter.key: value})

@@ -260,12 +260,9 @@ def _pair(split: str, swapped: str, rng: Random) -> Pair:
     other = swap(request, swapped, rng, split)
     if other is None or _share_a_name([other.tool, *(t for t in tools if t is not tool)]):
         return _pair(split, swapped, rng)
-    new_id = call_id(rng)
-    return tuple(
-        case(
-            [user(version.text)],
-            [version.tool if t is tool else t for t in tools],
-            assistant_calls([version.call(new_id)]),
-        )
-        for version in (request, other)
-    )
+    new_id, cases = call_id(rng), []
+    for version in (request, other):
+        offered = [version.tool if t is tool else t for t in tools]
+        reply = assistant_calls([version.call(new_id)])
+        cases.append(case([user(version.text)], offered, reply))
+    return tuple(cases)

@@ -57,15 +57,14 @@ def train(work: Path, target: Path, *, device: str = "cpu") -> None:
             run goes on and a finished one is not repeated.
         target: the folder of `data/pocket`, or one of your own.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    target.mkdir(parents=True, exist_ok=True)
+    # In a folder of its own: beside the base, transformers would take it for the base's tokenizer.
+    tekken_folder = work / "tekken"
+    for folder in (tekken_folder, target):
+        folder.mkdir(parents=True, exist_ok=True)
     gguf = next(work.glob("*.gguf"), None) or fetch_gguf(work)
     tokenizer = AutoTokenizer.from_pretrained(work, gguf_file=gguf.name)
     base = load_base(gguf).to(device)
     content, base_ids = tekken.convert(tokenizer)
-    # In a folder of its own: beside the base, transformers would take it for the base's tokenizer.
-    tekken_folder = work / "tekken"
-    tekken_folder.mkdir(exist_ok=True)
     chat_format = ChatFormat(tekken.write(content, tekken_folder))
     replies = {}
     for split, count in CHATS.items():
@@ -134,12 +133,13 @@ def train_text(
     student.eval()
 
 
-def draw_rows(
-    step: int, encoder: ExampleEncoder, chats: list[Example], seed: int = SEED
-) -> list[tuple[str, PackedRow]]:
+Rows = list[tuple[str, PackedRow]]
+
+
+def draw_rows(step: int, encoder: ExampleEncoder, chats: list[Example]) -> Rows:
     """One step's rows, each with its kind."""
-    rng = random.Random(f"lessons {seed} {step}")
-    rows = []
+    rng = random.Random(f"lessons {SEED} {step}")
+    rows: Rows = []
     for _ in range(TOOL_ROWS):
         if rng.random() < MIXED_SHARE:
             oracle = rng.random() < ORACLE_SHARE

@@ -108,9 +108,7 @@ def loss(tokens: torch.Tensor, labels: torch.Tensor, vectors: torch.Tensor) -> t
     return ((distance + MISREAD * misread) * weight).mean() / weight.mean()
 
 
-def batches(
-    chat_format: ChatFormat, *, size: int, seed: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(chat_format: ChatFormat, *, size: int, seed: int) -> Iterator[tuple[torch.Tensor, ...]]:
     """Endless training batches: pixels (size, 3, h, w) and labels (size, cells, words)."""
     # The word in the seed is arbitrary; another one would give another run.
     rng = random.Random(f"eye {seed}")

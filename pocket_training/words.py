@@ -5,7 +5,7 @@ question about a picture does not read those about tools.
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
@@ -173,26 +173,6 @@ class Courtesies(_Checked):
     closings: Words
 
 
-@cache
-def tools() -> ToolWords:
-    return load(FOLDER / "tools.yaml", ToolWords)
-
-
-@cache
-def pictures() -> PictureWords:
-    return load(FOLDER / "pictures.yaml", PictureWords)
-
-
-@cache
-def chats() -> ChatWords:
-    return load(FOLDER / "chats.yaml", ChatWords)
-
-
-@cache
-def courtesies() -> Courtesies:
-    return load(FOLDER / "courtesies.yaml", Courtesies)
-
-
 def load(path: Path, model: type[M]) -> M:
     """A file's words, checked.
 
@@ -240,3 +220,10 @@ def _entries(node: yaml.Node, path: tuple = ()) -> Iterator[tuple[tuple, yaml.No
         yield (*path, key), name, text in seen
         seen |= set() if text is None else {text}
         yield from _entries(value, (*path, key))
+
+
+# A file is read at its first use, and once.
+tools = cache(partial(load, FOLDER / "tools.yaml", ToolWords))
+pictures = cache(partial(load, FOLDER / "pictures.yaml", PictureWords))
+chats = cache(partial(load, FOLDER / "chats.yaml", ChatWords))
+courtesies = cache(partial(load, FOLDER / "courtesies.yaml", Courtesies))
