@@ -81,20 +81,20 @@ class Scorer:
                 if reply != example.reply and case.accept:
                     same = next(n for n, token in enumerate(reply) if token != example.reply[n])
                     predictor = end - len(example.reply) + same - 1
-                    place = (number, len(scores[-1]) - 1)
-                    drafts.append(_Draft(place, predictor, case, reply[: same + 1]))
+                    slot = (number, len(scores[-1]) - 1)
+                    drafts.append(_Draft(slot, predictor, case, reply[: same + 1]))
         if drafts:
             self._continue(batch, cache, drafts)
         for draft in drafts:
-            row_number, index = draft.place
+            row_number, index = draft.slot
             scores[row_number][index] = draft.case.accept(draft.tokens)
         return scores
 
     def _continue(self, batch: Batch, cache: DynamicCache, drafts: list["_Draft"]) -> None:
         """Go on greedily from each draft's last token, to its end or its limit. In place."""
-        numbers = sorted({draft.place[0] for draft in drafts})
+        numbers = sorted({draft.slot[0] for draft in drafts})
         cache.batch_select_indices(torch.tensor(numbers))
-        by_row = [[draft for draft in drafts if draft.place[0] == number] for number in numbers]
+        by_row = [[draft for draft in drafts if draft.slot[0] == number] for number in numbers]
         # Every row goes on with as many drafts as the longest has; spare ones are never read.
         width = max(len(row) for row in by_row)
         last = torch.zeros(len(numbers), width, dtype=torch.long)
@@ -140,12 +140,12 @@ class _Draft:
     """A reply that is not the expected one, as far as it is generated.
 
     Attributes:
-        place: its row in the batch, and its number in the row.
+        slot: its row in the batch, and its number in the row.
         predictor: the position in its row whose state predicted the last of `tokens`.
         tokens: the tokens so far. Each call gets the id that it has in the expected reply.
     """
 
-    place: tuple[int, int]
+    slot: tuple[int, int]
     predictor: int
     case: Case
     tokens: list[int]

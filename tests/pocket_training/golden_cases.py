@@ -58,23 +58,23 @@ def digest_of(cases, count: int = CASES) -> str:
 
 def hashes() -> dict[str, str]:
     """One hash for 1,000 cases of each skill or kind of picture, in each split."""
-    found = {}
+    digests = {}
     encoder = ExampleEncoder(ChatFormat(ensure_built() / "tekken.json"))
     for split in SPLITS:
         for skill in SKILLS:
             groups = tool_groups(split, skill, groups=200, per_group=5, seed=SEED)
-            found[f"{split} tools {skill}"] = digest_of(chain.from_iterable(groups))
+            digests[f"{split} tools {skill}"] = digest_of(chain.from_iterable(groups))
         pairs = tool_pairs(split, pairs=500, seed=SEED)
-        found[f"{split} tools counterfactual"] = digest_of(chain.from_iterable(pairs))
+        digests[f"{split} tools counterfactual"] = digest_of(chain.from_iterable(pairs))
         for kind in (*SCENES, "two"):
             groups = picture_groups(split, kind, groups=CASES, seed=SEED)
-            found[f"{split} pictures {kind}"] = digest_of(chain.from_iterable(groups))
+            digests[f"{split} pictures {kind}"] = digest_of(chain.from_iterable(groups))
         pairs = picture_pairs(split, pairs=500, seed=SEED)
-        found[f"{split} pictures counterfactual"] = digest_of(chain.from_iterable(pairs))
-        found[f"{split} chats"] = digest_of(chat_tasks.prompts(split, 300, SEED), 300)
+        digests[f"{split} pictures counterfactual"] = digest_of(chain.from_iterable(pairs))
+        digests[f"{split} chats"] = digest_of(chat_tasks.prompts(split, 300, SEED), 300)
         mixed = (mixed_examples(encoder, split, Random(i)) for i in range(100))
-        found[f"{split} mixed"] = digest_of(chain.from_iterable(mixed), 200)
-    return found
+        digests[f"{split} mixed"] = digest_of(chain.from_iterable(mixed), 200)
+    return digests
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The pictures in data/images: they are what their script draws, and their provenance is told."""
+"""The pictures in data/images are what their module draws, and each names its source."""
 
 import itertools
 import json
@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.paths import DATA
-from pocket_training import example_images as make
+from pocket_training import example_images
 
-FOLDER = DATA / "images"
+FOLDER = example_images.FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +18,15 @@ def countries():
     return json.loads((FOLDER / "europe.json").read_text(encoding="utf-8"))
 
 
-def test_every_file_has_its_provenance():
-    told = set(re.findall(r"^\| `([\w.]+)`", (FOLDER / "README.md").read_text(), re.MULTILINE))
+def test_every_file_has_its_source():
+    listed = set(re.findall(r"^\| `([\w.]+)`", (FOLDER / "README.md").read_text(), re.MULTILINE))
     there = {path.name for path in FOLDER.iterdir() if path.suffix in (".png", ".json", ".jpg")}
-    assert told == there
+    assert listed == there
 
 
 @pytest.mark.parametrize("name", ["battle", "receipt", "chart", "shapes", "europe"])
-def test_the_files_are_what_the_script_draws(name, countries):
-    drawn = getattr(make, name)(*([countries] if name == "europe" else []))
+def test_the_files_are_what_the_module_draws(name, countries):
+    drawn = getattr(example_images, name)(*([countries] if name == "europe" else []))
     kept = Image.open(FOLDER / f"{name}.png").convert("RGB")
     assert kept.size == drawn.size
     difference = np.abs(np.asarray(drawn, dtype=int) - np.asarray(kept, dtype=int))
@@ -35,11 +34,11 @@ def test_the_files_are_what_the_script_draws(name, countries):
 
 
 def test_the_map_knows_its_largest_countries(countries):
-    assert next(iter(make.sizes(countries))) == "Russia"
+    assert next(iter(example_images.sizes(countries))) == "Russia"
     # Areas in km2 from the CIA World Factbook; a degree of latitude is 111.2 km. The squeeze is
     # right at 52 degrees north, so only countries near it are compared.
     for name, km2 in {"Germany": 357_022, "Poland": 312_685, "Belarus": 207_600}.items():
-        assert make.sizes(countries)[name] * 111.2**2 == pytest.approx(km2, rel=0.05)
+        assert example_images.sizes(countries)[name] * 111.2**2 == pytest.approx(km2, rel=0.05)
 
 
 def test_a_topology_becomes_rings():
@@ -60,8 +59,8 @@ def test_a_topology_becomes_rings():
             }
         },
     }
-    found = make.convert(topology)
-    assert {name: abs(make.area(rings[0])) for name, rings in found.items()} == {
+    found = example_images.convert(topology)
+    assert {name: abs(example_images.area(rings[0])) for name, rings in found.items()} == {
         "East": 1,
         "West": 1,
     }
@@ -78,5 +77,5 @@ def test_a_ring_over_the_date_line_is_not_torn_apart():
         "arcs": [steps],
         "objects": {"countries": {"geometries": [shape]}},
     }
-    ((ring,),) = make.convert(topology).values()
-    assert abs(make.area(ring)) == pytest.approx(5 * 10)
+    ((ring,),) = example_images.convert(topology).values()
+    assert abs(example_images.area(ring)) == pytest.approx(5 * 10)
