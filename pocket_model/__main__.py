@@ -1,4 +1,4 @@
-"""The commands `python -m pocket_model build | serve | chat`."""
+"""Build, serve and try out the pocket model, which has 138 million parameters."""
 
 import json
 import os
@@ -13,12 +13,7 @@ from pocket_model import lease
 from pocket_model.build import DEFAULT_TEMPERATURE, MODEL_ID, BuildError, ensure_built
 from pocket_model.cache import CacheError, atomic_write
 
-app = typer.Typer(
-    help="An embedded model of 138 million parameters.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
 Quantization = Annotated[Literal["nf4"] | None, typer.Option(help="Default: none (bf16).")]
 Batching = Annotated[bool, typer.Option("--batching", help="Continuous batching.")]
 
@@ -40,13 +35,6 @@ def serve(
     info: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve the model on loopback until Ctrl-C."""
-    # jsonschema, which the server needs, imports rfc3987_syntax if it is installed. That takes two
-    # seconds or more, for a format that no schema here uses. With None the import fails, which
-    # jsonschema takes as "not installed".
-    sys.modules.setdefault("rfc3987_syntax", None)
-    from pocket_model.server import app as server
-    from pocket_model.server.service import ChatService
-
     folder = ensure_built()
     try:
         listener = socket.create_server(("127.0.0.1", port))
@@ -55,6 +43,12 @@ def serve(
         print(f"Port {port} cannot be used ({reason}). Without --port, a free one is taken.")
         raise typer.Exit(1) from error
     port = listener.getsockname()[1]
+    # jsonschema, which the server needs, imports rfc3987_syntax if it is installed. That takes two
+    # seconds or more, for a format that no schema here uses. With None the import fails, which
+    # jsonschema takes as "not installed".
+    sys.modules.setdefault("rfc3987_syntax", None)
+    from pocket_model.server import app as server
+    from pocket_model.server.service import ChatService
 
     def on_start() -> None:
         if info:

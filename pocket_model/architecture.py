@@ -22,32 +22,37 @@ from pocket_model.tekken import CONTROL_IDS, CONTROL_TABLE, IMAGE
 HEADS, KEY_VALUE_HEADS = 12, 4
 
 
-def configuration(base_config, vocabulary: int, *, heads: int, key_value_heads: int):
+SPECIAL_IDS = {
+    "bos_token_id": CONTROL_IDS["<s>"],
+    "eos_token_id": CONTROL_IDS["</s>"],
+    "pad_token_id": CONTROL_IDS["<pad>"],
+}
+
+
+def configuration(
+    base_config, vocabulary: int, *, heads: int | None = None, key_value_heads: int | None = None
+) -> Mistral3Config:
     """The `Mistral3Config` around a base's text config.
 
     Args:
         base_config: the base's own config (a Llama's or Mistral's).
         vocabulary: size of the Tekken vocabulary, control tokens included.
+        heads, key_value_heads: default: the base's.
     """
-    ids = {
-        "bos_token_id": CONTROL_IDS["<s>"],
-        "eos_token_id": CONTROL_IDS["</s>"],
-        "pad_token_id": CONTROL_IDS["<pad>"],
-    }
     text = MistralConfig(
         vocab_size=vocabulary,
         hidden_size=base_config.hidden_size,
         intermediate_size=base_config.intermediate_size,
         num_hidden_layers=base_config.num_hidden_layers,
-        num_attention_heads=heads,
-        num_key_value_heads=key_value_heads,
+        num_attention_heads=heads or base_config.num_attention_heads,
+        num_key_value_heads=key_value_heads or base_config.num_key_value_heads,
         head_dim=base_config.head_dim,
         max_position_embeddings=base_config.max_position_embeddings,
         rms_norm_eps=base_config.rms_norm_eps,
         rope_parameters=base_config.rope_parameters,
         sliding_window=None,
         tie_word_embeddings=True,
-        **ids,
+        **SPECIAL_IDS,
     )
     vision = PixtralVisionConfig(
         hidden_size=192,
@@ -65,7 +70,7 @@ def configuration(base_config, vocabulary: int, *, heads: int, key_value_heads: 
         spatial_merge_size=IMAGE["spatial_merge_size"],
         multimodal_projector_bias=False,
         tie_word_embeddings=True,
-        **ids,
+        **SPECIAL_IDS,
     )
 
 
@@ -81,28 +86,15 @@ def assemble(base, base_tokenizer, base_ids: np.ndarray, *, seed: int = 0):
     Returns:
         A `Mistral3ForConditionalGeneration` in float32, in evaluation mode.
     """
-    config = configuration(
-        base.config,
-        len(base_ids),
-        heads=base.config.num_attention_heads,
-        key_value_heads=base.config.num_key_value_heads,
-    )
+    config = configuration(base.config, len(base_ids))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Mistral3ForConditionalGeneration(config)
-    state = {
-        name.removeprefix("model."): tensor
-        for name, tensor in base.state_dict().items()
-        if name != "lm_head.weight"
-    }
+    state = base.model.state_dict()
     state["embed_tokens.weight"] = embedding_rows(base, base_tokenizer, base_ids)
     model.model.language_model.load_state_dict(state, strict=True)
     model.tie_weights()
-    model.generation_config = GenerationConfig(
-        bos_token_id=config.bos_token_id,
-        eos_token_id=config.eos_token_id,
-        pad_token_id=config.pad_token_id,
-    )
+    model.generation_config = GenerationConfig(**SPECIAL_IDS)
     return model.eval()
 
 

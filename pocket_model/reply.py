@@ -65,11 +65,12 @@ class Reply:
 class StopText:
     """Passes text on until a stop string appears; the stop string itself is left out.
 
-    A tail that may be the beginning of a stop string is held back until the next pieces decide.
+    The last characters are held back, as they may be the beginning of a stop string.
     """
 
     def __init__(self, stops: Sequence[str]):
         self._stops = stops
+        self._keep = max((len(stop) - 1 for stop in stops), default=0)
         self._held = ""
         self.hit = False
 
@@ -81,8 +82,7 @@ class StopText:
             self.hit = True
             safe, self._held = self._held[: min(starts)], ""
             return safe
-        keep = max((self._overlap(stop) for stop in self._stops), default=0)
-        end = len(self._held) - keep
+        end = max(0, len(self._held) - self._keep)
         safe, self._held = self._held[:end], self._held[end:]
         return safe
 
@@ -90,11 +90,6 @@ class StopText:
         """The text that was held back, once no more can come."""
         held, self._held = self._held, ""
         return held
-
-    def _overlap(self, stop: str) -> int:
-        """Length of the longest tail of the held text that begins `stop`."""
-        longest = min(len(stop) - 1, len(self._held))
-        return next((n for n in range(longest, 0, -1) if stop.startswith(self._held[-n:])), 0)
 
 
 class ReplyReader:

@@ -73,21 +73,20 @@ def _per_request_attention(module, query, key, value, attention_mask, *, cache=N
     if cache is None:  # a request of the image engine
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     key, value = cache.update(key, value, module.layer_idx, options)
+    query_lengths = options["cu_seq_lens_q"].diff().tolist()
+    key_lengths = options["cu_seq_lens_k"].diff().tolist()
     outputs = []
-    for (query_start, query_end), (key_start, key_end) in zip(
-        itertools.pairwise(options["cu_seq_lens_q"].tolist()),
-        itertools.pairwise(options["cu_seq_lens_k"].tolist()),
+    for queries, keys, values in zip(
+        query.split(query_lengths, dim=2),
+        key.split(key_lengths, dim=2),
+        value.split(key_lengths, dim=2),
         strict=True,
     ):
-        queries, keys = query_end - query_start, key_end - key_start
-        visible = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+        new, seen = queries.shape[2], keys.shape[2]
+        visible = torch.ones(new, seen, dtype=torch.bool).tril(seen - new)[None, None]
+        mask = None if new == 1 else visible
         output, _ = sdpa_attention_forward(
-            module,
-            query[:, :, query_start:query_end],
-            key[:, :, key_start:key_end],
-            value[:, :, key_start:key_end],
-            None if queries == 1 else visible[None, None],
-            scaling=options["scaling"],
+            module, queries, keys, values, mask, scaling=options["scaling"]
         )
         outputs.append(output)
     return torch.cat(outputs, dim=1), None

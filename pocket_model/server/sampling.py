@@ -1,5 +1,6 @@
 """How one request's next token is chosen, by the same rule in both engines."""
 
+import secrets
 from dataclasses import dataclass, field
 
 import torch
@@ -26,11 +27,8 @@ class Sampler:
     _generator: torch.Generator = field(init=False, repr=False)
 
     def __post_init__(self):
-        self._generator = torch.Generator()
-        if self.seed is None:
-            self._generator.seed()
-        else:
-            self._generator.manual_seed(self.seed)
+        seed = secrets.randbits(63) if self.seed is None else self.seed
+        self._generator = torch.Generator().manual_seed(seed)
 
     @property
     def error(self) -> str | None:

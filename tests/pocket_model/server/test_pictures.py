@@ -1,4 +1,4 @@
-"""Pictures: what is taken, what is refused, how they are counted, and that they are seen."""
+"""Pictures: which are accepted, how they are counted, and that logits depend on them."""
 
 import base64
 import io
@@ -33,8 +33,8 @@ def url(data: bytes, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def plain(size=(60, 40), colour="red") -> Image.Image:
-    return Image.new("RGB", size, colour)
+def plain(size=(60, 40), color="red") -> Image.Image:
+    return Image.new("RGB", size, color)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -53,12 +53,12 @@ def part(address: str) -> dict:
 
 @pytest.mark.parametrize("kind", pictures.PICTURE_FORMATS)
 def test_every_allowed_format_is_read(kind):
-    colour = PictureReader().read(url(saved(plain(), kind), kind)).convert("RGB").getpixel((5, 5))
-    assert np.abs(np.array(colour) - (255, 0, 0)).max() < 10  # jpeg and webp lose a little
+    color = PictureReader().read(url(saved(plain(), kind), kind)).convert("RGB").getpixel((5, 5))
+    assert np.abs(np.array(color) - (255, 0, 0)).max() < 10  # jpeg and webp lose a little
 
 
 @pytest.mark.parametrize(
-    ("picture", "kind", "colour"),
+    ("picture", "kind", "color"),
     [
         (Image.new("L", (9, 9), 128), "PNG", (128, 128, 128)),
         (Image.new("1", (9, 9), 1), "PNG", (255, 255, 255)),
@@ -67,14 +67,14 @@ def test_every_allowed_format_is_read(kind):
         (Image.fromarray(np.full((9, 9), 32768, np.uint16)), "PNG", (128, 128, 128)),
         (Image.new("LA", (9, 9), (128, 255)), "PNG", (128, 128, 128)),
     ],
-    ids=["grey", "black and white", "CMYK", "palette", "16 bit", "grey and alpha"],
+    ids=["gray", "black and white", "CMYK", "palette", "16 bit", "gray and alpha"],
 )
-def test_other_modes_become_the_right_colours(picture, kind, colour):
+def test_other_modes_become_the_right_colors(picture, kind, color):
     read = PictureReader().read(url(saved(picture, kind), kind.lower()))
-    assert np.abs(np.array(read.convert("RGB").getpixel((5, 5))) - colour).max() <= 3
+    assert np.abs(np.array(read.convert("RGB").getpixel((5, 5))) - color).max() <= 3
 
 
-def test_what_is_transparent_becomes_white(model_folder):
+def test_transparency_becomes_white(model_folder):
     clear = PictureReader().read(url(saved(Image.new("RGBA", (28, 28), (255, 0, 0, 0)))))
     chat_format = ChatFormat(model_folder / "tekken.json")
     messages = [{"role": "user", "content": [{"type": "image", "image": clear}]}]
@@ -83,7 +83,7 @@ def test_what_is_transparent_becomes_white(model_folder):
     assert np.array_equal(seen, expected)
 
 
-ANIMATED = {"save_all": True, "append_images": [plain(colour="blue")]}
+ANIMATED = {"save_all": True, "append_images": [plain(color="blue")]}
 REFUSED = {
     "web address": ("https://example.org/a.png", "embed it as data:image"),
     "file": ("file:///etc/passwd", "fetches nothing"),
@@ -107,7 +107,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_good_picture_is_refused(case):
+def test_pictures_that_cannot_be_used_are_refused(case):
     address, says = REFUSED[case]
     with pytest.raises(ValueError, match=says):
         PictureReader().read(address)
@@ -151,13 +151,13 @@ def test_pictures_are_counted_as_prompt_tokens_by_the_rule(lab):
     # 56 × 28 pixels: one row of two and its end; 500 × 1000 becomes 56 × 112: four rows of two
     counts = {(56, 28): 1 * (2 + 1), (500, 1000): 4 * (2 + 1)}
     parts = [part(url(saved(plain(size)))) for size in counts]
-    one = ask(lab, [parts[0], TEXT], max_tokens=1).usage.prompt_tokens
-    both = ask(lab, [*parts, TEXT], max_tokens=1).usage.prompt_tokens
-    assert one - alone == counts[56, 28]
-    assert both - alone == sum(counts.values())
+    with_one = ask(lab, [parts[0], TEXT], max_tokens=1).usage.prompt_tokens
+    with_both = ask(lab, [*parts, TEXT], max_tokens=1).usage.prompt_tokens
+    assert with_one - alone == counts[56, 28]
+    assert with_both - alone == sum(counts.values())
 
 
-def test_text_and_pictures_are_answered_side_by_side(lab):
+def test_text_and_pictures_are_answered_at_the_same_time(lab):
     # One right answer: a near tie between two wordings turns with a busy machine's rounding.
     disc = plain((112, 112), "white")
     ImageDraw.Draw(disc).ellipse((30, 30, 82, 82), fill=(220, 30, 30))
@@ -181,16 +181,16 @@ def test_refused_pictures_are_http_400_and_the_server_lives(lab):
 def broken_files() -> list[bytes]:
     """Pictures of four kinds, cut off or with bytes changed, five of each: 40 files."""
     rng = random.Random(0)
-    found = []
+    files = []
     for kind in ("PNG", "JPEG", "WEBP", "GIF"):
         whole = saved(Image.effect_noise((64, 48), 80).convert("RGB"), kind)
         for _ in range(5):
-            found.append(whole[: rng.randrange(len(whole))])
+            files.append(whole[: rng.randrange(len(whole))])
             changed = bytearray(whole)
             for _ in range(8):
                 changed[rng.randrange(len(changed))] = rng.randrange(256)
-            found.append(bytes(changed))
-    return found
+            files.append(bytes(changed))
+    return files
 
 
 def test_no_broken_file_brings_the_server_down(lab):
@@ -253,7 +253,7 @@ def logits_for(model, chat_format, pictures) -> torch.Tensor:
 def test_other_pixels_give_other_logits_and_the_same_the_same(model, model_folder):
     chat_format = ChatFormat(model_folder / "tekken.json")
     red, again, blue = (
-        logits_for(model, chat_format, [plain(colour=colour)]) for colour in ("red", "red", "blue")
+        logits_for(model, chat_format, [plain(color=color)]) for color in ("red", "red", "blue")
     )
     assert torch.equal(red, again)
     assert (red - blue).abs().max() > 1e-3
@@ -277,7 +277,7 @@ def test_padding_beside_a_larger_picture_changes_nothing(model, model_folder):
     torch.testing.assert_close(both[0], alone[0], rtol=0.05, atol=0.02)
 
 
-def test_one_picture_of_one_token_is_seen(model, model_folder):
+def test_logits_depend_on_a_single_picture_of_one_token(model, model_folder):
     chat_format = ChatFormat(model_folder / "tekken.json")
     red, blue = (logits_for(model, chat_format, [plain((9, 9), c)]) for c in ("red", "blue"))
     assert (red - blue).abs().max() > 1e-3

@@ -47,7 +47,7 @@ def test_a_seed_repeats_and_no_seed_does_not():
     assert draw(None) != draw(None)
 
 
-def test_a_seed_outlasts_a_change_of_ranks():
+def test_a_seed_gives_the_same_tokens_after_a_change_of_ranks():
     """Rounding that puts close tokens in another order changes few draws, with top_p too."""
     generator = torch.Generator().manual_seed(0)
     for top_p in (1.0, 0.9):

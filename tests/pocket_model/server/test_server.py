@@ -1,4 +1,4 @@
-"""The pocket server, asked over HTTP as any client would."""
+"""The pocket server over HTTP, as any client uses it."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def test_stream_is_server_sent_events_with_usage_and_done(lab):
 
 def test_parallel_requests_keep_their_own_settings(lab):
     topics = ["the sea", "bread", "trains", "bees", "snow"]
-    wishes = [
+    requests = [
         {
             "messages": [{"role": "user", "content": f"Tell me about {topic}."}],
             "max_tokens": 4 + i,
@@ -63,11 +63,11 @@ def test_parallel_requests_keep_their_own_settings(lab):
         for i, topic in enumerate(topics)
     ]
     # One of them with a stop string, taken from what it answers without.
-    whole = ask(lab, **wishes[2], stream=False).choices[0].message.content
-    wishes[2]["stop"] = whole.split()[2]
-    alone = [ask(lab, **wish) for wish in wishes]
+    whole = ask(lab, **requests[2], stream=False).choices[0].message.content
+    requests[2]["stop"] = whole.split()[2]
+    alone = [ask(lab, **request) for request in requests]
     with ThreadPoolExecutor(5) as pool:
-        together = list(pool.map(lambda wish: ask(lab, **wish), wishes))
+        together = list(pool.map(lambda request: ask(lab, **request), requests))
     for before, after in zip(alone, together, strict=True):
         assert after.choices[0].message.content == before.choices[0].message.content
         assert after.usage == before.usage
@@ -89,7 +89,7 @@ def server_process(lab) -> psutil.Process:
 
 
 def tokens_still_being_made(lab) -> bool:
-    """Whether the count of generated tokens is growing although nobody asked for more."""
+    """Whether the server still generates, although no client waits."""
     start = time.monotonic()
     while time.monotonic() - start < 30:
         before = server_process(lab).cpu_times().user
@@ -99,7 +99,7 @@ def tokens_still_being_made(lab) -> bool:
     return True
 
 
-# A schema that forbids an early end: otherwise the model may be done before anybody leaves.
+# Its schema forbids an early end: otherwise the model may finish before the client leaves.
 ENDLESS = {
     "messages": [{"role": "user", "content": "Write a long story."}],
     "max_tokens": 3000,
@@ -187,7 +187,7 @@ def test_stays_within_one_and_a_half_gigabytes(lab):
     assert server_process(lab).memory_info().rss < 1.5e9
 
 
-def test_a_taken_port_is_said(model_folder):
+def test_a_port_in_use_is_reported(model_folder):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -1,4 +1,4 @@
-"""Tool calls and JSON answers: held to their schemas, whatever the model thinks."""
+"""Tool calls and JSON answers fit their schemas, whatever the model prefers."""
 
 import asyncio
 import json
@@ -37,14 +37,14 @@ def tool(*args, **more):
     return {"type": "function", "function": function(*args, **more)}
 
 
-# Short by their schemas: a model that knows nothing must come to an end too.
+# Their schemas keep arguments short, so that an untrained model reaches the end too.
 COUNTRY = tool("get_population", {"country": {"type": "string", "maxLength": 5}})
 LEVEL = tool("set_level", {"level": {"type": "integer", "minimum": 0, "maximum": 9}})
 TOOLS = [COUNTRY, LEVEL]
 SCHEMAS = {each["function"]["name"]: each["function"]["parameters"] for each in TOOLS}
 
 
-# --- the grammar, with logits of chance ------------------------------------------------------
+# --- the grammar, with random logits ------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -57,22 +57,22 @@ def grammars(chat_format):
     return Grammars(chat_format)
 
 
-def written(chat_format, guide, *, seed=0, most=400, ahead=False) -> list[int]:
-    """What a model of pure chance writes under a guide, the end token left out.
+def written(chat_format, guide, *, seed=0, max_tokens=400, runs=False) -> list[int]:
+    """The tokens that random logits give under a guide, without the end token.
 
-    With ``ahead``, what must come is taken without asking the model.
+    With `runs`, forced tokens are taken as runs, without new logits.
     """
     noise = torch.Generator().manual_seed(seed)
     vocabulary = chat_format.tokenizer.instruct_tokenizer.tokenizer.n_words
-    # 300 tokens are likely, as in a model; without them, chance ends no string for a long time.
+    # 300 tokens are likely, as in a model. Otherwise strings would be very long.
     logits = torch.zeros(vocabulary)
     logits[torch.randint(40, vocabulary, (300,), generator=noise)] = 5.0
     logits[chat_format.end_token_id] = 5.0
     logits[[40 + ord(mark) for mark in '"}]']] = 8.0
     sampler = Sampler(1.0, seed=seed, guide=guide)
     ids = []
-    while len(ids) < most and (not ids or ids[-1] != chat_format.end_token_id):
-        ids += sampler.sample_run(logits, most) if ahead else [sampler.sample(logits)]
+    while len(ids) < max_tokens and (not ids or ids[-1] != chat_format.end_token_id):
+        ids += sampler.sample_run(logits, max_tokens) if runs else [sampler.sample(logits)]
     assert ids.pop() == chat_format.end_token_id, chat_format.decode(ids)
     assert guide.error is None
     return ids
@@ -111,11 +111,11 @@ def functions(draw):
     offered=st.lists(functions(), min_size=1, max_size=3, unique_by=lambda f: f["name"]),
     parallel=st.booleans(),
     seed=st.integers(0, 99),
-    ahead=st.booleans(),
+    runs=st.booleans(),
 )
-def test_forced_calls_fit_their_schemas(chat_format, grammars, offered, parallel, seed, ahead):
+def test_forced_calls_fit_their_schemas(chat_format, grammars, offered, parallel, seed, runs):
     guide = grammars.guide(offered, must_call=True, parallel=parallel)
-    read = read_reply(chat_format, written(chat_format, guide, seed=seed, ahead=ahead))
+    read = read_reply(chat_format, written(chat_format, guide, seed=seed, runs=runs))
     assert read.content == ""
     calls = read.tool_calls
     assert len(calls) >= 1 if parallel else len(calls) == 1
@@ -141,7 +141,7 @@ def follow(guide) -> list[int]:
     return found
 
 
-def test_what_must_come_is_spelt_as_the_tokenizer_spells_it(chat_format, grammars):
+def test_a_forced_text_has_the_tokens_that_the_tokenizer_gives_it(chat_format, grammars):
     level = function("set_level", {"level": {"enum": ["low", "high"]}})
     guide = grammars.guide([level, function("stop", {})])
     guide.advance(CONTROL_IDS["[TOOL_CALLS]"])
@@ -160,7 +160,7 @@ def test_what_must_come_is_spelt_as_the_tokenizer_spells_it(chat_format, grammar
     assert grammars.guide().forced_token is None  # nothing is ruled out
 
 
-def test_a_long_text_that_must_come_keeps_to_the_limit(chat_format, grammars):
+def test_a_long_forced_text_keeps_to_the_limit(chat_format, grammars):
     text = "never mind the length " * 2000
     guide = grammars.guide(schema={"const": text})
     logits = torch.zeros(chat_format.tokenizer.instruct_tokenizer.tokenizer.n_words)
@@ -170,22 +170,22 @@ def test_a_long_text_that_must_come_keeps_to_the_limit(chat_format, grammars):
         ids += (made := sampler.sample_run(logits, 16))
         assert len(made) <= 16
     assert json.dumps(text).startswith(chat_format.decode(ids))
-    # Looked up anew for each token, it would take a minute and more.
+    # Computing the rest again for each token would take more than a minute.
     assert time.monotonic() - started < 20
 
 
-def test_both_ways_of_asking_draw_alike(chat_format, grammars):
-    """With a seed, an engine that asks token by token writes what one that runs ahead writes."""
+def test_sampling_token_by_token_or_in_runs_draws_alike(chat_format, grammars):
+    """With a seed, sampling each token and sampling in runs give the same tokens."""
     offered = [function("set_level", {"level": {"type": "integer"}, "name": {"enum": ["a", "b"]}})]
     for seed in range(4):
         both = [
-            written(chat_format, grammars.guide(offered, must_call=True), seed=seed, ahead=ahead)
-            for ahead in (False, True)
+            written(chat_format, grammars.guide(offered, must_call=True), seed=seed, runs=runs)
+            for runs in (False, True)
         ]
         assert both[0] == both[1]
 
 
-def test_what_must_come_asks_no_model(chat_format, grammars):
+def test_forced_tokens_need_no_model(chat_format, grammars):
     model = thin_model()
     passes = []
     model.register_forward_hook(lambda *_: passes.append(1))
@@ -212,7 +212,7 @@ def test_every_id_is_new(chat_format, grammars):
         ids = written(chat_format, grammars.guide([one], must_call=True, parallel=False), seed=seed)
         seen.add(read_reply(chat_format, ids).tool_calls[0].id)
     assert len(seen) == 5
-    # The same seed would draw the same id; one that the conversation has already is passed over.
+    # The same seed would draw the same id, but an id that the conversation has is skipped.
     taken = grammars.guide([one], must_call=True, parallel=False, used_ids=seen)
     again = read_reply(chat_format, written(chat_format, taken, seed=0)).tool_calls[0].id
     assert again not in seen
@@ -267,7 +267,7 @@ def test_schemas_beyond_the_grammar_are_refused_with_the_reason(grammars, schema
         grammars.guide(schema=schema)
 
 
-def test_a_guide_in_trouble_ends_its_request_and_says_why(chat_format, grammars):
+def test_a_guide_that_cannot_go_on_gives_the_end_token_and_its_reason(chat_format, grammars):
     guide = grammars.guide(schema={"type": "boolean"})
     size = chat_format.tokenizer.instruct_tokenizer.tokenizer.n_words
     guide.advance(chat_format.encode_text("maybe")[0])  # not what its mask would have allowed
@@ -286,9 +286,9 @@ def lab(request, model_folder):
     connected.close()
 
 
-def ask(lab, messages=(ASK,), **wishes):
-    wishes = {"max_tokens": 60, "temperature": 1, "seed": 1, "tools": TOOLS} | wishes
-    return lab.client.chat.completions.create(model=lab.model, messages=list(messages), **wishes)
+def ask(lab, messages=(ASK,), **options):
+    options = {"max_tokens": 60, "temperature": 1, "seed": 1, "tools": TOOLS} | options
+    return lab.client.chat.completions.create(model=lab.model, messages=list(messages), **options)
 
 
 def test_a_forced_call_is_whole(lab):
@@ -342,10 +342,10 @@ def assembled(stream):
 
 
 def test_a_streamed_call_equals_the_whole_one(lab):
-    wish = {"tool_choice": "required", "parallel_tool_calls": False}
-    ask(lab, **wish)  # so that both others find the tools kept
-    whole = ask(lab, **wish)
-    stream = ask(lab, **wish, stream=True, stream_options={"include_usage": True})
+    options = {"tool_choice": "required", "parallel_tool_calls": False}
+    ask(lab, **options)  # so that the tools are cached for both others
+    whole = ask(lab, **options)
+    stream = ask(lab, **options, stream=True, stream_options={"include_usage": True})
     calls, reasons, usage = assembled(stream)
     assert calls == [
         {"id": call.id, "name": call.function.name, "arguments": call.function.arguments}
@@ -355,27 +355,27 @@ def test_a_streamed_call_equals_the_whole_one(lab):
     assert usage == whole.usage
 
 
-def test_the_usage_says_what_was_kept_from_before(model_folder):
+def test_the_usage_counts_the_tokens_from_the_prefix_cache(model_folder):
     lab = connect("pocket")
     tools = [tool("weigh_anchor", {"fathoms": {"type": "integer", "maximum": 9}})]
-    # Without tools in the prompt nothing comes again, one question being all there is.
+    # Without tools in the prompt, one question has no prefix to cache.
     plain = [ask(lab, tools=tools, tool_choice="none").usage for _ in range(2)]
     assert [usage.prompt_tokens_details for usage in plain] == [None, None]
     first, second = (ask(lab, tools=tools, tool_choice="required") for _ in range(2))
     lab.close()
     assert first.usage.prompt_tokens_details is None
     assert 40 < second.usage.prompt_tokens_details.cached_tokens < second.usage.prompt_tokens
-    wishes = [reply.choices[0].message.tool_calls[0] for reply in (first, second)]
-    assert wishes[0] == wishes[1]
+    calls = [reply.choices[0].message.tool_calls[0] for reply in (first, second)]
+    assert calls[0] == calls[1]
 
 
-def test_the_clients_own_assembly_takes_the_stream(lab):
-    wish = {"tool_choice": "required", "parallel_tool_calls": False, "seed": 3, "max_tokens": 60}
+def test_the_clients_own_stream_helper_assembles_the_call(lab):
+    options = {"tool_choice": "required", "parallel_tool_calls": False, "seed": 3, "max_tokens": 60}
     with lab.client.chat.completions.stream(
-        model=lab.model, messages=[ASK], tools=TOOLS, temperature=1, **wish
+        model=lab.model, messages=[ASK], tools=TOOLS, temperature=1, **options
     ) as stream:
         message = stream.get_final_completion().choices[0].message
-    whole = ask(lab, **wish).choices[0].message
+    whole = ask(lab, **options).choices[0].message
     assert [call.id for call in message.tool_calls] == [call.id for call in whole.tool_calls]
     assert message.tool_calls[0].function.arguments == whole.tool_calls[0].function.arguments
 
@@ -480,13 +480,13 @@ def test_mixed_requests_in_parallel_keep_to_themselves(lab):
     from concurrent.futures import ThreadPoolExecutor
 
     rng = random.Random(0)
-    wishes = [{"tools": openai.omit, "max_tokens": 12, "seed": seed} for seed in range(3)]
+    requests = [{"tools": openai.omit, "max_tokens": 12, "seed": seed} for seed in range(3)]
     forced = {"tool_choice": "required", "parallel_tool_calls": False}
-    wishes += [forced | {"seed": seed} for seed in range(3)]
-    rng.shuffle(wishes)
-    with ThreadPoolExecutor(len(wishes)) as pool:
-        replies = list(pool.map(lambda wish: ask(lab, **wish), wishes))
+    requests += [forced | {"seed": seed} for seed in range(3)]
+    rng.shuffle(requests)
+    with ThreadPoolExecutor(len(requests)) as pool:
+        replies = list(pool.map(lambda each: ask(lab, **each), requests))
     calls = [reply.choices[0].message.tool_calls for reply in replies]
-    assert [bool(each) for each in calls] == ["tool_choice" in wish for wish in wishes]
+    assert [bool(each) for each in calls] == ["tool_choice" in each for each in requests]
     ids = [each[0].id for each in calls if each]
     assert len(np.unique(ids)) == 3
