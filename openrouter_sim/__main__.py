@@ -1,6 +1,7 @@
 """`python -m openrouter_sim`: run the simulator until Ctrl-C."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +30,8 @@ def serve(port: int, prices: dict[str, dict]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"error: port {port}: {error.strerror}. Choose another with --port.", file=sys.stderr)
+        reason = os.strerror(error.errno)
+        print(f"error: port {port}: {reason}. Choose another with --port.", file=sys.stderr)
         return 2
     print(f"A simulator of OpenRouter at {simulator.base_url}; Ctrl-C ends it.\nKeys:")
     for key, what_happens in KEYS.items():

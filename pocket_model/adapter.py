@@ -1,8 +1,8 @@
 """The trained part of the pocket model: what `data/pocket` holds and the base does not.
 
-One safetensors file holds the vision tower and the projector in full, the embedding rows of the
-40 control tokens, and low-rank changes (LoRA) to the text model's linear layers. Each change is a
-pair A (rank, in) and B (out, rank), whose product B · A is added to the base's weight.
+One safetensors file holds three things. The vision tower and the projector are there in full, and
+so are the embedding rows of the 40 control tokens. The text model's linear layers have low-rank
+changes (LoRA): a pair A (rank, in) and B (out, rank), whose product B · A is added to the weight.
 """
 
 from pathlib import Path

@@ -19,8 +19,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 FLOAT32_ATTENTION = "sdpa_in_float32"
-# Without bf16 instructions, a product in bf16 takes as long for each row as for the first, and
-# widening the weights to float32 takes as long as four rows.
+# Without bf16 instructions, a product in bf16 takes as long for each row as for the first. To widen
+# the weights to float32 takes as long as four rows.
 FLOAT32_FROM_ROWS = 5
 
 
@@ -137,7 +137,7 @@ def position_inputs(tokens: list[int], start: int) -> dict[str, torch.Tensor]:
 
     The library must not make the mask. transformers' batching manager sets `config.is_causal =
     False` while it computes, as it has masks of its own. That config belongs to the same modules,
-    so a model call in another thread at that time would attend to later tokens.
+    so a call in another thread at that time would attend to later tokens.
     """
     visible = torch.ones(len(tokens), start + len(tokens), dtype=torch.bool).tril(start)
     return {

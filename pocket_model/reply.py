@@ -112,13 +112,13 @@ class ReplyReader:
 
     def add(self, token: int) -> list[ReplyEvent]:
         """The events that one token completes."""
-        ids = self._format
-        if token == ids.tool_calls_token_id:
+        chat_format = self._format
+        if token == chat_format.tool_calls_token_id:
             self._name = self._id = ""
             self._begin("name")
-        elif token == ids.call_id_token_id and self._section == "name":
+        elif token == chat_format.call_id_token_id and self._section == "name":
             self._begin("id")
-        elif token == ids.args_token_id and self._section in ("name", "id"):
+        elif token == chat_format.args_token_id and self._section in ("name", "id"):
             self._begin("arguments")
             self.has_calls = True
             return [*self.rest(), CallBegun(self._id, self._name)]

@@ -1,8 +1,8 @@
 """The base's byte-level BPE as a Tekken file, Mistral's tokenizer format since Nemo.
 
-Both are byte-pair encodings over UTF-8; they differ in the layout of the file. In Tekken, a block
-of control tokens comes first, then the 256 single bytes, then every merge result in the order of
-the merges. The tokens stay the same, so the base's embedding rows only change their order.
+Both are byte-pair encodings over UTF-8; they differ in the layout of the file. A Tekken file
+begins with a block of control tokens and the 256 single bytes. The results of the merges follow
+in their order. The tokens stay the same, so the base's embedding rows only change their order.
 """
 
 import base64
@@ -47,7 +47,7 @@ CONTROL_COUNT = 40
 # own too, as in the base, which splits digits in a separate step.
 PATTERN = r"\p{N}|'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+"
 
-# The longer side of a picture is scaled down to 112 pixels, so that it has at most 4 × 4 tokens.
+# A picture's longer side is scaled down to 112 pixels: at most 4 × 4 image tokens.
 # Patch size and merge are those of Small 3.1 and 3.2, where the longer side is 1540 pixels.
 IMAGE = {"image_patch_size": 14, "max_image_size": 112, "spatial_merge_size": 2}
 
@@ -59,8 +59,8 @@ def convert(base_tokenizer) -> tuple[dict, np.ndarray]:
         base_tokenizer: the base's fast tokenizer, from `transformers.AutoTokenizer`.
 
     Returns:
-        The file as a dict, and an int array of shape (vocabulary,): the base's token id for each
-        Tekken id, or -1 for the bytes and control tokens that the base does not have.
+        The file as a dict, and an int array of shape (vocabulary,). It holds the base's token id
+        for each Tekken id, or -1 for the bytes and control tokens that the base lacks.
 
     Raises:
         ValueError: a Tekken file cannot hold the base's vocabulary.

@@ -67,8 +67,8 @@ class PerRequestSampling(ContinuousBatchingLogitsProcessor):
 def _per_request_attention(module, query, key, value, attention_mask, *, cache=None, **options):
     """transformers' `sdpa`, for one request of the batch after the other.
 
-    For all of them at once, behind a mask, the order of a request's sums would depend on the
-    other requests, and so would their rounding.
+    With one mask for all, the order of a request's sums would depend on the other requests. So
+    would their rounding.
     """
     if cache is None:  # a request of the image engine
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)

@@ -6,9 +6,8 @@ vocabulary; mistral_common's own grammars leave out the `[CALL_ID]` of V11.
 
 Three decisions:
 
-- Once the model has begun a call, its name must be one of the tools and its arguments must fit
-  that tool's schema, even if the model was free not to call. A call that cannot be parsed is of
-  no use.
+- A call's name must be one of the tools, and its arguments must fit that tool's schema. This also
+  holds if the model was free not to call: a call that cannot be parsed is of no use.
 - Arguments that a schema does not name are not allowed, unless the schema itself allows them.
 - JSON is written as `json.dumps` writes it, since the model was trained on that. If spaces and
   line breaks were free, a small model might write nothing else.
@@ -74,17 +73,16 @@ class Grammars:
         self, tools: list[dict], parallel: bool, alternative: str | None = None
     ) -> list[str]:
         """The rules of a Lark grammar for calls, or for an alternative to them."""
-        ids = self._format
+        call_id, args = self._format.call_id_token_id, self._format.args_token_id
         rules = ["calls+" if parallel else "calls"]
         if alternative:
             rules[0] += f" | {alternative}"
         one_of = []
         for tool in tools:
             schema = _styled(_arguments_schema(tool.get("parameters")))
-            head = f'"{tool["name"]}" <[{ids.call_id_token_id}]> ID <[{ids.args_token_id}]>'
-            one_of.append(f"{head} %json {schema}")
+            one_of.append(f'"{tool["name"]}" <[{call_id}]> ID <[{args}]> %json {schema}')
         # One pair of brackets around all calls: they share the token before them.
-        rules.append(f"calls: <[{ids.tool_calls_token_id}]> ({' | '.join(one_of)})")
+        rules.append(f"calls: <[{self._format.tool_calls_token_id}]> ({' | '.join(one_of)})")
         rules.append(f"ID: /{CALL_ID_PATTERN}/")
         return rules
 

@@ -1,9 +1,9 @@
 """Keys and values of prompts' beginnings, kept for later prompts that begin alike.
 
 A conversation's next request begins with all of its earlier turns, and other requests with the
-same tools. So a prompt is divided where a list of tools or a user's turn begins, and its prefixes
-are computed one after another. The boundaries depend on the prompt alone: a reply does not depend
-on earlier requests, as a cached prefix has the very numbers that computing it again would give.
+same tools. So a prompt is divided where a list of tools or a user's turn begins. Its prefixes are
+computed one after another. The boundaries depend on the prompt alone, and a cached prefix has the
+numbers that computing it again would give. So a reply does not depend on earlier requests.
 """
 
 import hashlib

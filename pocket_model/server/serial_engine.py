@@ -1,7 +1,7 @@
 """The engine for one request at a time.
 
-It is a loop of its own over transformers' model and cache. transformers' `generate` always runs
-the model for a token, but most tokens of a tool call are forced by its schema and need no model.
+It is a loop of its own over transformers' model and cache. transformers' `generate` runs the model
+for every token. But a schema forces most tokens of a tool call, and those need no model.
 """
 
 import queue
@@ -70,8 +70,8 @@ class SerialEngine:
                 logits_to_keep=1,
                 **images,
             )
-            most = min(left, TOKENS_PER_CANCEL_CHECK)
-            new, images = request.sampler.sample_run(output.logits[0, -1].float(), most), {}
+            limit = min(left, TOKENS_PER_CANCEL_CHECK)
+            new, images = request.sampler.sample_run(output.logits[0, -1].float(), limit), {}
             if request.sampler.error:
                 tokens.put(Failed(request.sampler.error))
                 return
