@@ -34,7 +34,7 @@ def evaluate(
     quick: Annotated[bool, typer.Option("--quick", help="30 cases a skill, not 300.")] = False,
     quantization: Annotated[Literal["nf4"] | None, typer.Option(help="Default: bf16.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the result as JSON.")] = None,
-    against: Annotated[Path | None, typer.Option(help="A saved result to compare with.")] = None,
+    against: Annotated[Path | None, typer.Option(exists=True, help="A result to compare.")] = None,
 ) -> None:
     """Count what the model can do on held-out cases."""
     from pocket_training import evaluate, score_tables
