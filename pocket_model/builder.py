@@ -119,7 +119,7 @@ def load_in_nf4(folder: Path) -> Mistral3ForConditionalGeneration:
     """Load the built model with its text model's linear layers quantized to NF4.
 
     It must be saved before it computes anything: bitsandbytes may rearrange the weights for this
-    processor at their first use. For the same reason it is always quantized on the CPU.
+    CPU at their first use. For the same reason it is always quantized on the CPU.
     """
     return Mistral3ForConditionalGeneration.from_pretrained(
         folder,

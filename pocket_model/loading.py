@@ -1,4 +1,4 @@
-"""Load the built model for this processor, and make its inputs.
+"""Load the built model for this CPU, and make its inputs.
 
 Everything here that changes how the model computes is about speed or exactness on a CPU.
 """
@@ -27,7 +27,7 @@ FLOAT32_FROM_ROWS = 5
 def load_model(
     folder: Path, quantization: str | None, batching: bool
 ) -> Mistral3ForConditionalGeneration:
-    """Load the built model in the way that is fastest on this processor.
+    """Load the built model in the way that is fastest on this CPU.
 
     bf16 halves the bytes that a decoding step reads. But a CPU without bf16 instructions
     multiplies many rows at a time several times slower in bf16 than in float32. On such a CPU a
@@ -58,7 +58,7 @@ def load_model(
 
 
 def bf16_matmul_is_fast() -> bool:
-    """Whether torch multiplies bf16 through oneDNN on this processor.
+    """Whether torch multiplies bf16 through oneDNN on this CPU.
 
     Its fallback multiplies many rows several times slower than float32 (measured:
     `pocket-bf16-prompt` in data/measurements). Timing it here instead would give different

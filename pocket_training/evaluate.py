@@ -64,7 +64,7 @@ def run(folder: Path, quantization: str | None = None, *, quick: bool = False) -
         quick: 30 cases a skill instead of 300, for a first look.
     """
     encoder = ExampleEncoder(ChatFormat(folder / "tekken.json"))
-    # float32 arithmetic on the stored bf16 or 4-bit weights: the same on every processor.
+    # float32 arithmetic on the stored bf16 or 4-bit weights: the same on every CPU.
     source = folder / quantization if quantization else folder
     model = Mistral3ForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
     set_compute_dtype(model, torch.float32)

@@ -36,7 +36,7 @@ class Student(torch.nn.Module):
         model: from `architecture.assemble`, float32, its vision tower already trained.
         vectors: from `vision_stage.word_vectors`.
         half: multiply in bfloat16, while what is trained stays float32. This is about twice as
-            fast on a processor with instructions for it.
+            fast on a CPU with instructions for it.
     """
 
     def __init__(self, model, vectors: torch.Tensor, *, half: bool = False):

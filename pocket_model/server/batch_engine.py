@@ -37,8 +37,8 @@ PER_REQUEST_ATTENTION = "sdpa_per_request"
 class PerRequestSampling(ContinuousBatchingLogitsProcessor):
     """Gives every request in a batch its own sampler.
 
-    The library's own per-request processors know temperature and top-p. But they draw for all
-    requests from one random stream, so that a seed would have no meaning.
+    The library's own logits processors know temperature and top-p of each request. But they draw
+    for all requests from one random stream, so that a seed would have no meaning.
     """
 
     supported_kwargs: ClassVar[dict[str, type]] = {"sampler": Sampler}
@@ -134,7 +134,7 @@ class BatchEngine:
         self._manager.model.set_attn_implementation(PER_REQUEST_ATTENTION)
         sampling = LogitsProcessorList([PerRequestSampling()])
         processors = ContinuousBatchingLogitsProcessorList(sampling)
-        processors.tensors_required = 1  # the library counts only processors that it converts
+        processors.tensors_required = 1  # the library counts only those that it converts
         self._manager.logit_processor = processors
         self._manager.start()
         self.broken = False
