@@ -81,7 +81,7 @@ BACKENDS: dict[str, Backend] = {
         setup_hint="make a key at https://openrouter.ai/settings/keys",
     ),
     "openrouter-sim": Backend(
-        "a simulator of OpenRouter on this machine; the pocket model answers, no money moves",
+        "a simulator of OpenRouter on this machine; the pocket model answers, and it costs nothing",
         key_variable="OPENROUTER_API_KEY",
         model="mistralai/mistral-small-3.2-24b-instruct",
         setup_hint="nothing: it starts in this process; it takes any well-formed key, or its own",

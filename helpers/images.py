@@ -163,7 +163,7 @@ def _from_address(address: str, fetch: bool, timeout_s: float) -> bytes:
         raise ImageError(f"{url.scheme}: addresses are not read; use a path, or https://…")
     if not fetch:
         raise ImageError("addresses are fetched only with fetch=True")
-    _require_public(url.hostname or "")
+    require_public(url.hostname or "")
     data = bytearray()
     try:
         # No redirects: the next address could be one of this machine's.
@@ -179,7 +179,7 @@ def _from_address(address: str, fetch: bool, timeout_s: float) -> bytes:
     return bytes(data)
 
 
-def _require_public(host: str) -> None:
+def require_public(host: str) -> None:
     try:
         addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError as error:

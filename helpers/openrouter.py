@@ -160,7 +160,8 @@ def explain(error: Exception) -> Advice:
         return Advice("The answer did not come within the client's timeout.", True, action)
     if isinstance(error, (openai.APIConnectionError, httpx2.TransportError, ConnectionError)):
         action = "Check the address and the network; send it again."
-        return Advice("No connection to the server, or it broke.", True, action)
+        what = "No connection to the server, or it broke before the answer was complete."
+        return Advice(what, True, action)
     if isinstance(error, openai.APIError):
         body = error.body if isinstance(error.body, dict) else {}
         body = {"message": error.message, **body}

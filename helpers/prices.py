@@ -12,7 +12,7 @@ UNLIMITED_ANSWER = 16_384
 
 
 class BudgetError(RuntimeError):
-    """A cost cannot be estimated; the message says what is missing."""
+    """A cost or a cap cannot be used; the message says what is missing or wrong."""
 
 
 def priced_models() -> dict[str, dict]:

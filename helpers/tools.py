@@ -7,6 +7,7 @@ since a model can often correct it. Nothing that a model generates makes the loo
 
 import json
 import re
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -98,16 +99,16 @@ class Trace:
 
         arrows = self._arrows()
         x_of = {"user": 0.0, "model": 1.0, "tools": 2.0}
-        _, ax = plt.subplots(figsize=(9, 0.5 + 0.42 * len(arrows)))
+        _, ax = plt.subplots(figsize=(9, 0.5 + 0.55 * len(arrows)))
         for name, x in x_of.items():
             ax.axvline(x, color="lightgrey", zorder=0)
             ax.text(x, -0.9, name, ha="center", weight="bold")
         for y, (sender, receiver, text, color) in enumerate(arrows):
             start, end = x_of[sender], x_of[receiver]
             ax.annotate("", (end, y), (start, y), arrowprops={"arrowstyle": "->", "color": color})
-            text = " ".join(text.split())
-            label = text if len(text) <= 60 else f"{text[:59]}…"
-            ax.text((start + end) / 2, y - 0.12, label, ha="center", fontsize=8, color=color)
+            # Two lines of 42 characters fit between two of the vertical lines.
+            label = textwrap.fill(text, 42, max_lines=2, placeholder=" …")
+            ax.text((start + end) / 2, y - 0.1, label, ha="center", fontsize=8, color=color)
         ax.set(xlim=(-0.3, 2.3), ylim=(len(arrows) - 0.4, -1.3))
         ax.axis("off")
         plt.show()
@@ -116,7 +117,7 @@ class Trace:
         """The arrows of the diagram: (sender, receiver, text, color)."""
         question = next(m for m in reversed(self.messages) if m["role"] == "user")["content"]
         if not isinstance(question, str):
-            question = " ".join(part.get("text", "[picture]") for part in question)
+            question = " ".join(part.get("text", "[image]") for part in question)
         arrows = [("user", "model", question, "black")]
         for step in self.steps:
             if step.kind == "answer":

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 import typer
 from typer import Argument, Option
 
-from labkit.terminal import UserError, print_error, print_table, user_errors
+from labkit.terminal import (
+    UserError,
+    print_error,
+    print_table,
+    require_development_packages,
+    user_errors,
+)
 
 if TYPE_CHECKING:
     from helpers.backends import Lab
@@ -32,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: readable in a pipe and in a terminal of any encoding
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 BACKEND = Option("pocket", help="Which server answers.")
@@ -139,7 +146,7 @@ def conformance(
 
 @app.command()
 def fit(
-    model: str = Argument(help="Such as mistral-small-3.2."),
+    model: str = Argument(help="Such as mistral-small-3.2; a wrong name lists all."),
     memory: str | None = Option(None, help="What a program can use, such as 24GiB."),
     card: str | None = Option(None, help='Such as "RTX 4090": its usable memory and bandwidth.'),
     context: int = Option(8192, help="Tokens of each sequence."),
@@ -185,7 +192,10 @@ def pixels(text: str | None) -> tuple[int, int] | None:
 
 @app.command()
 def claims(
-    verdict: str | None = Option(None, help="Such as wrong or misleading."),
+    verdict: str | None = Option(
+        None,
+        help="right, plausible, half true, misleading, outdated, wrong, vendor claim …",
+    ),
     source: str | None = Option(None, help="Such as Japanese, Chinese or 3.2."),
     topic: str | None = Option(None, help="Such as memory or speed."),
     how: str | None = Option(None, help="computed, sourced or read."),
@@ -222,7 +232,7 @@ def latency(
     ttft_goal: float = Option(0.8, help="Goal for the time to first token, in seconds."),
     card: str | None = Option(None, help="The server's GPU, for the ceiling: 4090, H100, …"),
     shape: str = Option("mistral-small-3.2", help="With --card: which model's weights."),
-    scheme: str = Option("bf16", help="With --card: how they are stored, such as bf16 or nf4."),
+    scheme: str = Option("bf16", help="With --card: bf16, fp8, int8, nf4 or nf4-dq."),
     usd_per_hour: float | None = Option(None, help="What the server costs, for token prices."),
     out: Path = Option("runs/latency", help="Folder; the same command again resumes there."),
 ) -> int:
@@ -309,6 +319,7 @@ def check(
     """Check the notebooks, and the language of the documents."""
     from labkit import freshness, notebook_checks, notebooks, vocabulary
 
+    require_development_packages()
     with user_errors(ValueError):
         paths = notebooks.select(files or [])
     if depends:
@@ -329,6 +340,7 @@ def notebooks(which: list[str] = Argument(None, help="Numbers or names; all by d
     """Re-execute the committed notebooks in place."""
     from labkit import freshness, notebooks
 
+    require_development_packages()
     with user_errors(ValueError):
         paths = notebooks.select(which or [])
     failed = 0
@@ -336,7 +348,7 @@ def notebooks(which: list[str] = Argument(None, help="Numbers or names; all by d
         for path in paths:
             start = time.monotonic()
             try:
-                freshness.execute(path)
+                freshness.execute_in_place(path)
                 print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
             except Exception as error:
                 failed += 1

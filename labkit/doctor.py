@@ -1,6 +1,5 @@
 """What this machine can do, and what to do about each gap. Keys are named, never shown."""
 
-import contextlib
 import os
 import platform
 import re
@@ -61,11 +60,14 @@ def check_packages() -> Finding:
     """Installed packages compared with constraints.txt, the versions that the tests ran on."""
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pins = re.findall(r"^([\w.-]+)==([^\s#]+)", text, re.M)
+    required = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     differing = []
     for name, tested in pins:
         try:
             version = metadata.version(name).split("+")[0]
         except metadata.PackageNotFoundError:
+            if not re.search(rf"^{re.escape(name)}\b", required, re.M | re.I):
+                continue  # a developer's tool, or what another package no longer needs
             version = "not installed"
         if version != tested:
             differing.append(f"{name} {version} (tested {tested})")
@@ -98,11 +100,15 @@ def check_disk() -> Finding:
     """Whether the pocket model has space in the cache folder."""
     try:
         free = shutil.disk_usage(cache_dir()).free
+        is_built = build.model_folder().is_dir()
     except CacheError as error:
         return Finding("disk", GAP, "the cache folder is not writable", str(error))
+    except build.BuildError:  # `check_pocket` reports it
+        is_built = False
     detail = f"{free / 1e9:.0f} GB free for the cache"
-    if not build.model_folder().is_dir() and free < build.FREE_BYTES_NEEDED:
-        advice = f"free 1.2 GB, or set {CACHE_VARIABLE} to a folder on another disk"
+    if not is_built and free < build.FREE_BYTES_NEEDED:
+        needed = f"{build.FREE_BYTES_NEEDED / 1e9:.1f} GB"
+        advice = f"free {needed}, or set {CACHE_VARIABLE} to a folder on another disk"
         return Finding("disk", GAP, detail, advice)
     return Finding("disk", OK, detail)
 
@@ -130,9 +136,13 @@ def check_gpu() -> Finding:
 
 def check_pocket() -> Finding:
     """Whether the pocket model is built."""
-    with contextlib.suppress(CacheError):  # `check_disk` reports it
+    try:
         if build.model_folder().is_dir():
             return Finding("backend pocket", OK, f"{build.MODEL_ID} is built")
+    except CacheError:
+        pass  # `check_disk` reports it
+    except build.BuildError as error:
+        return Finding("backend pocket", GAP, "it cannot be built", str(error))
     advice = "it is built at first use (93 MB download), or by: python -m pocket_model build"
     return Finding("backend pocket", NOTE, "not built yet", advice)
 

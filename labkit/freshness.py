@@ -1,8 +1,8 @@
 """Outputs that are never older than the code: which files a notebook depends on, and execution.
 
 A notebook's fingerprint covers its cells, the modules that they import, what those import, its own
-exercises, and the data files that any of this code names. `execute` records the fingerprint, and
-the check `stale` compares it.
+exercises, and the data files that any of this code names. `execute_in_place` records the
+fingerprint, and the check `stale` compares it.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def recorded(folder: Path = paths.NOTEBOOKS) -> dict[str, str]:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def execute(path: Path) -> None:
+def execute_in_place(path: Path) -> None:
     """Run the notebook with its own parameters, and replace it if every cell succeeded.
 
     Raises:

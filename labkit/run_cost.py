@@ -5,6 +5,7 @@ from pathlib import Path
 
 from helpers.paths import DATA, write_text
 from helpers.prices import BudgetError, cost
+from labkit.notebooks import available
 
 RUN_TOKENS = DATA / "run_tokens.json"
 
@@ -38,14 +39,18 @@ def estimate_run(notebooks: list[Path], model: str) -> float:
 
 
 def record_tokens(results: Path) -> None:
-    """Keep the token counts of a finished run on the pocket model (its results.json).
+    """Keep the token counts of a finished run of all notebooks on the pocket model.
+
+    Args:
+        results: the run's results.json.
 
     Raises:
-        BudgetError: the run was on another model, or it has no counts.
+        BudgetError: the run was on another model, left out a notebook, or has no counts.
     """
     run = json.loads(results.read_text(encoding="utf-8"))
+    counted = {row["name"] for row in run["results"] if row["prompt_tokens"] is not None}
     on_pocket = run["backend"] in ("pocket", "openrouter-sim")
-    if not on_pocket or any(row["prompt_tokens"] is None for row in run["results"]):
+    if not on_pocket or counted != {path.stem for path in available()}:
         raise BudgetError("token counts come from whole runs on pocket or openrouter-sim only.")
     names = ("prompt_tokens", "completion_tokens")
     body = {

@@ -146,7 +146,7 @@ def set_cap(max_usd: float, spent: Path) -> None:
     os.environ[budget.SPENT_VARIABLE] = str(spent)
 
 
-def execute(path: Path, copy: Path, parameters: dict[str, Any], result: Result) -> None:
+def execute_copy(path: Path, copy: Path, parameters: dict[str, Any], result: Result) -> None:
     """Run one notebook with papermill into `copy`, and note in `result` what happened."""
     start = time.monotonic()
     result.status = FAILED
@@ -214,7 +214,7 @@ def run_all(report: Report, paths: list[Path], parameters: dict[str, Any], lab: 
         for path, result in zip(paths, report.results, strict=True):
             print(f"{result.title} …", end=" ", flush=True)
             before = lab.usage()
-            execute(path, report.folder / path.name, parameters, result)
+            execute_copy(path, report.folder / path.name, parameters, result)
             if before and (after := lab.usage()):
                 for key, value in before.items():
                     setattr(result, key, after[key] - value)

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +28,16 @@ def user_errors(*kinds: type[Exception]) -> Iterator[None]:
     except kinds as error:
         # str() of a KeyError puts its message into quotes.
         raise UserError(error.args[0] if isinstance(error, KeyError) else error) from error
+
+
+def require_development_packages() -> None:
+    """Raise `UserError` if what only requirements-dev.txt installs is not there."""
+    missing = [name for name in ("detect_secrets", "grimp") if not find_spec(name)]
+    if missing:
+        raise UserError(
+            f"this command needs {' and '.join(missing)}: "
+            "pip install -r requirements-dev.txt -c constraints.txt"
+        )
 
 
 def print_error(error: object) -> None:

@@ -49,7 +49,12 @@ def serve(port: int, prices: dict[str, dict]) -> int:
 def main(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 8765,
     prices: Annotated[
-        Path, typer.Option(help="JSON file with models and their prices.", exists=True)
+        Path,
+        typer.Option(
+            help="JSON file with models and their prices.",
+            exists=True,
+            show_default="data/prices.json",
+        ),
     ] = PRICES,
 ) -> None:
     """Run a simulator of OpenRouter on this machine; the pocket model answers."""

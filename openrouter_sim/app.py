@@ -133,7 +133,7 @@ class Gateway:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             raise Refusal(401, "No auth credentials found")
-        if key == faults.WITHDRAWN or not WELL_FORMED.fullmatch(key):
+        if key == faults.REVOKED or not WELL_FORMED.fullmatch(key):
             raise Refusal(401, "User not found.")
         account = self.accounts.setdefault(key, Account(faults.BALANCES.get(key, 1.0)))
         if key == faults.THROTTLED and request.method == "POST":

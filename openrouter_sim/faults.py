@@ -13,8 +13,8 @@ KEYS = {
     "sk-or-v1-simulated-nearly-empty": "402 after a few answers: a balance of 0.00002 USD",
     "sk-or-v1-simulated-throttled": "429: four requests in two seconds, then Retry-After",
 }
-KEY, WITHDRAWN, PENNILESS, NEARLY_EMPTY, THROTTLED = KEYS
-BALANCES = {PENNILESS: 0.0, NEARLY_EMPTY: 0.00002}  # USD
+KEY, REVOKED, NO_CREDITS, NEARLY_EMPTY, THROTTLED = KEYS
+BALANCES = {NO_CREDITS: 0.0, NEARLY_EMPTY: 0.00002}  # USD
 
 SLOW_S = 2.0
 CHUNKS_BEFORE_FAILURE = 4
@@ -96,7 +96,9 @@ FAULTS: dict[str, Fault] = {
         "Your chosen model requires moderation; the input was flagged",
         {"reasons": ["simulated"]},
     ),
-    "no-tools": Fault("no provider has tools", 404, "No endpoints found that support tool use."),
+    "no-tools": Fault(
+        "no provider supports tools", 404, "No endpoints found that support tool use."
+    ),
     "timeout": Fault("the request times out", 408, "Request timed out"),
     "rate-limit": Fault("too many requests", 429, "Rate limit exceeded"),
     "rate-limit-wait": Fault(
@@ -117,7 +119,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "truncated": Fault("a stream that just ends", 200, effect="truncated"),
     "cut": Fault("the connection breaks", 200, effect="cut"),
-    "slow": Fault("a first byte that is late", 200, effect="slow"),
+    "slow": Fault("the first byte is late", 200, effect="slow"),
     "comments": Fault("many comments before the text", 200, effect="comments"),
     "provider-down": Fault("one provider is down, another answers", 200, effect="provider"),
 }

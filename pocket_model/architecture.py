@@ -1,4 +1,4 @@
-"""The pocket model's shape: Mistral Small 3.1's and 3.2's classes, at a two-hundredth of the size.
+"""The pocket model's architecture: the classes of Mistral Small 3.1 and 3.2, much smaller.
 
 `Mistral3ForConditionalGeneration` joins three parts, here as in the 24B: a Pixtral vision tower,
 a projector that merges 2 × 2 patches into one token, and a Mistral text model. The text model's

@@ -16,7 +16,7 @@ class CacheError(RuntimeError):
 
 
 def cache_dir() -> Path:
-    """The folder for built models and running servers; `MISTRAL_LAB_CACHE` overrides it.
+    """The folder for models, servers, checkpoints and results; `MISTRAL_LAB_CACHE` overrides it.
 
     Raises:
         CacheError: the folder cannot be created or written to.

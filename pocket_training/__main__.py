@@ -21,7 +21,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="For the adapter; default: data/pocket.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train the adapter anew: hours on two cores."""
+    """Train the adapter again: many hours on two cores."""
     from pocket_training import train
 
     target = out or POCKET_DATA
@@ -34,13 +34,19 @@ def evaluate(
     quick: Annotated[bool, typer.Option("--quick", help="30 cases a skill, not 300.")] = False,
     quantization: Annotated[Literal["nf4"] | None, typer.Option(help="Default: bf16.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the result as JSON.")] = None,
-    against: Annotated[Path | None, typer.Option(exists=True, help="A result to compare.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A result to compare.")
+    ] = None,
 ) -> None:
     """Count what the model can do on held-out cases."""
     from pocket_training import evaluate, score_tables
 
-    saved = json.loads(against.read_text(encoding="utf-8")) if against else None
     # Checked before minutes of work, not after them.
+    try:
+        saved = json.loads(against.read_text(encoding="utf-8")) if against else None
+    except ValueError as error:
+        print(f"error: {against} is not a saved result: {error}")
+        raise typer.Exit(2) from error
     if saved and saved.get("scoring_version") != evaluate.SCORING_VERSION:
         print(f"error: {against} was scored in a different way: evaluate that model again first")
         raise typer.Exit(2)

@@ -40,11 +40,11 @@ def score(model, encoder: ExampleEncoder, chats: HeldOut, cases: int = CASES) ->
     """
     started = time.monotonic()
     scorer = Scorer(model)
-    asked, paired = list(questions(encoder, cases)), list(pairs(encoder, cases))
-    everything = [*asked, *(question for pair in paired for question in pair)]
+    single, paired = list(questions(encoder, cases)), list(pairs(encoder, cases))
+    everything = [*single, *(question for pair in paired for question in pair)]
     scores = iter(scorer.score(everything))
     right: dict[str, list[bool]] = {}
-    for question in asked:
+    for question in single:
         for case, is_right in zip(question, next(scores), strict=True):
             right.setdefault(case.skill, []).append(is_right)
     right["counterfactual_pairs"] = [all(all(next(scores)) for _ in pair) for pair in paired]

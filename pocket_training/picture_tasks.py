@@ -40,10 +40,10 @@ def phrase(skill: str, split: str, rng: random.Random, **slots) -> str:
 
 def questions(scene: scenes.Scene, split: str, rng: random.Random) -> list[tuple[str, str, str]]:
     """Every kind of question that has one right answer in this scene: (skill, question, answer)."""
-    asked = []
+    drawn = []
 
     def ask(skill: str, answer: str, phrasing: str = "", **slots) -> None:
-        asked.append((skill, phrase(phrasing or skill, split, rng, **slots), answer))
+        drawn.append((skill, phrase(phrasing or skill, split, rng, **slots), answer))
 
     if isinstance(scene, scenes.Shapes):
         shapes = scene.shapes
@@ -77,7 +77,7 @@ def questions(scene: scenes.Scene, split: str, rng: random.Random) -> list[tuple
         ask("region colour", f"The {scene.colors[scene.largest()]} region is the largest.")
     else:
         ask("number", f"The number is {scene.digits}.")
-    return asked
+    return drawn
 
 
 def random_legend(scene: scenes.Regions, split: str, rng: random.Random) -> tuple[str, list[str]]:
@@ -106,9 +106,9 @@ def picture_groups(
         # Drawn at one to three times the model's size: scaling it down leaves its own marks.
         pictures = tuple(scene.draw(rng.choice([1, 1, 2, 3])) for scene in shown)
         labels = tuple(scene.cell_labels() for scene in shown)
-        asked = (_which_picture if kind == "two" else questions)(*shown, split, rng)
-        rng.shuffle(asked)
-        cases = [PictureCase(skill, pictures, q, a, labels) for skill, q, a in asked[:per_group]]
+        drawn = (_which_picture if kind == "two" else questions)(*shown, split, rng)
+        rng.shuffle(drawn)
+        cases = [PictureCase(skill, pictures, q, a, labels) for skill, q, a in drawn[:per_group]]
         if cases:
             yield cases
 
@@ -128,8 +128,8 @@ def counterfactual_pairs(split: str, *, pairs: int, seed: int) -> Iterator[Pair]
         new = replace(old, color=color, kind=kind, rgb=scenes.random_rgb(rng, color))
         other = replace(scene, shapes=(*scene.shapes[:index], new, *scene.shapes[index + 1 :]))
         wording = rng.random()
-        asked = [questions(version, split, random.Random(wording)) for version in (scene, other)]
-        before, after = ({q: (skill, a) for skill, q, a in part} for part in asked)
+        drawn = [questions(version, split, random.Random(wording)) for version in (scene, other)]
+        before, after = ({q: (skill, a) for skill, q, a in part} for part in drawn)
         changed = [q for q in before if q in after and before[q][1] != after[q][1]]
         if changed:
             question = rng.choice(changed)
@@ -141,17 +141,17 @@ def counterfactual_pairs(split: str, *, pairs: int, seed: int) -> Iterator[Pair]
 
 
 def _which_picture(first: scenes.Shapes, second: scenes.Shapes, split: str, rng: random.Random):
-    asked = []
+    drawn = []
     for which, here, there in (("first", first, second), ("second", second, first)):
         for shape in here.shapes:
             if all(other.name != shape.name for other in there.shapes):
                 question = phrase("two pictures", split, rng, name=shape.name)
                 answer = f"The {shape.name} is in the {which} picture."
-                asked.append(("two pictures", question, answer))
+                drawn.append(("two pictures", question, answer))
     which, scene = rng.choice([("first", first), ("second", second)])
     question = phrase("describe one", split, rng, which=which)
-    asked.append(("describe one", question, scene.description()))
-    return asked
+    drawn.append(("describe one", question, scene.description()))
+    return drawn
 
 
 def _count_answer(number: int, counted: str) -> str:

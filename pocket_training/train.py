@@ -138,6 +138,7 @@ Rows = list[tuple[str, PackedRow]]
 
 def draw_rows(step: int, encoder: ExampleEncoder, chats: list[Example]) -> Rows:
     """One step's rows, each with its kind."""
+    # An older word, kept: the seed must give the same run.
     rng = random.Random(f"lessons {SEED} {step}")
     rows: Rows = []
     for _ in range(TOOL_ROWS):

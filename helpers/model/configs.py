@@ -62,8 +62,8 @@ def names() -> list[str]:
 def unknown(what: str, name: object, known: list[str]) -> ValueError:
     """The error to raise if `name` is not in `known`; its message lists the nearest, then all."""
     nearest = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
-    return ValueError(f"{what}: no {name!r}; {hint}There are: {', '.join(known)}")
+    hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+    return ValueError(f"{what}: there is no {name!r}.{hint} There are: {', '.join(known)}")
 
 
 def resolve(name: str) -> str:

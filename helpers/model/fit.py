@@ -258,7 +258,7 @@ def _remarks(plan: Plan, best: SchemePlan) -> Iterator[str]:
     yield f"{best.scheme} is the most precise that fits, with {spare} to spare; {room}."
     if best.scheme != "bf16":
         bf16 = plan.schemes[0]
-        yield f"bf16 lacks {_gib(-bf16.free_bytes)}: {_gpus_with(bf16.total_bytes)}."
+        yield f"bf16 needs {_gib(-bf16.free_bytes)} more: {_gpus_with(bf16.total_bytes)}."
     if best.free_bytes < 0.05 * plan.memory_bytes:
         yield "That is tight: a desktop or a second program on the GPU takes up to 1 GiB."
     if plan.chunk and plan.chunk < plan.context:
@@ -268,7 +268,8 @@ def _remarks(plan: Plan, best: SchemePlan) -> Iterator[str]:
             engines += f", and transformers with GenerationConfig(prefill_chunk_size={plan.chunk})"
         yield (
             f"The prompt must be read in chunks of {plan.chunk:,} tokens: {engines}. Read at once, "
-            f"{best.scheme} {'lacks' if free < 0 else 'leaves'} {_gib(abs(free))}."
+            f"{best.scheme} {'needs' if free < 0 else 'leaves'} {_gib(abs(free))}"
+            f"{' more' if free < 0 else ''}."
         )
     if plan.batch > 1:
         yield (
@@ -277,7 +278,7 @@ def _remarks(plan: Plan, best: SchemePlan) -> Iterator[str]:
         )
     if plan.images > 1 and plan.vision_bytes == best.activation_bytes:
         yield (
-            f"{plan.images} pictures at once take {_gib(plan.vision_bytes)} in the vision tower: "
+            f"{plan.images} images at once take {_gib(plan.vision_bytes)} in the vision encoder: "
             "one at a time, smaller ones or flash attention need far less."
         )
 
@@ -295,7 +296,7 @@ def _ways_to_fit(plan: Plan) -> Iterator[str]:
         fewer = range(1, getattr(plan, field))
         return bisect_left(fewer, True, key=lambda number: not fits(**{field: number}))
 
-    yield f"Nothing fits: {scheme} is the smallest and lacks {_gib(-smallest.free_bytes)}."
+    yield f"Nothing fits: {scheme} is the smallest and needs {_gib(-smallest.free_bytes)} more."
     batch, images, context = largest("batch"), largest("images"), smallest.longest_context
     eight_bits = sizes.kv_itemsize(plan.kv_dtype) > 1 and fits(kv_dtype="fp8")
     small = plan.images and fits(image_size=SMALL_PICTURE)
@@ -342,7 +343,7 @@ def _gpus_with(total_bytes: int) -> str:
     smallest = [name for name in names if name not in macs][:2] + macs[:1]
     if not smallest:
         return f"{_gib(total_bytes)} is more than any GPU of the table has"
-    return f"{', '.join(smallest)} and larger have {_gib(total_bytes)}"
+    return f"{', '.join(smallest)} and larger have at least {_gib(total_bytes)}"
 
 
 def what_fits_where(model: str | PretrainedConfig, context: int, **options: object) -> pd.DataFrame:

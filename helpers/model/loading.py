@@ -190,12 +190,12 @@ def check_memory(
     gpu = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
     ram = psutil.virtual_memory().available
     if not gpu or device_map in ("cpu", {"": "cpu"}):
-        room, place, overhead = ram, "this machine has", 0
+        room, owner, overhead = ram, "this machine has", 0
     elif device_map == "auto":
-        room, place, overhead = gpu + ram, "GPU and machine have", fit.OVERHEAD_BYTES
+        room, owner, overhead = gpu + ram, "GPU and machine have", fit.OVERHEAD_BYTES
     else:
         # mem_get_info counts torch's own context as used only if something ran before.
-        room, place, overhead = gpu, f"{torch.cuda.get_device_name()} has", fit.OVERHEAD_BYTES
+        room, owner, overhead = gpu, f"{torch.cuda.get_device_name()} has", fit.OVERHEAD_BYTES
     context = min(context, config.get_text_config().max_position_embeddings)
     plan = fit.Plan(config, room, context, overhead_bytes=overhead)
     row = plan.scheme_plan("nf4-dq" if double_quant else "nf4")
@@ -204,7 +204,7 @@ def check_memory(
     advice = "\n".join(f"- {line}" for line in plan.advice)
     raise LoadError(
         f"It will not fit: {row.scheme} with {context:,} tokens needs "
-        f"{row.total_bytes / 2**30:.2f} GiB, and {place} {room / 2**30:.2f} GiB free. Nothing was "
+        f"{row.total_bytes / 2**30:.2f} GiB, and {owner} {room / 2**30:.2f} GiB free. Nothing was "
         f"downloaded or loaded.\n{advice}\n"
         "- Or ask a served model instead: notebooks 03 to 06 need no GPU.\n"
         "- load_4bit(…, force=True) tries in spite of this."

@@ -9,6 +9,7 @@ exercises is checked for the first time. Solutions are only in the notebooks, fo
 """
 
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +38,7 @@ def check(name: str, answer: Any) -> None:
     Raises:
         KeyError: No exercise has this name. The message lists the names.
     """
-    print(verdict(name, answer)[1])
+    print(textwrap.fill(verdict(name, answer)[1], 80))  # JupyterLab breaks longer lines in a word
 
 
 def verdict(name: str, answer: Any) -> tuple[bool, str]:

@@ -7,7 +7,7 @@ from labkit.exercises.engine import exercise
 
 @exercise(
     "00-messages",
-    hint='Write a list of two dicts, each with "role" and "content". The rule is the system\'s.',
+    hint='Write two dicts, each with "role" and "content". The rule belongs in the system message.',
 )
 def judge_messages(answer: Any) -> str | None:
     """A system message, then a user message, neither of them empty."""

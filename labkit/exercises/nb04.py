@@ -55,7 +55,7 @@ def judge_image_message(answer: Any) -> str | None:
 
 @exercise(
     "04-pairs",
-    hint="A guess is right for one image of a pair half of the time. For both it is rarer.",
+    hint="A model that ignores the images gives one answer twice: at most one of a pair is right.",
 )
 def judge_share_of_pairs(answer: Any) -> str | None:
     """A function that returns the share of pairs in which both answers are right."""

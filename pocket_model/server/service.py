@@ -79,8 +79,8 @@ class ChatService:
             raise ApiError(400, f"messages: {error}", "messages") from error
         if len(prompt.ids) + 1 > self.context:
             message = (
-                f"The prompt has {len(prompt.ids)} tokens, and the context holds {self.context}, "
-                "the answer included. Shorten the messages."
+                f"The prompt has {len(prompt.ids)} tokens. The maximum context length is "
+                f"{self.context} tokens, prompt and answer together. Shorten the messages."
             )
             raise ApiError(400, message, "messages", "context_length_exceeded")
         temperature = DEFAULT_TEMPERATURE if body.temperature is None else body.temperature

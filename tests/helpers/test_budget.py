@@ -158,18 +158,27 @@ def test_the_estimate_of_a_run_is_above_what_its_tokens_cost():
 
 
 @pytest.mark.parametrize(
-    ("backend", "counts", "kept"),
-    [("pocket", 7, True), ("openrouter-sim", 7, True), ("vllm", 7, False), ("pocket", None, False)],
+    ("backend", "counts", "left_out", "kept"),
+    [
+        ("pocket", 7, 0, True),
+        ("openrouter-sim", 7, 0, True),
+        ("vllm", 7, 0, False),
+        ("pocket", None, 0, False),
+        ("pocket", 7, 1, False),  # the other counts would be lost
+    ],
 )
-def test_token_counts_are_kept_from_the_pocket_model_only(
-    tmp_path, monkeypatch, backend, counts, kept
+def test_token_counts_are_kept_from_whole_runs_on_the_pocket_model_only(
+    tmp_path, monkeypatch, backend, counts, left_out, kept
 ):
     target = tmp_path / "run_tokens.json"
     monkeypatch.setattr(run_cost, "RUN_TOKENS", target)
-    row = {"name": "03_openrouter", "prompt_tokens": counts, "completion_tokens": counts}
+    names = [path.stem for path in notebooks.available()]
+    rows = [{"name": n, "prompt_tokens": counts, "completion_tokens": counts} for n in names]
     results = tmp_path / "results.json"
     started = "2026-01-02T03:04:05+00:00"
-    results.write_text(json.dumps({"backend": backend, "started": started, "results": [row]}))
+    results.write_text(
+        json.dumps({"backend": backend, "started": started, "results": rows[left_out:]})
+    )
     if not kept:
         with pytest.raises(prices.BudgetError, match="whole runs"):
             run_cost.record_tokens(results)
@@ -177,6 +186,8 @@ def test_token_counts_are_kept_from_the_pocket_model_only(
         return
     run_cost.record_tokens(results)
     saved = json.loads(target.read_text())
-    assert saved["notebooks"] == {"03_openrouter": {"prompt_tokens": 7, "completion_tokens": 7}}
+    assert saved["notebooks"] == {
+        name: {"prompt_tokens": 7, "completion_tokens": 7} for name in names
+    }
     assert backend in saved["command"]
     assert saved["date"] == "2026-01-02"

@@ -150,7 +150,7 @@ def test_hosts_in_the_own_network_are_never_fetched(address):
 @pytest.fixture
 def web(picture, monkeypatch):
     """A web server on loopback, which counts as public in this test."""
-    monkeypatch.setattr(images, "_require_public", lambda host: None)
+    monkeypatch.setattr(images, "require_public", lambda host: None)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):

@@ -81,9 +81,9 @@ def test_help_and_tables_in_any_encoding(encoding):
         (["conformance", "--backend", "nobody"], "openrouter"),
         (["conformance", "--backend", "custom"], "needs an address and a model"),
         (["fit"], "model"),
-        (["fit", "gpt-4"], "model: no 'gpt-4'"),
+        (["fit", "gpt-4"], "model: there is no 'gpt-4'"),
         (["fit", "small-3.2", "--memory", "24"], "memory: expected a size with its unit"),
-        (["fit", "small-3.2", "--card", "3080"], "no '3080'; did you mean"),
+        (["fit", "small-3.2", "--card", "3080"], "there is no '3080'. Did you mean"),
         (["fit", "7b", "--context", "40000"], "context: expected at most 32,768"),
         (["fit", "7b", "--image-size", "10"], "WIDTHxHEIGHT"),
         (["claims", "--verdict", "lie"], "unverifiable"),
@@ -100,6 +100,14 @@ def test_bad_input_is_one_line(arguments, word, capsys):
     assert line.startswith("error: ")
     assert line.count("\n") == 1
     assert word in line
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--depends"], ["notebooks", "07"]])
+def test_a_users_install_is_told_what_a_developers_command_needs(arguments, monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "find_spec", lambda name: None)
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "requirements-dev.txt" in line
 
 
 def test_bad_input_of_the_real_command():

@@ -8,6 +8,7 @@ import psutil
 from helpers.backends import BACKENDS
 from labkit import doctor
 from labkit.cli import main
+from pocket_model.build import ADAPTER_VARIABLE
 from pocket_model.cache import CACHE_VARIABLE
 
 CANARY = "sk-or-v1-canary0000000000"
@@ -32,12 +33,15 @@ def test_a_key_is_named_and_never_shown(monkeypatch, capsys):
 
 
 def test_other_versions_and_missing_packages_are_listed(monkeypatch, tmp_path):
-    (tmp_path / "constraints.txt").write_text("pytest==0.0.1\nno-such-package==1\n")
+    pins = "pytest==0.0.1\nno-such-package==1\nno-such-tool==1\n"
+    (tmp_path / "constraints.txt").write_text(pins)
+    (tmp_path / "requirements.txt").write_text("No-Such-Package>=1\n")
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
     finding = doctor.check_packages()
     assert finding.status == "note"
     assert "pytest" in finding.detail
     assert "no-such-package" in finding.detail
+    assert "no-such-tool" not in finding.detail  # only developers need it
     assert "pip install" in finding.advice
 
 
@@ -47,6 +51,14 @@ def test_a_gap_gives_exit_code_1(monkeypatch, tmp_path, capsys):
     assert doctor.check_disk().status == "gap"
     assert main(["doctor"]) == 1
     assert "gaps." in capsys.readouterr().out
+
+
+def test_a_missing_adapter_is_a_gap_and_no_traceback(monkeypatch, tmp_path):
+    monkeypatch.setenv(ADAPTER_VARIABLE, str(tmp_path / "nothing.safetensors"))
+    finding = doctor.check_pocket()
+    assert finding.status == "gap"
+    assert ADAPTER_VARIABLE in finding.advice
+    assert doctor.check_disk().status in ("ok", "gap")
 
 
 def test_no_key_is_claimed_where_none_is_set(monkeypatch):

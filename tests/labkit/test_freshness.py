@@ -138,11 +138,11 @@ def test_execution_replaces_only_what_succeeded(tmp_path):
     notebooks.write(book, path)
     broken = path.read_bytes()
     with pytest.raises(Exception, match="ZeroDivisionError"):
-        freshness.execute(path)
+        freshness.execute_in_place(path)
     assert path.read_bytes() == broken
     book.cells[1].source = "print('too')"
     notebooks.write(book, path)
-    freshness.execute(path)
+    freshness.execute_in_place(path)
     done = notebooks.read(path)
     assert [cell.execution_count for cell in notebooks.code_cells(done)] == [1, 2]
     assert set(done.metadata) == {"kernelspec", "language_info"}

@@ -132,8 +132,8 @@ def test_routing_wishes(sim, once):
 @pytest.mark.parametrize(
     ("key", "status"),
     [
-        (faults.WITHDRAWN, 401),
-        (faults.PENNILESS, 402),
+        (faults.REVOKED, 401),
+        (faults.NO_CREDITS, 402),
         ("sk-or-v1-", 401),
         ("hello", 401),
         ("sk-or-v1-any-other-well-formed-key", 200),

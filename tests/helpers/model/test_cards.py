@@ -34,7 +34,7 @@ def test_every_gpu_has_its_figures_and_their_sources():
 )
 def test_gpus_by_a_part_of_their_name(name, full_name):
     if full_name is None:
-        with pytest.raises(ValueError, match="GPU: no 'apple m2 16gb'; did you mean"):
+        with pytest.raises(ValueError, match=r"GPU: there is no 'apple m2 16gb'\. Did you mean"):
             cards.gpu(name)
     else:
         assert cards.gpu(name).name == full_name

@@ -64,7 +64,7 @@ def test_every_alias_names_a_file():
 
 
 def test_an_unknown_name_gets_the_nearest_and_all():
-    with pytest.raises(ValueError, match=r"did you mean mistral-small-3.2.*llama-2-13b"):
+    with pytest.raises(ValueError, match=r"Did you mean mistral-small-3.2.*llama-2-13b"):
         configs.load("mistral-smal-3.2")
 
 

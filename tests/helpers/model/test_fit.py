@@ -113,13 +113,13 @@ def test_what_fits_where():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: fit.Plan("gpt-4", GIB, 10), "model: no 'gpt-4'"),
+        (lambda: fit.Plan("gpt-4", GIB, 10), "model: there is no 'gpt-4'"),
         (lambda: fit.Plan("7b", 0, 10), "memory_bytes: expected a positive whole number"),
         (lambda: fit.Plan("7b", GIB, 32769), "context: expected at most 32,768 tokens"),
         (lambda: fit.Plan("7b", GIB, 10, batch=0), "batch: expected a positive whole number"),
         (lambda: fit.Plan("7b", GIB, 10, images=-1), "images: expected a whole number, 0 or more"),
         (lambda: fit.Plan("7b", GIB, 10, images=1), "vision_config: expected a model with"),
-        (lambda: fit.Plan("small", GIB, 10, kv_dtype="q8"), "dtype: no 'q8'"),
+        (lambda: fit.Plan("small", GIB, 10, kv_dtype="q8"), "dtype: there is no 'q8'"),
         (lambda: fit.Plan("small", GIB, 10, prefill_chunk=0), "prefill_chunk: expected a positive"),
         (lambda: fit.Plan("small", GIB, 3080, images=1), "expected more than the 3,080 tokens"),
         (lambda: fit.parse_bytes("24"), "memory: expected a size with its unit"),

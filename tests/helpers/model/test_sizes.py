@@ -489,7 +489,7 @@ TEXT_ONLY = configs.load("mistral-small-3-2501")
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sizes.weight_bytes(SMALL, "nf5"), "scheme: no 'nf5'; did you mean nf4"),
+        (lambda: sizes.weight_bytes(SMALL, "nf5"), "scheme: there is no 'nf5'. Did you mean nf4"),
         (lambda: sizes.weight_bytes(SMALL, "int4"), "There are: bf16, fp8, int8, nf4, nf4-dq"),
         (lambda: sizes.kv_cache_bytes(SMALL, 0), "tokens: expected a positive whole number, got 0"),
         (lambda: sizes.kv_cache_bytes(SMALL, 1.5), "tokens: expected a positive whole number"),
@@ -498,7 +498,7 @@ TEXT_ONLY = configs.load("mistral-small-3-2501")
             "at most 131,072 tokens, the model's max",
         ),
         (lambda: sizes.kv_cache_bytes(SMALL, 10, batch=-1), "batch: expected a positive whole"),
-        (lambda: sizes.kv_cache_bytes(SMALL, 10, dtype="nf4"), "dtype: no 'nf4'"),
+        (lambda: sizes.kv_cache_bytes(SMALL, 10, dtype="nf4"), "dtype: there is no 'nf4'"),
         (lambda: sizes.image_tokens(0, 10, SMALL), "width: expected a positive whole number"),
         (lambda: sizes.image_tokens(10, -1, SMALL), "height: expected a positive whole number"),
         (
