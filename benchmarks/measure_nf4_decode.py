@@ -1,9 +1,9 @@
-"""How fast the pocket model decodes in NF4, as a ratio to bf16, on this machine's processor.
+"""How fast the pocket model decodes in NF4, as a ratio to bf16, on this machine's CPU.
 
     python benchmarks/measure_nf4_decode.py
 
 Both models are loaded and warmed up, and take turns on one thread. The figure is the ratio of their
-best rounds: other processes can only slow a round down. It depends mostly on the processor: without
+best rounds: other processes can only slow a round down. It depends mostly on the CPU: without
 AVX512-BF16 instructions the weights are dequantized again for each token.
 """
 

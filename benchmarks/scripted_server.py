@@ -177,7 +177,7 @@ async def _wait_until(due: float) -> None:
     """Wait until that time of the event loop's clock (s).
 
     `asyncio.sleep` ends about half a millisecond late. With few streams the last 2 ms are a busy
-    wait instead. With many, that would take the processor from the client.
+    wait instead. With many, that would take the CPU from the client.
     """
     loop = asyncio.get_running_loop()
     busy_s = BUSY_WAIT_S if len(asyncio.all_tasks()) <= FEW_STREAMS + 1 else 0.0

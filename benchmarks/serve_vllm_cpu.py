@@ -1,4 +1,4 @@
-"""Serve the pocket model with vLLM on this machine's processor, with the flags of the 24B's card.
+"""Serve the pocket model with vLLM on this machine's CPU, with the flags of the 24B's model card.
 
 The pocket model is also built in Mistral's own format, so vLLM loads it with the same options as
 the 24B: Mistral's tokenizer, config, weights and tool-call parser. You can test those options here

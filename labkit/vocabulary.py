@@ -59,10 +59,11 @@ def comments(source: str) -> str:
 
 
 def check_files(root: Path = ROOT) -> Iterator[str]:
-    """The problems of the documents and of the packages' comments and docstrings."""
+    """The problems of the documents, and of comments and docstrings in the code."""
     for file in [root / name for name in DOCUMENTS]:
         for problem in problems(file.read_text(encoding="utf-8")):
             yield f"{file.relative_to(root)}: dialect: {problem}"
-    for file in sorted(file for package in PACKAGES for file in (root / package).rglob("*.py")):
+    folders = (*PACKAGES, "benchmarks")
+    for file in sorted(file for folder in folders for file in (root / folder).rglob("*.py")):
         for problem in problems(comments(file.read_text(encoding="utf-8"))):
             yield f"{file.relative_to(root)}: dialect: {problem}"
