@@ -94,11 +94,13 @@ def test_a_streams_last_chunk_has_the_usage_unasked(sim, once):
 def test_tools_and_schemas_pass_through(sim, once):
     parameters = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     tool = {"type": "function", "function": {"name": "roll", "parameters": parameters}}
-    reply = create(once, sim, tools=[tool], tool_choice="required", max_tokens=60)
+    # The same tokens in every run: a sampled answer can be longer than 60 of them.
+    same = {"temperature": 0, "seed": 1, "max_tokens": 60}
+    reply = create(once, sim, tools=[tool], tool_choice="required", **same)
     assert reply.choices[0].finish_reason == "tool_calls"
     assert reply.choices[0].message.tool_calls[0].function.name == "roll"
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": parameters}}
-    reply = create(once, sim, response_format=form, max_tokens=60)
+    reply = create(once, sim, response_format=form, **same)
     assert isinstance(json.loads(reply.choices[0].message.content)["n"], int)
 
 
