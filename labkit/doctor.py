@@ -61,7 +61,7 @@ def check_packages() -> Finding:
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pins = re.findall(r"^([\w.-]+)==([^\s#]+)", text, re.M)
     required = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    differing = []
+    compared, differing = 0, []
     for name, tested in pins:
         try:
             version = metadata.version(name).split("+")[0]
@@ -69,10 +69,11 @@ def check_packages() -> Finding:
             if not re.search(rf"^{re.escape(name)}\b", required, re.M | re.I):
                 continue  # a developer's tool, or what another package no longer needs
             version = "not installed"
+        compared += 1
         if version != tested:
             differing.append(f"{name} {version} (tested {tested})")
     if not differing:
-        return Finding("packages", OK, f"all {len(pins)} have the tested versions")
+        return Finding("packages", OK, f"all {compared} have the tested versions")
     parts = differing[:6] + ([f"{len(differing) - 6} more"] if len(differing) > 6 else [])
     advice = "for the tested versions: pip install -r requirements.txt -c constraints.txt"
     return Finding("packages", NOTE, "; ".join(parts), advice)
