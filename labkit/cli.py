@@ -275,7 +275,7 @@ def latency(
 
 
 @app.command()
-def simulate(port: int = Option(8765, help="Port on this machine.")) -> int:
+def simulate(port: int = Option(8765, min=0, max=65535, help="Port on this machine.")) -> int:
     """A simulator of OpenRouter on this machine, failures included."""
     from helpers.prices import priced_models
     from openrouter_sim.__main__ import serve

@@ -47,7 +47,7 @@ def serve(port: int, prices: dict[str, dict]) -> int:
 
 
 def main(
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine.")] = 8765,
     prices: Annotated[
         Path,
         typer.Option(
@@ -67,4 +67,10 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command()(main)
+    app()

@@ -13,7 +13,12 @@ from pocket_model import lease
 from pocket_model.build import DEFAULT_TEMPERATURE, MODEL_ID, BuildError, ensure_built
 from pocket_model.cache import CacheError, atomic_write
 
-app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help=__doc__,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 Quantization = Annotated[Literal["nf4"] | None, typer.Option(help="Default: none (bf16).")]
 Batching = Annotated[bool, typer.Option("--batching", help="Continuous batching.")]
 
@@ -28,7 +33,7 @@ def build() -> None:
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     quantization: Quantization = None,
     batching: Batching = False,
     leased: Annotated[bool, typer.Option("--leased", hidden=True)] = False,

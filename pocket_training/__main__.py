@@ -11,7 +11,11 @@ from pocket_model.build import POCKET_DATA, BuildError, ensure_built
 from pocket_model.cache import CacheError, cache_dir
 
 app = typer.Typer(
-    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    help=__doc__,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -47,7 +51,8 @@ def evaluate(
     except ValueError as error:
         print(f"error: {against} is not a saved result: {error}")
         raise typer.Exit(2) from error
-    if saved and saved.get("scoring_version") != evaluate.SCORING_VERSION:
+    is_result = saved is None or isinstance(saved, dict)
+    if not is_result or (saved and saved.get("scoring_version") != evaluate.SCORING_VERSION):
         print(f"error: {against} was scored in a different way: evaluate that model again first")
         raise typer.Exit(2)
     result = evaluate.run(ensure_built(), quantization, quick=quick)

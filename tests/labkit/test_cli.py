@@ -213,3 +213,25 @@ def test_importing_helpers_changes_no_other_module():
         "assert sys.modules.get('rfc3987_syntax', True)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("helpers", ["simulate", "--port", "99999"]),
+        ("openrouter_sim", ["--port", "99999"]),
+        ("pocket_model", ["serve", "--port", "99999"]),
+        ("pocket_training", ["evaluate", "--against", "data/prompts.json"]),
+    ],
+)
+def test_bad_values_of_every_program_are_refused_without_a_traceback(module, arguments):
+    done = kit(*arguments, module=module)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("module", ["helpers", "openrouter_sim", "pocket_model", "pocket_training"])
+def test_every_program_takes_the_short_help_option(module):
+    done = kit("-h", module=module)
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
