@@ -24,8 +24,9 @@ from starlette.exceptions import HTTPException
 from pocket_model.build import MODEL_ID
 from pocket_model.reply import ArgumentsPiece, CallBegun, Reply, TextPiece, ToolCall
 from pocket_model.server.engine import Failed
+from pocket_model.server.errors import ApiError
 from pocket_model.server.protocol import ChatRequest
-from pocket_model.server.service import AnswerEvent, ApiError, ChatService, Finished
+from pocket_model.server.service import AnswerEvent, ChatService, Finished
 
 # A leased server ends this long after its last lease, so that a restarted kernel can reuse it.
 LINGER_S = 4.0

@@ -15,9 +15,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic_core import from_json
+
+from pocket_model.server.errors import ApiError, validation_error
 
 DEFAULT_MAX_TOKENS = 512
 MAX_TOOLS = 64
@@ -271,3 +275,29 @@ class ChatRequest(_Strict):
     def call_ids(self) -> set[str]:
         """The ids of the conversation's tool calls."""
         return {call.id for message in self.messages for call in message.tool_calls or []}
+
+
+def read_request(data: bytes) -> ChatRequest:
+    """The request in the body of `POST /v1/chat/completions`.
+
+    Raises:
+        ApiError: 400: it is no JSON, no object, or asks for what this server cannot do.
+    """
+    try:
+        # RFC 8259 asks for UTF-8. Some programs on Windows send UTF-16, or begin with a mark.
+        text = data.decode(json.detect_encoding(data))
+    except UnicodeDecodeError as error:
+        message = (
+            f"The body is not UTF-8: {error.reason} at byte {error.start}. Encode it as UTF-8."
+        )
+        raise ApiError(400, message) from error
+    try:
+        body = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise ApiError(400, f"The body is not JSON: {error}.") from error
+    if not isinstance(body, dict):
+        raise ApiError(400, 'The body must be a JSON object: {"model": …, "messages": …}.')
+    try:
+        return ChatRequest.model_validate(body)
+    except ValidationError as error:
+        raise validation_error(error, body) from error

@@ -12,26 +12,11 @@ from pocket_model.pictures import ImageError, PictureReader
 from pocket_model.reply import ReplyEvent, ReplyReader
 from pocket_model.server.batch_engine import CACHE_TOKENS, BatchEngine
 from pocket_model.server.engine import EngineRequest, Failed, Prefilled, Token
+from pocket_model.server.errors import ApiError
 from pocket_model.server.grammar import Grammars, Guide, SchemaError
 from pocket_model.server.protocol import ChatRequest
 from pocket_model.server.sampling import Sampler
 from pocket_model.server.serial_engine import SerialEngine
-
-
-class ApiError(Exception):
-    """An error in OpenAI's form: HTTP status, message, the parameter at fault, a code."""
-
-    def __init__(self, status: int, message: str, param: str | None = None, code: str = "invalid"):
-        super().__init__(message)
-        self.status = status
-        self.body = {
-            "error": {
-                "message": message,
-                "type": "server_error" if status >= 500 else "invalid_request_error",
-                "param": param,
-                "code": code,
-            }
-        }
 
 
 @dataclass(frozen=True)
