@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -29,7 +28,7 @@ from starlette.routing import Route
 from openrouter_sim import faults
 from openrouter_sim.faults import PROVIDERS, Fault, Refusal, error_object
 from openrouter_sim.recorder import LOG_VARIABLE, Recorder
-from pocket_model import lease
+from pocket_model import lease, loopback
 from pocket_model.build import MODEL_ID
 
 WELL_FORMED = re.compile(r"sk-or-v1-[A-Za-z0-9-]{12,}")
@@ -395,8 +394,7 @@ class Simulator:
         if log := os.environ.get(LOG_VARIABLE):
             app = Recorder(app, Path(log))
         # A simulated broken connection is an exception inside the server: no traceback of it.
-        config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
-        self._server = uvicorn.Server(config)
+        self._server = loopback.create_server(app, "critical", lambda *of: Refusal(*of).body)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, daemon=True
         )

@@ -61,6 +61,8 @@ def serve(
                 unfinished.write_text(json.dumps({"port": port, "pid": os.getpid()}))
         else:
             print(f"{MODEL_ID} answers at http://127.0.0.1:{port}/v1 (Ctrl-C ends it)")
+            print(f"In a client: that address as the base URL, any API key, the model {MODEL_ID},")
+            print("and chat completions, where there is a choice.", flush=True)
 
     server.serve(ChatService(folder, quantization, batching), listener, leased, on_start)
 

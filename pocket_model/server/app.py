@@ -8,6 +8,7 @@ of what is not supported. `python -m helpers conformance` checks this server.
 import asyncio
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -15,17 +16,18 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 
-import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
 
+from pocket_model import loopback
 from pocket_model.build import MODEL_ID
 from pocket_model.reply import ArgumentsPiece, CallBegun, Reply, TextPiece, ToolCall
-from pocket_model.server.engine import Failed
-from pocket_model.server.errors import ApiError
-from pocket_model.server.protocol import ChatRequest
+from pocket_model.server.engine import EngineRequest, Failed
+from pocket_model.server.errors import ApiError, shortened
+from pocket_model.server.protocol import ChatRequest, read_request
 from pocket_model.server.service import AnswerEvent, ChatService, Finished
 
 # A leased server ends this long after its last lease, so that a restarted kernel can reuse it.
@@ -61,31 +63,60 @@ class Leases:
         return not self._held and time.monotonic() - self._idle_since > LINGER_S
 
 
-def create_app(service: ChatService, leases: Leases) -> FastAPI:
-    """The HTTP application for a loaded model."""
-    errors = (ApiError, RequestValidationError, HTTPException, Exception)
-    app = FastAPI(openapi_url=None, exception_handlers=dict.fromkeys(errors, _error_response))
+# What other programs ask for at paths that are not here, and the setting that helps.
+SETTINGS = {
+    "/responses": "choose chat completions instead of the Responses API",
+    "/completions": "choose chat completions; there is no completion of plain text",
+    "/embeddings": "choose another server for embeddings; this one has none",
+    "/messages": "choose the OpenAI protocol instead of Anthropic's",
+    "/api/": "choose the OpenAI protocol instead of Ollama's",
+}
+LARGE = 2**20  # bytes
 
-    @app.get("/v1/models")
-    async def models() -> dict:
-        entry = {"id": MODEL_ID, "object": "model", "created": 0, "owned_by": "embedded"}
-        return {"object": "list", "data": [entry | {"max_model_len": service.context}]}
 
-    @app.get("/usage")
-    async def usage() -> dict:
-        return service.usage
+class Endpoints:
+    """What the server answers, for a loaded model."""
 
-    @app.get("/lease")
-    async def lease() -> StreamingResponse:
-        if leases.closed or service.engine.broken:
+    def __init__(self, service: ChatService, leases: Leases):
+        self._service, self._leases = service, leases
+        # Reading a large request takes several times its size in memory.
+        self._large_requests = asyncio.Semaphore(2)
+
+    async def health(self, _: Request) -> JSONResponse:
+        """GET /health: whether requests are answered, as load generators ask it."""
+        if self._leases.closed or self._service.engine.broken:
             raise ApiError(503, "This server is ending; start another.", code="ending")
-        return StreamingResponse(leases.hold(), media_type="text/plain")
+        return JSONResponse({"status": "ok"})
 
-    @app.post("/v1/chat/completions", response_model=None)
-    async def chat(body: ChatRequest, http: Request) -> JSONResponse | StreamingResponse:
-        # In a thread: a large picture takes a while, and other requests wait for their tokens.
-        request = await asyncio.to_thread(service.to_engine_request, body)
-        events = service.stream_reply(request, body.stop)
+    async def models(self, _: Request) -> JSONResponse:
+        """GET /v1/models."""
+        return JSONResponse({"object": "list", "data": [self._model()]})
+
+    async def model(self, http: Request) -> JSONResponse:
+        """GET /v1/models/{id}."""
+        if (asked := http.path_params["id"]) != MODEL_ID:
+            message = f"There is no model {shortened(asked)!r}; this server has {MODEL_ID!r}."
+            raise ApiError(404, message, "model", "model_not_found")
+        return JSONResponse(self._model())
+
+    def _model(self) -> dict:
+        entry = {"id": MODEL_ID, "object": "model", "created": 0, "owned_by": "embedded"}
+        return entry | {"max_model_len": self._service.context}
+
+    async def usage(self, _: Request) -> JSONResponse:
+        """GET /usage: the tokens of all requests so far."""
+        return JSONResponse(self._service.usage)
+
+    async def lease(self, http: Request) -> StreamingResponse:
+        """GET /lease: keeps the server alive while the connection is open."""
+        await self.health(http)
+        return StreamingResponse(self._leases.hold(), media_type="text/plain")
+
+    async def chat(self, http: Request) -> JSONResponse | StreamingResponse:
+        """POST /v1/chat/completions."""
+        _check_content_type(http.headers.get("content-type", ""))
+        body, request = await self._read(await http.body())
+        events = self._service.stream_reply(request, body.stop)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         head["model"] = MODEL_ID
         if body.stream:
@@ -96,25 +127,75 @@ def create_app(service: ChatService, leases: Leases) -> FastAPI:
         completion = {"object": "chat.completion", "choices": [choice], "usage": end.usage}
         return JSONResponse(head | completion)
 
-    return app
+    async def _read(self, data: bytes) -> tuple[ChatRequest, EngineRequest]:
+        """In a thread: pictures and schemas take a while, and others wait for their tokens."""
+
+        def read() -> tuple[ChatRequest, EngineRequest]:
+            body = read_request(data)
+            return body, self._service.to_engine_request(body)
+
+        if len(data) < LARGE:
+            return await asyncio.to_thread(read)
+        async with self._large_requests:
+            return await asyncio.to_thread(read)
 
 
-async def _error_response(_: Request, error: Exception) -> JSONResponse:
+def create_app(service: ChatService, leases: Leases) -> Starlette:
+    """The HTTP application for a loaded model."""
+    endpoints = Endpoints(service, leases)
+    errors = (ApiError, HTTPException, Exception)
+    return Starlette(
+        routes=[
+            Route("/v1/chat/completions", endpoints.chat, methods=["POST"]),
+            Route("/v1/models", endpoints.models),
+            Route("/v1/models/{id:path}", endpoints.model),
+            Route("/health", endpoints.health),
+            Route("/usage", endpoints.usage),
+            Route("/lease", endpoints.lease),
+        ],
+        exception_handlers=dict.fromkeys(errors, _error_response),
+    )
+
+
+def _check_content_type(value: str) -> None:
+    kind = value.partition(";")[0].strip().lower()
+    if not re.fullmatch(r"application/(.+\+)?json", kind):
+        message = (
+            f"The Content-Type is {shortened(kind) or 'missing'}; it must be application/json. "
+            "With curl: -H 'Content-Type: application/json'"
+        )
+        raise ApiError(415, message, code="content_type")
+
+
+async def _error_response(http: Request, error: Exception) -> JSONResponse:
     """Any error in the form that OpenAI's clients expect."""
     match error:
         case ApiError():
             api_error = error
-        case RequestValidationError():
-            # A value of several possible types has an error for each: the deepest is the one meant.
-            deepest = max(error.errors(), key=lambda details: len(details["loc"]))
-            where = ".".join(str(part) for part in deepest["loc"][1:]) or "body"
-            message = deepest["msg"].removeprefix("Value error, ")
-            api_error = ApiError(400, f"{where}: {message}", where)
+        case HTTPException(status_code=404):
+            api_error = ApiError(404, _nothing_there(http), code="unknown_url")
+        case HTTPException(status_code=405):
+            allowed = "POST" if "POST" in error.headers["Allow"] else "GET"
+            message = f"{http.method} {http.url.path}: this path takes {allowed} only."
+            api_error = ApiError(405, message, code="method")
         case HTTPException():
             api_error = ApiError(error.status_code, error.detail)
         case _:
             api_error = ApiError(500, f"{type(error).__name__}: {error}", code="internal")
-    return JSONResponse(api_error.body, api_error.status)
+    return JSONResponse(api_error.body, api_error.status, headers=getattr(error, "headers", None))
+
+
+def _nothing_there(http: Request) -> str:
+    """What a 404 says: the path, what is here, and the client's setting that helps."""
+    message = (
+        f"{http.method} {shortened(http.url.path)}: there is no such path. This server has "
+        "POST /v1/chat/completions, GET /v1/models and GET /health. The base URL for clients is "
+        f"http://127.0.0.1:{http.scope['server'][1]}/v1."
+    )
+    for part, setting in SETTINGS.items():
+        if part in f"{http.url.path}/" and not http.url.path.endswith("/chat/completions"):
+            return f"{message} In your client, {setting}."
+    return message
 
 
 async def _whole_reply(events: AsyncIterator[AnswerEvent]) -> tuple[Reply, Finished]:
@@ -202,10 +283,7 @@ def serve(
         on_start: called once requests are answered.
     """
     leases = Leases()
-    config = uvicorn.Config(
-        create_app(service, leases), log_level="warning", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
+    server = loopback.create_server(create_app(service, leases), log_level="warning")
 
     async def watch() -> None:
         while not server.started:
