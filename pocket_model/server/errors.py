@@ -1,11 +1,20 @@
 """Errors in OpenAI's form, in the words of the caller."""
 
+import re
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import to_json
+from pydantic_core import ErrorDetails, to_json
 
 ECHO_LIMIT = 100
+# pydantic's words for values that JSON calls otherwise.
+_WORDS = {
+    "dict_type": "must be an object",
+    "extra_forbidden": "is not known to this server. Leave it out",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+    "missing": "is required, and missing or null",
+}
 
 
 class ApiError(Exception):
@@ -29,6 +38,11 @@ def shortened(text: str, limit: int = ECHO_LIMIT) -> str:
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
 
 
+def echo(value: Any) -> str:
+    """A value that was sent, as JSON, shortened."""
+    return shortened(to_json(value, inf_nan_mode="constants", fallback=repr).decode())
+
+
 def validation_error(error: ValidationError, body: Any) -> ApiError:
     """The first fault that pydantic found, as an `ApiError`.
 
@@ -36,22 +50,27 @@ def validation_error(error: ValidationError, body: Any) -> ApiError:
         body: the value that was validated. pydantic's path to a fault also holds the names of the
             types that it tried; only what leads through the body is a caller's path.
     """
-    # A value of several possible types has an error for each: the deepest is the one meant.
-    fault = max(error.errors(include_url=False), key=lambda details: len(details["loc"]))
+    fault = error.errors(include_url=False)[0]
     path, value = [], body
     for number, key in enumerate(fault["loc"], 1):
         try:
-            value = value[key]
+            value = value[key] if isinstance(value, (dict, list)) else {}[key]
         except (LookupError, TypeError):
             if number < len(fault["loc"]) or fault["type"] != "missing":
                 continue
         path.append(shortened(str(key)))
     param = ".".join(path) or None
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] not in ("missing", "value_error", "extra_forbidden"):
-        message += f"; this was sent: {_echo(fault['input'])}"
+    message = _message(fault)
     return ApiError(400, f"{param}: {message}" if param else message, param)
 
 
-def _echo(value: Any) -> str:
-    return shortened(to_json(value, inf_nan_mode="constants", fallback=repr).decode())
+def _message(fault: ErrorDetails) -> str:
+    kind, message = fault["type"], fault["msg"]
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    if kind in ("missing", "extra_forbidden"):
+        return _WORDS[kind]
+    if kind == "too_long":
+        return f"must have at most {fault['ctx']['max_length']} items"
+    message = re.sub("^(Input|String|List) should", "must", _WORDS.get(kind, message))
+    return f"{message.removesuffix(' after validation')}, not {echo(fault['input'])}"

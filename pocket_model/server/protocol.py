@@ -1,147 +1,76 @@
 """The part of OpenAI's chat protocol that the pocket server supports, as pydantic models.
 
 A field that would change the answer and is not supported is refused with a reason, never ignored.
+`parameters` has the fields that other servers know; `messages` has the messages.
 """
 
 import json
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from jsonschema import Draft202012Validator, SchemaError
-from PIL import Image
+from jsonschema.validators import validator_for
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic_core import from_json
 
-from pocket_model.server.errors import ApiError, validation_error
+from pocket_model.server.errors import ApiError, echo, shortened, validation_error
+from pocket_model.server.messages import JsonObject, Message, ToolName, check_order
+from pocket_model.server.parameters import supported
 
 DEFAULT_MAX_TOKENS = 512
-MAX_TOOLS = 64
+MAX_TOOLS = 128  # as OpenAI
 
 
 def _check_schema(schema: dict) -> dict:
     try:
-        Draft202012Validator.check_schema(schema)
+        # Programs that write schemas may name an older draft, where an array has other keywords.
+        draft = validator_for({"$schema": str(schema.get("$schema"))}, Draft202012Validator)
+        draft.check_schema(schema)
     except SchemaError as error:
-        where = f" at {error.json_path}" if error.path else ""
-        raise ValueError(f"not a JSON schema{where}: {error.message}") from error
+        where = f" at {shortened(error.json_path)}" if error.path else ""
+        raise ValueError(f"not a JSON schema{where}: {shortened(error.message)}") from error
     except RecursionError as error:
         raise ValueError("the JSON schema is nested too deeply") from error
     return schema
 
 
-ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-# A string, a list or null, as OpenAI has it.
-Stops = Annotated[
-    list[Annotated[str, Field(min_length=1)]],
-    Field(max_length=4),
-    BeforeValidator(lambda stop: [stop] if isinstance(stop, str) else stop or []),
-]
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, not {echo(value)}")
+    return value
+
+
+def _stops(stop: Any) -> list[str]:
+    stops = stop if isinstance(stop, list) else [stop]
+    if len(stops) > 4 or not all(isinstance(each, str) and each for each in stops):
+        raise ValueError(
+            f"must be a string or a list of up to 4 strings, none of them empty, not {echo(stop)}"
+        )
+    return stops
+
+
 Schema = Annotated[dict[str, Any], AfterValidator(_check_schema)]
+Integer = Annotated[int, BeforeValidator(_number)]
+Float = Annotated[float, BeforeValidator(_number)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Strict(JsonObject, extra="forbid"):
+    """An object whose fields are all known here."""
 
 
-class TextPart(_Strict):
-    type: Literal["text"]
-    text: str
-
-
-class ImageUrl(_Strict):
-    url: str
-    # There is one resolution: 112 pixels at most.
-    detail: Literal["auto"] | None = None
-
-
-class ImagePart(_Strict):
-    type: Literal["image_url"]
-    image_url: ImageUrl
-
-
-class CalledFunction(_Strict):
-    name: ToolName
-    arguments: str
-
-    @field_validator("arguments")
-    @classmethod
-    def _is_an_object(cls, arguments: str) -> str:
-        try:
-            parsed = json.loads(arguments)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"a tool call's arguments must be JSON: {error}") from error
-        if not isinstance(parsed, dict):
-            raise ValueError("a tool call's arguments must be a JSON object, such as {}")
-        return arguments
-
-
-class MessageToolCall(_Strict):
-    id: str
-    type: Literal["function"] = "function"
-    function: CalledFunction
-
-
-class Message(_Strict):
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]] | None = None
-    name: str | None = None
-    tool_calls: list[MessageToolCall] | None = None
-    tool_call_id: str | None = None
-    # Fields of the openai client's own message class; the model has nothing to put there.
-    refusal: None = None
-    annotations: None = None
-    audio: None = None
-    function_call: None = None
-
-    @model_validator(mode="after")
-    def _fits_its_role(self) -> "Message":
-        role = self.role
-        parts = self.content if isinstance(self.content, list) else []
-        if role != "user" and any(isinstance(part, ImagePart) for part in parts):
-            raise ValueError(f"only user messages may contain pictures, not {role} messages")
-        if self.tool_calls and role != "assistant":
-            raise ValueError(f"only assistant messages may have tool_calls, not {role} messages")
-        if role == "tool" and self.tool_call_id is None:
-            raise ValueError("a tool message needs the tool_call_id of the call that it answers")
-        if role != "tool" and self.tool_call_id is not None:
-            raise ValueError(f"only tool messages may have a tool_call_id, not {role} messages")
-        if role == "assistant" and not self.content and not self.tool_calls:
-            raise ValueError("the assistant message is empty: it needs content or tool_calls")
-        if role != "assistant" and self.content is None:
-            raise ValueError(f"the {role} message has no content")
-        return self
-
-    def as_dict(self, read_picture: Callable[[str], Image.Image]) -> dict:
-        """The message in the form that `ChatFormat.encode` takes.
-
-        Args:
-            read_picture: returns the picture of a data URL.
-        """
-        message = self.model_dump(exclude_none=True)
-        if isinstance(self.content, list):
-            message["content"] = [
-                part.model_dump()
-                if isinstance(part, TextPart)
-                else {"type": "image", "image": read_picture(part.image_url.url)}
-                for part in self.content
-            ]
-        return message
-
-
-class ToolFunction(_Strict):
+class ToolFunction(Strict):
     name: ToolName
     description: str | None = None
     parameters: Schema | None = None
-    strict: bool | None = None  # arguments fit the schema in both cases: see `grammar`
+    strict: bool | None = None
 
     @field_validator("parameters")
     @classmethod
@@ -151,72 +80,105 @@ class ToolFunction(_Strict):
         return parameters
 
 
-class ToolDefinition(_Strict):
-    type: Literal["function"]
+class ToolDefinition(Strict):
+    type: Literal["function"] = "function"
     function: ToolFunction
+    cache_control: Any = Field(default=None, exclude=True)  # only makes a request faster
 
 
-class ChosenFunction(_Strict):
+class ChosenFunction(Strict):
     name: str
 
 
-class NamedTool(_Strict):
-    type: Literal["function"]
+class NamedTool(Strict):
+    type: Literal["function"] = "function"
     function: ChosenFunction
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     include_usage: bool = False
+    include_obfuscation: bool = False  # of lengths, against listeners; there are none on loopback
+    continuous_usage_stats: bool = False  # vLLM's: usage in every chunk
 
 
-class SimpleFormat(_Strict):
+class SimpleFormat(Strict):
     type: Literal["text", "json_object"]
 
 
-class NamedSchema(_Strict):
+class NamedSchema(Strict):
     name: str
     description: str | None = None
     json_schema: Schema = Field(alias="schema")
     strict: bool | None = None  # the answer fits the schema in both cases
 
 
-class JsonSchemaFormat(_Strict):
+class JsonSchemaFormat(Strict):
     type: Literal["json_schema"]
     json_schema: NamedSchema
 
 
-class ChatRequest(_Strict):
-    """The body of `POST /v1/chat/completions`."""
+def _kind_of_choice(choice: Any) -> str | None:
+    return {str: "<word>", dict: "<named>"}.get(type(choice))
+
+
+def _kind_of_format(value: Any) -> str | None:
+    kind = value.get("type") if isinstance(value, dict) else None
+    return {"json_schema": "<schema>", "text": "<simple>", "json_object": "<simple>"}.get(kind)
+
+
+def _choice_word(choice: Any) -> Any:
+    return "required" if choice == "any" else choice  # Mistral's older word
+
+
+# The tags are in brackets, so that they are no names of fields: see `validation_error`.
+ToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], BeforeValidator(_choice_word), Tag("<word>")]
+    | Annotated[NamedTool, Tag("<named>")],
+    Discriminator(
+        _kind_of_choice,
+        "choice",
+        'must be "none", "auto", "required" or {"type": "function", "function": {"name": …}}',
+    ),
+]
+ResponseFormat = Annotated[
+    Annotated[SimpleFormat, Tag("<simple>")] | Annotated[JsonSchemaFormat, Tag("<schema>")],
+    Discriminator(
+        _kind_of_format,
+        "format",
+        'must be {"type": "text"}, {"type": "json_object"} or {"type": "json_schema", '
+        '"json_schema": {"name": …, "schema": …}}',
+    ),
+]
+
+
+class ChatRequest(Strict):
+    """The body of `POST /v1/chat/completions`, without what `parameters.supported` drops."""
 
     model: str
     messages: list[Message] = Field(min_length=1)
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: Stops = []
+    max_tokens: Annotated[Integer, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[Integer, Field(ge=1)] | None = None
+    min_tokens: Annotated[Integer, Field(ge=0)] = 0  # vLLM's, as the next
+    ignore_eos: bool = False
+    temperature: Annotated[Float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Float, Field(gt=0, le=1)] = 1.0
+    seed: Annotated[Integer, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop: Annotated[list[str], BeforeValidator(_stops)] = Field(default=[], max_length=4)
     stream: bool = False
     stream_options: StreamOptions | None = None
-    n: Literal[1] = 1
-    response_format: Annotated[
-        SimpleFormat | JsonSchemaFormat | None, Field(discriminator="type")
-    ] = None
+    response_format: ResponseFormat | None = None
     tools: list[ToolDefinition] | None = Field(default=None, max_length=MAX_TOOLS)
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    user: str | None = None
 
-    @field_validator("messages")
-    @classmethod
-    def _has_a_question(cls, messages: list[Message]) -> list[Message]:
-        # mistral_common checks the order of roles, except for these two rules.
-        roles = [message.role for message in messages if message.role != "system"]
-        if not roles or roles[0] != "user":
-            raise ValueError("after the system message, the user speaks first")
-        if messages[-1].role not in ("user", "tool"):
-            raise ValueError("the last message must be a user or tool message, to be answered")
-        return messages
+    @model_validator(mode="after")
+    def _limits_are_consistent(self) -> "ChatRequest":
+        limits = {self.max_tokens, self.max_completion_tokens} - {None}
+        if len(limits) > 1:
+            raise ValueError("max_tokens and max_completion_tokens differ; send one")
+        if limits and self.min_tokens > self.token_limit:
+            raise ValueError("min_tokens is larger than the largest number of tokens")
+        return self
 
     @model_validator(mode="after")
     def _tools_are_consistent(self) -> "ChatRequest":
@@ -226,7 +188,7 @@ class ChatRequest(_Strict):
         choice = self.tool_choice
         if isinstance(choice, NamedTool) and choice.function.name not in names:
             raise ValueError(
-                f"tool_choice: {choice.function.name!r} is not one of the tools ({names})"
+                f"tool_choice: {echo(choice.function.name)} is not one of the tools: {echo(names)}"
             )
         if choice == "required" and not names:
             raise ValueError("tool_choice: a call is required, but there are no tools")
@@ -237,7 +199,8 @@ class ChatRequest(_Strict):
     @property
     def token_limit(self) -> int:
         """Limit of generated tokens."""
-        return self.max_completion_tokens or self.max_tokens or DEFAULT_MAX_TOKENS
+        limit = self.max_completion_tokens or self.max_tokens
+        return limit or max(DEFAULT_MAX_TOKENS, self.min_tokens)
 
     @property
     def must_call(self) -> bool:
@@ -274,7 +237,15 @@ class ChatRequest(_Strict):
     @property
     def call_ids(self) -> set[str]:
         """The ids of the conversation's tool calls."""
-        return {call.id for message in self.messages for call in message.tool_calls or []}
+        return {call.id for message in self.messages for call in message.tool_calls}
+
+    @property
+    def prompt_characters(self) -> int:
+        """Characters of the texts in the prompt; no prompt has fewer tokens than they fill."""
+        calls = [call for message in self.messages for call in message.tool_calls]
+        texts = sum(message.text_length for message in self.messages)
+        arguments = sum(len(call.function.arguments) for call in calls)
+        return texts + arguments + len(json.dumps(self.prompt_tools, ensure_ascii=False))
 
 
 def read_request(data: bytes) -> ChatRequest:
@@ -297,7 +268,14 @@ def read_request(data: bytes) -> ChatRequest:
         raise ApiError(400, f"The body is not JSON: {error}.") from error
     if not isinstance(body, dict):
         raise ApiError(400, 'The body must be a JSON object: {"model": …, "messages": …}.')
+    return to_request(body)
+
+
+def to_request(body: dict[str, Any]) -> ChatRequest:
+    """The request in the body of `POST /v1/chat/completions`, parsed. Raises `ApiError`."""
     try:
-        return ChatRequest.model_validate(body)
+        request = ChatRequest.model_validate(supported(body))
     except ValidationError as error:
         raise validation_error(error, body) from error
+    check_order(request.messages)
+    return request
