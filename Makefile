@@ -6,6 +6,9 @@
 BACKEND   ?= pocket
 NOTEBOOKS ?=
 MAX_USD   ?=
+PRICE     ?=
+MODEL     ?=
+BASE_URL  ?=
 PYTHON    ?= python3
 
 VENV      := .venv
@@ -20,6 +23,8 @@ DEV       := $(VENV)/.installed-dev
 help:
 	@echo 'make run         run every notebook: results in runs/$(BACKEND)/index.html'
 	@echo '                 BACKEND=openrouter  NOTEBOOKS="03 05"  MAX_USD=0.50'
+	@echo '                 BACKEND=mistral  MAX_USD=0.50  PRICE=IN,OUT (USD per million tokens)'
+	@echo '                 BACKEND=vllm  MODEL=...  BASE_URL=http://host:8000/v1'
 	@echo 'make test        run the whole test suite'
 	@echo 'make lab         open JupyterLab on the notebooks'
 	@echo 'make notebooks   re-execute the committed notebooks in place (NOTEBOOKS="03 05")'
@@ -29,7 +34,8 @@ help:
 
 run: $(INSTALLED)
 	@$(PY) -m helpers run --backend '$(BACKEND)' --notebooks '$(NOTEBOOKS)' \
-	  $(if $(MAX_USD),--max-usd '$(MAX_USD)')
+	  $(if $(MODEL),--model '$(MODEL)') $(if $(BASE_URL),--base-url '$(BASE_URL)') \
+	  $(if $(MAX_USD),--max-usd '$(MAX_USD)') $(if $(PRICE),--price '$(PRICE)')
 
 test: $(DEV)
 	$(PY) -m pytest

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,13 @@ import openai
 
 from helpers import budget, prices
 from helpers.paths import DATA, file_name
+from helpers.server.client import (
+    BackendError,
+    checked_address,
+    make_client,
+    network_settings,
+)
+from helpers.server.models import check_server
 from openrouter_sim.faults import KEY as SIMULATED_KEY
 from pocket_model import lease
 from pocket_model.build import MODEL_ID, BuildError
@@ -29,16 +37,12 @@ SMALL_3_2 = "mistralai/Mistral-Small-3.2-24B-Instruct-2506"
 
 # Every feature that the conformance suite tries, in its order.
 ALL_FEATURES = (
-    *("stream", "stop", "seed", "max_tokens", "usage", "conversation", "errors"),
+    *("stream", "stream_options", "stop", "seed", "max_tokens", "usage", "conversation", "errors"),
     *("context_overflow", "parallel", "tools", "tool_choice", "structured_output", "vision"),
 )
 
 # The results of the conformance suite that come with the kit.
 SHIPPED = DATA / "conformance"
-
-
-class BackendError(RuntimeError):
-    """A backend cannot be used; the message says what happened and what to do next."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,9 @@ class Backend:
         paid: whether its requests cost money.
         documented: the features that its makers document.
         setup_hint: what to do before its first use.
+        checked: how and when it was last checked, if the conformance suite never ran on it.
         default_key: what is sent if no key is set and none is needed.
+        seed_name: what it calls the parameter `seed`.
     """
 
     title: str
@@ -63,7 +69,9 @@ class Backend:
     paid: bool = False
     documented: frozenset[str] = frozenset(ALL_FEATURES)
     setup_hint: str = ""
+    checked: str = ""
     default_key: str = field(default="not-needed", repr=False)
+    seed_name: str = "seed"
 
 
 BACKENDS: dict[str, Backend] = {
@@ -79,12 +87,14 @@ BACKENDS: dict[str, Backend] = {
         "mistralai/mistral-small-3.2-24b-instruct",
         paid=True,
         setup_hint="make a key at https://openrouter.ai/settings/keys",
+        checked="2026-11-26: a simulator held against its OpenAPI document",
     ),
     "openrouter-sim": Backend(
         "a simulator of OpenRouter on this machine; the pocket model answers, and it costs nothing",
         key_variable="OPENROUTER_API_KEY",
         model="mistralai/mistral-small-3.2-24b-instruct",
         setup_hint="nothing: it starts in this process; it takes any well-formed key, or its own",
+        checked="2026-11-26: held against OpenRouter's OpenAPI document",
         default_key=SIMULATED_KEY,
     ),
     "mistral": Backend(
@@ -93,8 +103,11 @@ BACKENDS: dict[str, Backend] = {
         "MISTRAL_API_KEY",
         "mistral-small-latest",
         paid=True,
-        documented=frozenset(ALL_FEATURES) - {"seed"},  # it is called random_seed there
+        # It refuses `stream_options` with status 422, and counts tokens in every stream.
+        documented=frozenset(ALL_FEATURES) - {"stream_options"},
         setup_hint="make a key at https://console.mistral.ai/api-keys",
+        checked="2026-11-26: a scripted server held against its OpenAPI document of 2026-08-21",
+        seed_name="random_seed",
     ),
     "together": Backend(
         "Together AI",
@@ -102,8 +115,9 @@ BACKENDS: dict[str, Backend] = {
         "TOGETHER_API_KEY",
         "mistralai/Mistral-Small-24B-Instruct-2501",
         paid=True,
-        documented=frozenset(ALL_FEATURES) - {"vision"},
+        documented=frozenset(ALL_FEATURES) - {"stream_options", "vision"},
         setup_hint="make a key at https://api.together.ai/settings/api-keys",
+        checked="2026-11-26: a scripted server held against its OpenAPI document of 2026-04-28",
     ),
     "fireworks": Backend(
         "Fireworks AI",
@@ -111,14 +125,19 @@ BACKENDS: dict[str, Backend] = {
         "FIREWORKS_API_KEY",
         "accounts/fireworks/models/mistral-small-24b-instruct-2501",
         paid=True,
-        documented=frozenset(ALL_FEATURES) - {"vision"},
+        # It shortens max_tokens to the context instead of refusing the request.
+        documented=frozenset(ALL_FEATURES) - {"stream_options", "context_overflow", "vision"},
         setup_hint="make a key at https://app.fireworks.ai/settings/users/api-keys",
+        checked="2026-11-26: a scripted server written from its documentation",
     ),
     "ollama": Backend(
         "Ollama on this machine",
         "http://localhost:11434/v1",
         model="mistral-small3.2",
+        # It ignores tool_choice, checks no ranges, and cuts a prompt that is too long.
+        documented=frozenset(ALL_FEATURES) - {"tool_choice", "errors", "context_overflow"},
         setup_hint="install Ollama, then: ollama pull mistral-small3.2 && ollama serve",
+        checked="2026-11-26: a scripted server written from its documentation",
     ),
     "vllm": Backend(
         "vLLM on this machine or through a tunnel",
@@ -126,12 +145,14 @@ BACKENDS: dict[str, Backend] = {
         "VLLM_API_KEY",
         model=SMALL_3_2,
         setup_hint="start it as notebook 07 shows: vllm serve " + SMALL_3_2 + " …",
+        checked="2026-11-22: vLLM 0.32.0 on a CPU, with the pocket model",
     ),
     "custom": Backend(
         "any other server that speaks the same protocol",
         key_variable="CUSTOM_API_KEY",
         documented=frozenset({"stream", "usage"}),
         setup_hint='connect("custom", base_url="http://…/v1", model="…")',
+        checked="depends on the server",
     ),
 }
 
@@ -155,6 +176,13 @@ class Lab:
     supports_source: str
     _lease: lease.Lease | None = field(default=None, repr=False)
     _simulator: "Simulator | None" = field(default=None, repr=False)
+
+    def seed(self, number: int) -> dict:
+        """The settings that fix the random choices, under the server's own name for a seed.
+
+        Use them as `create(…, **lab.seed(7))`. Empty if the server supports no seed.
+        """
+        return seed_setting(self.backend, number) if "seed" in self.supports else {}
 
     def usage(self) -> dict[str, int] | None:
         """Tokens that the pocket server has counted since its start; None if no server counts."""
@@ -187,13 +215,16 @@ def connect(
     Args:
         backend: a name in `BACKENDS`.
         model: another model of that backend than its default one.
-        base_url: another address of the same kind of server (it ends in /v1).
+        base_url: another address of the same kind of server (it ends in /v1). If `model` or
+            `base_url` is None, the variables of the environment count, such as
+            MISTRAL_LAB_VLLM_MODEL and MISTRAL_LAB_VLLM_URL; see `variable`.
         quantization: "nf4" runs the pocket model in 4 bits; pocket only.
         batching: continuous batching instead of one request at a time; pocket only.
 
     Raises:
         BackendError: the name is unknown, the key is missing, no server answers, the server does
-            not have the model, or the pocket model cannot be built. The message says what to do.
+            not have the model, the environment's proxy or certificates cannot be used, or the
+            pocket model cannot be built. The message says what to do.
     """
     row = BACKENDS.get(backend)
     if row is None:
@@ -205,13 +236,18 @@ def connect(
     try:
         if backend == "pocket":
             return _connect_pocket(model, base_url, quantization, batching)
+        model = model or os.environ.get(variable(backend, "MODEL")) or row.model
+        base_url = base_url or os.environ.get(variable(backend, "URL")) or row.base_url
         if backend == "openrouter-sim" and not base_url:
-            return _connect_simulator(model or row.model)
-        return _connect_server(backend, model or row.model, base_url or row.base_url)
-    except (
-        BuildError, CacheError, lease.ServerError, prices.BudgetError, httpx2.InvalidURL,
-    ) as error:  # fmt: skip
+            return _connect_simulator(model)
+        return _connect_server(backend, model, base_url)
+    except (BuildError, CacheError, lease.ServerError, prices.BudgetError) as error:
         raise BackendError(str(error)) from error
+
+
+def variable(backend: str, what: str) -> str:
+    """The environment variable with the user's own "URL" or "MODEL" of a backend."""
+    return f"MISTRAL_LAB_{backend.upper().replace('-', '_')}_{what}"
 
 
 def _connect_pocket(
@@ -225,7 +261,7 @@ def _connect_pocket(
     if quantization not in (None, "nf4"):
         raise BackendError(f'quantization is None or "nf4", got {quantization!r}.')
     held = lease.acquire(quantization, batching)
-    client = _client(held.base_url, _key("pocket"))
+    client = make_client(held.base_url, _key("pocket"))
     return Lab("pocket", client, MODEL_ID, *supported_features("pocket", MODEL_ID), held)
 
 
@@ -234,7 +270,7 @@ def _connect_simulator(model: str) -> Lab:
 
     key = _key("openrouter-sim")
     simulator = Simulator(prices.priced_models())
-    client = _client(simulator.base_url, key)
+    client = make_client(simulator.base_url, key)
     known = supported_features("openrouter-sim", model)
     return Lab("openrouter-sim", client, model, *known, simulator.lease, simulator)
 
@@ -243,21 +279,15 @@ def _connect_server(backend: str, model: str | None, base_url: str | None) -> La
     row = BACKENDS[backend]
     if not base_url or not model:
         raise BackendError(f"{backend!r} needs an address and a model: {row.setup_hint}")
-    if not base_url.startswith(("http://", "https://")):
-        raise BackendError(f"base_url must begin with http:// or https://, got {base_url!r}.")
+    base_url = checked_address(str(base_url))
     key = _key(backend)
-    client = _client(base_url, key, budget.metered_client(model) if row.paid else None)
+    with network_settings():
+        http_client = budget.metered_client(model) if row.paid else None
+    client = make_client(base_url, key, http_client)
     if not row.paid:
-        check_server(client, backend, model)
+        key_from = row.key_variable or "CUSTOM_API_KEY (with the backend custom)"
+        check_server(client, model, row.setup_hint, key_from)
     return Lab(backend, client, model, *supported_features(backend, model))
-
-
-def _client(base_url: str, key: str, http_client: httpx2.Client | None = None) -> openai.OpenAI:
-    host = httpx2.URL(base_url).host
-    if http_client is None and (host in ("localhost", "::1") or host.startswith("127.")):
-        # The environment's proxy is another machine: it cannot reach servers on this one.
-        http_client = openai.DefaultHttpxClient(trust_env=False)
-    return openai.OpenAI(base_url=base_url, api_key=key, http_client=http_client)
 
 
 def _key(backend: str) -> str:
@@ -274,10 +304,10 @@ def _key(backend: str) -> str:
             f"{row.key_variable} before you start Jupyter (on Colab: the key icon at the left). "
             "Never write it into a cell."
         )
-    if not key.isascii() or not key.isprintable() or " " in key:
+    if not key.isascii() or not key.isprintable() or set(key) & set(" \"'"):
         raise BackendError(
-            f"The key in {row.key_variable} contains a space, a line break or another character "
-            "that no key has, so it was not copied completely. Copy it again."
+            f"The key in {row.key_variable} contains a space, a quotation mark, a line break or "
+            "another character that no key has, so it was not copied exactly. Copy it again."
         )
     return key
 
@@ -285,40 +315,19 @@ def _key(backend: str) -> str:
 def _colab_secret(name: str) -> str | None:
     if "google.colab" not in sys.modules:
         return None
-    from google.colab import userdata  # exists on Colab only
-
     try:
-        return userdata.get(name)
-    except (userdata.SecretNotFoundError, userdata.NotebookAccessError):
+        from google.colab import userdata  # exists on Colab only
+
+        secret = userdata.get(name)
+    except Exception:  # no such secret, no access, or a time-out outside Colab's own page
         return None
+    return secret if isinstance(secret, str) else None
 
 
-def check_server(client: openai.OpenAI, backend: str, model: str) -> None:
-    """Ask a server that costs nothing for its models, to report at once what is wrong.
-
-    Raises:
-        BackendError: no server answers, it refuses the key, or it does not have the model.
-    """
-    row, url = BACKENDS[backend], str(client.base_url)
-    try:
-        models = [entry.id for entry in client.with_options(timeout=5, max_retries=0).models.list()]
-    except openai.APIConnectionError as error:
-        raise BackendError(f"No server answers at {url}. To start one: {row.setup_hint}") from error
-    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-        raise BackendError(
-            f"{url} refuses the key. It is read from the environment variable "
-            f"{row.key_variable or 'CUSTOM_API_KEY (with the backend custom)'}."
-        ) from error
-    except (openai.APIStatusError, AttributeError, TypeError, ValueError) as error:
-        raise BackendError(
-            f"{url} answers, but not as an OpenAI-compatible server ({type(error).__name__}). "
-            "Does the address end in /v1?"
-        ) from error
-    if models and model not in models and f"{model}:latest" not in models:
-        raise BackendError(
-            f"The server at {url} does not have {model!r}. It has: {', '.join(models)}. "
-            f'Choose one with connect("{backend}", model=…).'
-        )
+def seed_setting(backend: str, number: int) -> dict:
+    """The settings that send a seed to a backend, whether it supports one or not."""
+    name = BACKENDS[backend].seed_name
+    return {"seed": number} if name == "seed" else {"extra_body": {name: number}}
 
 
 def result_file(backend: str, model: str) -> str:
@@ -336,15 +345,19 @@ def supported_features(backend: str, model: str) -> tuple[frozenset[str], str]:
     with contextlib.suppress(CacheError):
         folders.append(cache_dir() / "conformance")
     files = [folder / result_file(backend, model) for folder in folders]
-    results = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    results = []
+    for file in files:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # missing or damaged
+            result = json.loads(file.read_text(encoding="utf-8"))
+            passed = {row["feature"] for row in result["rows"] if row["status"] == "yes"}
+            results.append((str(result["date"]), frozenset(passed)))
     if not results:
         return BACKENDS[backend].documented, (
             "documented by its makers, not proven here: "
             f"python -m helpers conformance --backend {backend}"
         )
-    newest = max(results, key=lambda result: result["date"])
-    passed = frozenset(row["feature"] for row in newest["rows"] if row["status"] == "yes")
-    return passed, f"proven by the conformance suite on {newest['date']}"
+    date, passed = max(results, key=lambda result: result[0])
+    return passed, f"proven by the conformance suite on {date}"
 
 
 def table() -> "pd.DataFrame":
@@ -359,11 +372,19 @@ def table() -> "pd.DataFrame":
             "key from": _key_source(row),
             "default model": row.model or "",
             "costs money": "yes" if row.paid else "no",
+            "last checked": last_checked(name),
             "ready": "yes" if readiness(name) is None else "no",
         }
         for name, row in BACKENDS.items()
     ]
     return pd.DataFrame(rows).set_index("backend")
+
+
+def last_checked(backend: str) -> str:
+    """When and how a backend was last checked, in words."""
+    row = BACKENDS[backend]
+    source = supported_features(backend, row.model)[1] if row.model else ""
+    return source.removeprefix("proven by the ") if source.startswith("proven") else row.checked
 
 
 def _key_source(row: Backend) -> str:
@@ -375,14 +396,13 @@ def _key_source(row: Backend) -> str:
 def readiness(backend: str) -> str | None:
     """None if a backend can be used now, else what is missing. Spends nothing."""
     row = BACKENDS[backend]
+    url = os.environ.get(variable(backend, "URL")) or row.base_url
+    model = os.environ.get(variable(backend, "MODEL")) or row.model
+    if backend in ("pocket", "openrouter-sim") and not url:
+        return None
     try:
-        if backend == "custom":
-            return row.setup_hint
-        if row.paid:
-            _key(backend)
-        elif backend not in ("pocket", "openrouter-sim"):
-            with _client(row.base_url, _key(backend)) as client:
-                check_server(client, backend, row.model)
-    except BackendError as error:
+        with warnings.catch_warnings(action="ignore"):
+            _connect_server(backend, model, url).close()
+    except (BackendError, prices.BudgetError) as error:
         return str(error)
     return None

@@ -1,10 +1,15 @@
-"""What requests cost, by the dated price snapshot `data/prices.json`."""
+"""What requests cost: by the prices of a run, or by the dated snapshot `data/prices.json`."""
 
 import json
+import math
+import os
 
 from helpers.paths import DATA
 
 PRICES = DATA / "prices.json"
+
+# A JSON object like `models` in the snapshot. `python -m helpers run` sets it for the kernels.
+PRICES_VARIABLE = "MISTRAL_LAB_PRICES"
 
 # Tokens: the longest answer that OpenRouter lists for Small 3.2. A request without a limit of its
 # own may be billed for as many.
@@ -40,26 +45,54 @@ def price(model: str) -> tuple[float, float]:
     With a routing suffix the true price can differ, since another provider may answer.
 
     Raises:
-        BudgetError: the snapshot has no price for the model.
+        BudgetError: neither the run nor the snapshot has a price for the model.
     """
-    models = priced_models()
     model = without_routing_suffix(model)
-    if model not in models:
+    try:
+        models = priced_models() | json.loads(os.environ.get(PRICES_VARIABLE) or "{}")
+        row = models.get(model)
+        if row:
+            return float(row["input"]) / 1e6, float(row["output"]) / 1e6
+    except (ValueError, KeyError, TypeError) as error:
         raise BudgetError(
-            f"data/prices.json has no price for {model!r}, so its cost cannot be estimated. "
-            "Add its price, with the date, to run it under a cap."
-        )
-    return models[model]["input"] / 1e6, models[model]["output"] / 1e6
+            f"{PRICES_VARIABLE} is a JSON object such as "
+            '{"a-model": {"input": 0.1, "output": 0.3}}, in USD per million tokens.'
+        ) from error
+    raise BudgetError(
+        f"There is no price for {model!r}, so its cost cannot be estimated. Look it up on the "
+        "server's page of prices and give it in USD per million tokens: --price IN,OUT "
+        "(PRICE=IN,OUT with make)."
+    )
 
 
 def cost(usage: dict, model: str) -> float:
     """USD for one reply: the `cost` in its `usage` if the server names one, else by price.
 
     Raises:
-        BudgetError: the server names no cost and the snapshot has no price for the model.
+        BudgetError: the server names no cost, and the snapshot has no price for the model or
+            `usage` lacks a count of tokens.
     """
-    if usage.get("cost") is not None:
-        return float(usage["cost"])
+    if (usd := amount(usage.get("cost"))) is not None:
+        return usd
     per_input, per_output = price(model)
-    prompt, completion = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+    prompt, completion = amount(usage.get("prompt_tokens")), amount(usage.get("completion_tokens"))
+    if prompt is None or completion is None:
+        raise BudgetError(
+            "The reply's `usage` has neither a cost nor both counts of tokens, prompt_tokens and "
+            f"completion_tokens, so its cost is unknown: {str(usage)[:200]}"
+        )
     return prompt * per_input + completion * per_output
+
+
+def amount(value: object) -> float | None:
+    """A figure of a reply as a number from 0 up; None for anything else.
+
+    Servers also send null, and numbers as strings.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number < math.inf else None

@@ -82,9 +82,14 @@ def connected(sends: str, backend: str, **options: object) -> "Iterator[Lab]":
 @app.command()
 def run(
     backend: str = BACKEND,
+    model: str | None = MODEL,
+    base_url: str | None = BASE_URL,
     notebooks: str = Option("", help='Which, such as "03 05"; all by default.'),
     out: Path = Option("runs", help="Folder for the results."),
     max_usd: float | None = Option(None, help="The most that a paid backend may cost."),
+    price: str | None = Option(
+        None, metavar="IN,OUT", help="USD per million tokens, if the server does not say it."
+    ),
     parameters: list[str] = Option(
         [], "-p", metavar="NAME=VALUE", help="Set a notebook parameter; may be repeated."
     ),
@@ -98,7 +103,8 @@ def run(
     names = notebooks.replace(",", " ").split()
     try:
         with user_errors(runner.RunError):
-            report = runner.run(backend, names, out, max_usd, parameters)
+            server = {"model": model, "base_url": base_url, "price": price}
+            report = runner.run(backend, names, out, max_usd, parameters, **server)
     except KeyboardInterrupt:
         print("interrupted before the first notebook", file=sys.stderr)
         return INTERRUPTED

@@ -126,10 +126,15 @@ def require_declared(parameters: dict[str, Any], paths: list[Path]) -> None:
         raise RunError(f"no selected notebook has the parameter {unknown[0]}; they have: {known}")
 
 
-def require_cap(paths: list[Path], backend: str, model: str, max_usd: float | None) -> None:
-    """Refuse a paid backend without a cap, or with a cap below the estimate."""
-    estimate = run_cost.estimate_run(paths, model)
-    print(f"{backend} costs money: about {estimate:.4f} USD for {len(paths)} notebooks on {model}.")
+def require_cap(paths: list[Path], lab: Lab, max_usd: float | None, price: str | None) -> None:
+    """Refuse a paid backend without a price or a cap, or with a cap below the estimate."""
+    found = run_cost.find_price(lab, price)
+    run_cost.use_price(lab.model, found)
+    estimate = run_cost.estimate_run(paths, lab.model)
+    print(
+        f"{lab.backend} costs money: about {estimate:.4f} USD for {len(paths)} notebooks on "
+        f"{lab.model}, at {found}."
+    )
     if max_usd is None:
         raise RunError("Set a cap, such as MAX_USD=0.50 with make or --max-usd 0.50.")
     if not estimate <= max_usd < math.inf:
@@ -144,6 +149,13 @@ def set_cap(max_usd: float, spent: Path) -> None:
     spent.unlink(missing_ok=True)
     os.environ[budget.CAP_VARIABLE] = str(max_usd)
     os.environ[budget.SPENT_VARIABLE] = str(spent)
+
+
+def set_server(backend: str, model: str | None, base_url: str | None) -> None:
+    """Give all kernels the run's own model and address; their `connect` reads them."""
+    for what, value in {"MODEL": model, "URL": base_url}.items():
+        if value:
+            os.environ[backends.variable(backend, what)] = value
 
 
 def execute_copy(path: Path, copy: Path, parameters: dict[str, Any], result: Result) -> None:
@@ -238,6 +250,10 @@ def run(
     max_usd: float | None = None,
     pairs: list[str] | None = None,
     folder: Path = paths.NOTEBOOKS,
+    *,
+    model: str | None = None,
+    base_url: str | None = None,
+    price: str | None = None,
 ) -> Report:
     """Run notebooks on a backend; their results replace earlier ones in `out/backend/`.
 
@@ -248,9 +264,12 @@ def run(
         max_usd: the cap in USD, which a paid backend needs.
         pairs: notebook parameters as `NAME=VALUE`.
         folder: where the notebooks are.
+        model: another model than the backend's default.
+        base_url: another address of the server.
+        price: `IN,OUT` in USD per million tokens, if the server does not say it itself.
 
     Raises:
-        RunError: an unknown backend or notebook, a missing key, no cap.
+        RunError: an unknown backend or notebook, a missing key, no cap, no price.
         KeyboardInterrupt: before the first notebook; later ones end the run with a report.
     """
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the report has the same errors
@@ -261,10 +280,12 @@ def run(
             parameters = parse_parameters(pairs or [])
             require_declared(parameters, paths)
             # Open until the end, so that all notebooks share one server.
-            lab = stack.enter_context(contextlib.closing(backends.connect(backend)))
+            lab = backends.connect(backend, model=model, base_url=base_url)
+            stack.enter_context(contextlib.closing(lab))
+            set_server(backend, model, base_url)
             target = out.resolve() / backend
             if backends.BACKENDS[backend].paid:
-                require_cap(paths, backend, lab.model, max_usd)
+                require_cap(paths, lab, max_usd, price)
             target.mkdir(parents=True, exist_ok=True)
             if backends.BACKENDS[backend].paid:
                 set_cap(max_usd, target / "spent_usd.txt")

@@ -2,28 +2,42 @@
 
 import dataclasses
 import http.server
+import json
+import os
 import subprocess
 import sys
 import threading
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import openai
 import pytest
 from loopback_proxy import proxy
 
 from helpers import BackendError, backends, connect
+from helpers.paths import ROOT
 
 CANARY = "sk-or-v1-canary0000000000"
 
 
 @pytest.fixture
 def json_server():
-    """A web server on loopback that answers every request with the text put in `.answer`."""
+    """A web server on loopback. It answers GET with `.answer` and `.status`, POST with `.chat`.
+
+    `.seen` has the headers of each request.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            body = self.server.answer.encode()
-            self.send_response(200)
+            self._send(self.server.status, self.server.answer)
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self._send(*self.server.chat)
+
+        def _send(self, status, text):
+            self.server.seen.append(dict(self.headers))
+            body = text.encode()
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -33,11 +47,12 @@ def json_server():
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.answer = "{}"
+    server.status, server.answer, server.chat, server.seen = 200, "{}", (404, "{}"), []
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
+    server.server_close()
 
 
 def test_the_pocket_lab_is_a_plain_openai_client(lab):
@@ -76,9 +91,9 @@ def test_servers_on_this_machine_are_reached_in_spite_of_a_proxy(json_server, mo
         monkeypatch.setitem(backends.BACKENDS, "vllm", row)
         assert backends.readiness("vllm") is None
         assert seen == []
-        with pytest.raises(BackendError, match="not as an OpenAI-compatible server"):
+        with pytest.raises(BackendError, match=r"HTTP_PROXY.*not as an OpenAI-compatible server"):
             connect("vllm", base_url="http://models.example/v1", model="m")
-    assert seen == ["GET http://models.example/v1/models"]
+    assert seen[0] == "GET http://models.example/v1/models"
 
 
 def test_connecting_imports_no_model_and_no_web_server():
@@ -105,7 +120,9 @@ def test_a_missing_key_names_its_variable_and_where_to_get_one(name, monkeypatch
         connect(name)
 
 
-@pytest.mark.parametrize("key", ["sk-or v1", "sk-or\nv1", "sk-\x07or", "schlüssel"])
+@pytest.mark.parametrize(
+    "key", ["sk-or v1", "sk-or\nv1", "sk-\x07or", "schlüssel", '"sk-or-v1"', "'sk-or-v1'"]
+)
 def test_a_key_that_was_not_copied_whole_is_refused_and_not_shown(key, monkeypatch):
     monkeypatch.setenv("OPENROUTER_API_KEY", key)
     with pytest.raises(BackendError) as error:
@@ -128,10 +145,57 @@ def test_a_dead_server_names_the_command_that_starts_it(name):
         connect(name, base_url="http://127.0.0.1:9/v1")
 
 
-def test_a_server_that_is_something_else(json_server):
-    json_server.answer = "<html>hello</html>"
-    with pytest.raises(BackendError, match="not as an OpenAI-compatible server"):
-        connect("vllm", base_url=json_server.url)
+REFUSED = (400, '{"error": {"message": "messages is missing"}}')  # what an empty request gets
+HTML = "<html>Not Found</html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "chat", "outcome"),
+    [
+        # No list of models, but chat completions: open-codesign#179, wayland#339.
+        (404, "{}", REFUSED, "warns"),
+        (404, HTML, REFUSED, "warns"),
+        (405, "{}", (422, '{"detail": []}'), "warns"),
+        (501, "{}", REFUSED, "warns"),
+        (500, "{}", REFUSED, "warns"),
+        (404, "{}", (500, HTML), "warns"),
+        (200, HTML, REFUSED, "warns"),
+        (200, '{"object": "error"}', REFUSED, "warns"),
+        # A list without ids that are strings.
+        (200, '{"data": []}', REFUSED, "warns"),
+        (200, '{"object": "list", "data": null}', REFUSED, "warns"),  # Ollama without a model
+        (200, '{"data": [{"id": null}, {}, 3, null]}', REFUSED, "warns"),
+        # Lists of other forms: Together AI's, Ollama's own, pages, ids alone.
+        (200, '[{"id": "m", "object": "model"}]', REFUSED, "works"),
+        (200, '{"models": [{"name": "m:latest", "model": "m:latest"}]}', REFUSED, "works"),
+        (200, '{"data": ["m"]}', REFUSED, "works"),
+        (200, '{"data": [{"id": "other"}], "has_more": true}', REFUSED, "works"),
+        (200, '[{"id": "other"}]', REFUSED, "It has: other"),
+        (200, '{"models": [{"name": "other"}]}', REFUSED, "It has: other"),
+        # No server of this protocol.
+        (200, HTML, (404, HTML), "not as an OpenAI-compatible server"),
+        (200, HTML, (200, HTML), "not as an OpenAI-compatible server"),
+        (404, HTML, (405, HTML), "not as an OpenAI-compatible server"),
+        (404, "{}", (404, '{"error": "no such path"}'), "not as an OpenAI-compatible server"),
+        # A server that cannot be used now.
+        (503, HTML, (503, HTML), "status 503"),
+        (429, "{}", (429, "{}"), "status 429"),
+        (401, "{}", REFUSED, "refuses the key.*CUSTOM_API_KEY"),
+        (403, HTML, REFUSED, "refuses the key.*CUSTOM_API_KEY"),
+        (404, "{}", (401, "{}"), "refuses the key.*CUSTOM_API_KEY"),
+    ],
+)
+def test_a_list_of_models_is_a_help_and_not_a_condition(
+    json_server, recwarn, status, answer, chat, outcome
+):
+    json_server.status, json_server.answer, json_server.chat = status, answer, chat
+    if outcome in ("works", "warns"):
+        assert connect("custom", base_url=json_server.url, model="m").model == "m"
+        words = [str(warning.message) for warning in recwarn]
+        assert ["not checked" in text for text in words] == ([True] if outcome == "warns" else [])
+    else:
+        with pytest.raises(BackendError, match=outcome):
+            connect("custom", base_url=json_server.url, model="m")
 
 
 def test_a_server_without_the_model_lists_what_it_has(json_server):
@@ -147,6 +211,12 @@ def test_a_server_without_the_model_lists_what_it_has(json_server):
         ({"backend": "custom"}, "address and a model"),
         ({"backend": "custom", "base_url": "localhost:1", "model": "m"}, "http://"),
         ({"backend": "custom", "base_url": "http://localhost:v1", "model": "m"}, "port"),
+        ({"backend": "custom", "base_url": "http://::1:8000/v1", "model": "m"}, "not an address"),
+        ({"backend": "custom", "base_url": "http:///v1", "model": "m"}, "http://"),
+        (
+            {"backend": "custom", "base_url": "http://h/v1/chat/completions", "model": "m"},
+            "use base_url='http://h/v1'",
+        ),
         ({"backend": "pocket", "model": "gpt"}, "one model"),
         ({"backend": "pocket", "quantization": "int3"}, "nf4"),
         ({"backend": "vllm", "batching": True}, "pocket server"),
@@ -163,3 +233,168 @@ def test_a_custom_backend_reaches_the_pocket_server(lab):
         model=other.model, messages=[{"role": "user", "content": "Hi"}], max_tokens=1
     )
     assert reply.usage.completion_tokens == 1
+
+
+@pytest.mark.parametrize("address", ["{}", "{}/", " {}\n", "{}//"])
+def test_addresses_that_mean_the_same(json_server, address):
+    json_server.answer = '{"data": [{"id": "m"}]}'
+    lab = connect("custom", base_url=address.format(json_server.url), model="m")
+    assert [entry.id for entry in lab.client.models.list()] == ["m"]
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown():
+    with pytest.raises(BackendError, match="CUSTOM_API_KEY") as error:
+        connect("custom", base_url=f"http://ann:{CANARY}@localhost:9/v1", model="m")
+    assert CANARY not in str(error.value)
+
+
+def test_the_environment_names_another_address_and_model(json_server, monkeypatch):
+    json_server.answer = '{"data": [{"id": "m"}]}'
+    for name in ("vllm", "custom"):
+        monkeypatch.setenv(backends.variable(name, "URL"), json_server.url)
+        monkeypatch.setenv(backends.variable(name, "MODEL"), "m")
+        lab = connect(name)
+        assert (str(lab.client.base_url).rstrip("/"), lab.model) == (json_server.url, "m")
+        assert backends.readiness(name) is None
+    assert backends.variable("openrouter-sim", "URL") == "MISTRAL_LAB_OPENROUTER_SIM_URL"
+    with pytest.raises(BackendError, match="It has: m"):
+        connect("vllm", model="other")  # an argument counts more
+
+
+# Each line: variables of the environment, and what the error says. The first two are from
+# ollama-python#424 and OpenHands-CLI#632.
+ENVIRONMENTS = [
+    ({"ALL_PROXY": "socks5://127.0.0.1:9"}, "ALL_PROXY.*pip install socksio"),
+    ({"https_proxy": "socks5h://127.0.0.1:9"}, "HTTPS_PROXY.*pip install socksio"),
+    ({"ALL_PROXY": "socks4://127.0.0.1:9"}, "ALL_PROXY.*socks5://host:port"),
+    ({"HTTPS_PROXY": "http://127.0.0.1:nine"}, "HTTPS_PROXY.*http://host:port"),
+    ({"HTTP_PROXY": "ftp://127.0.0.1"}, "HTTP_PROXY.*http://host:port"),
+    ({"SSL_CERT_FILE": "/nowhere/certificates.pem"}, "SSL_CERT_FILE.*No such file"),
+    ({"SSL_CERT_FILE": __file__}, "SSL_CERT_FILE"),
+    ({"SSLKEYLOGFILE": "/nowhere/log"}, "SSLKEYLOGFILE.*No such file"),
+]
+
+
+@pytest.fixture
+def no_network_variables(monkeypatch):
+    """An environment without proxies, and one that the test may change."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        for spelling in (name, name.lower()):
+            monkeypatch.setenv(spelling, "")  # so that it is restored
+            monkeypatch.delenv(spelling)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(("variables", "says"), ENVIRONMENTS)
+def test_an_environment_that_no_client_can_use(
+    variables, says, no_network_variables, json_server, monkeypatch
+):
+    monkeypatch.setenv("OPENROUTER_API_KEY", CANARY)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for arguments in (
+        {"backend": "openrouter"},
+        {"backend": "custom", "base_url": "http://models.example/v1", "model": "m"},
+    ):
+        with pytest.raises(BackendError, match=says):
+            connect(**arguments)
+    assert "no" in set(backends.table()["ready"])  # and no exception
+    json_server.answer = '{"data": [{"id": "m"}]}'  # on this machine it does not matter
+    assert connect("custom", base_url=json_server.url, model="m").client.models.list().data
+
+
+def test_a_proxys_password_is_in_no_message(no_network_variables, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", f"http://ann:{CANARY}@127.0.0.1:9")
+    with pytest.raises(BackendError, match="through the proxy in HTTP_PROXY") as error:
+        connect("custom", base_url="http://models.example/v1", model="m")
+    assert CANARY not in str(error.value)
+
+
+@pytest.mark.parametrize("no_proxy", [None, "corp.example", "*"])
+def test_other_programs_reach_this_machine_directly_too(no_proxy, no_network_variables, lab):
+    """Notebook 03 sends one request with `requests`, which reads the environment."""
+    import requests
+
+    no_network_variables.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    if no_proxy:
+        no_network_variables.setenv("no_proxy", no_proxy)
+    connect("pocket").close()
+    assert requests.get(f"{lab.client.base_url}models", timeout=10).status_code == 200
+    assert os.environ["no_proxy"].startswith(no_proxy or "localhost")
+
+
+def test_without_a_proxy_the_environment_stays_as_it_is(no_network_variables, lab):
+    connect("pocket").close()
+    assert not {"no_proxy", "NO_PROXY"} & set(os.environ)
+
+
+def test_what_the_environment_has_for_openai_reaches_no_other_server(json_server, monkeypatch):
+    """The client's own variables; OPENAI_CUSTOM_HEADERS can contain OpenAI's key."""
+    json_server.answer = '{"data": [{"id": "m"}]}'
+    headers = f"Authorization: Bearer {CANARY}\nX-Gateway: {CANARY}"
+    for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID", "WEBHOOK_SECRET"):
+        monkeypatch.setenv(f"OPENAI_{name}", CANARY)
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", headers)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("CUSTOM_API_KEY", "own-key")
+    lab = connect("custom", base_url=json_server.url, model="m")
+    lab.client.with_options(max_retries=0).models.list()
+    assert len(json_server.seen) == 2
+    for seen in json_server.seen:
+        assert CANARY not in json.dumps(seen)
+        assert {value for name, value in seen.items() if name.lower() == "authorization"} == {
+            "Bearer own-key"
+        }
+
+
+@pytest.mark.parametrize(
+    "outcome", [TimeoutError("no answer"), RuntimeError("SecretNotFoundError"), None, 3, "", "key"]
+)
+def test_colabs_secrets_end_in_a_key_or_in_none(outcome, json_server, monkeypatch):
+    """`userdata.get` raises three exceptions of its own; outside Colab's page it times out."""
+    userdata = ModuleType("google.colab.userdata")
+
+    def get(name):
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    userdata.get = get
+    colab = ModuleType("google.colab")
+    colab.userdata = userdata
+    for name, module in {"google.colab": colab, "google.colab.userdata": userdata}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delenv("MISTRAL_API_KEY", raising=False)
+    json_server.answer = '{"data": [{"id": "m"}]}'
+    assert connect("vllm", base_url=json_server.url, model="m").model == "m"
+    if outcome == "key":
+        assert connect("mistral").client.api_key == "key"
+    else:
+        with pytest.raises(BackendError, match="MISTRAL_API_KEY"):
+            connect("mistral")
+
+
+@pytest.mark.parametrize("content", ["", "[1", "[]", '{"rows": 3}', '{"date": "2026-01-02"}'])
+def test_a_damaged_result_of_the_conformance_suite_counts_as_none(content, empty_cache):
+    folder = empty_cache / "conformance"
+    folder.mkdir(parents=True)
+    (folder / backends.result_file("vllm", "m")).write_text(content)
+    assert backends.supported_features("vllm", "m")[0] == backends.BACKENDS["vllm"].documented
+
+
+def test_a_seed_has_the_servers_own_name(monkeypatch):
+    monkeypatch.setenv("MISTRAL_API_KEY", CANARY)
+    lab = connect("mistral")
+    assert lab.seed(7) == {"extra_body": {"random_seed": 7}}
+    assert dataclasses.replace(lab, backend="vllm").seed(7) == {"seed": 7}
+    assert dataclasses.replace(lab, supports=frozenset()).seed(7) == {}
+
+
+def test_every_backend_says_when_it_was_last_checked():
+    table = backends.table()["last checked"]
+    assert all(table)
+    assert "conformance suite" in table["pocket"]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, row in backends.BACKENDS.items():
+        line = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        assert row.checked in line

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import nbformat.v4 as v4
 import pytest
 
-from helpers import budget
+from helpers import budget, prices
 from helpers.paths import ROOT
 from labkit import notebooks, runner
 
@@ -58,7 +58,7 @@ class FakeLab:
 @pytest.fixture
 def lab(monkeypatch):
     fake = FakeLab()
-    monkeypatch.setattr("helpers.backends.connect", lambda backend: fake)
+    monkeypatch.setattr("helpers.backends.connect", lambda backend, **options: fake)
     return fake
 
 
@@ -158,15 +158,15 @@ def test_parameters_are_literals_or_strings():
 def test_a_paid_backend_needs_a_cap(source, tmp_path, lab, monkeypatch, capsys, cap, refusal):
     monkeypatch.setattr("helpers.backends.BACKENDS", {"costly": SimpleNamespace(paid=True)})
     monkeypatch.setattr("labkit.run_cost.estimate_run", lambda paths, model: 0.25)
-    for name in (budget.CAP_VARIABLE, budget.SPENT_VARIABLE):
+    for name in (budget.CAP_VARIABLE, budget.SPENT_VARIABLE, prices.PRICES_VARIABLE):
         monkeypatch.setenv(name, "before")  # so that monkeypatch undoes what the run sets
     make(source, "00_first", f"import os\nprint('cap', os.environ['{budget.CAP_VARIABLE}'])")
     if refusal:
         with pytest.raises(runner.RunError, match=refusal):
-            runner.run("costly", out=tmp_path, folder=source, max_usd=cap)
+            runner.run("costly", out=tmp_path, folder=source, max_usd=cap, price="1,2")
         assert not (tmp_path / "costly").exists()
     else:
-        report = runner.run("costly", out=tmp_path, folder=source, max_usd=cap)
+        report = runner.run("costly", out=tmp_path, folder=source, max_usd=cap, price="1,2")
         assert report.exit_code == runner.OK
         assert "cap 0.5" in (tmp_path / "costly/00_first.ipynb").read_text()
         assert Path(os.environ[budget.SPENT_VARIABLE]).parent == tmp_path / "costly"
@@ -204,7 +204,7 @@ sys.path.insert(0, {tests!r})
 from test_runner import FakeLab
 class Lab(FakeLab):
     def close(self): print("lab closed", flush=True)
-helpers.backends.connect = lambda backend: Lab()
+helpers.backends.connect = lambda backend, **options: Lab()
 sys.exit(runner.run(out=Path({out!r}), folder=Path({source!r})).exit_code)
 """
 

@@ -1,0 +1,1 @@
+"""A server to talk to: the client, and whether the server can be used."""

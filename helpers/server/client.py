@@ -1,0 +1,124 @@
+"""A plain OpenAI client for any server: its address, proxies, certificates and headers."""
+
+import contextlib
+import os
+import urllib.request
+from collections.abc import Iterator
+
+import httpx2
+import openai
+
+# Variables of the environment that change the network of every program. Only their names are
+# shown: the value of a proxy's variable can contain a password.
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+
+
+class BackendError(RuntimeError):
+    """A backend cannot be used; the message says what happened and what to do next."""
+
+
+def checked_address(base_url: str) -> str:
+    """An address of a server, checked and without blanks around it.
+
+    Raises:
+        BackendError: it is no address, or it contains a password.
+    """
+    address = base_url.strip()
+    try:
+        url = httpx2.URL(address)
+    except httpx2.InvalidURL as error:
+        raise BackendError(f"base_url {address!r} is not an address: {error}.") from error
+    if url.userinfo:
+        raise BackendError(
+            "base_url contains a user name or a password. Addresses are shown and saved, so leave "
+            "it out. A key belongs into the backend's environment variable, such as CUSTOM_API_KEY."
+        )
+    if url.scheme not in ("http", "https") or not url.host:
+        raise BackendError(f"base_url must begin with http:// or https://, got {address!r}.")
+    if url.path.rstrip("/").endswith("/chat/completions"):
+        head = address.partition("/chat/completions")[0]
+        raise BackendError(f"The client adds /chat/completions itself: use base_url={head!r}.")
+    return address
+
+
+def make_client(base_url: str, key: str, http_client: httpx2.Client | None = None) -> openai.OpenAI:
+    """A client for one server. Servers on this machine are reached without a proxy.
+
+    Raises:
+        BackendError: the environment's proxy or certificates cannot be used.
+    """
+    if is_local(base_url):
+        # The environment's proxy is another machine: it cannot reach servers on this one.
+        _bypass_proxies()
+        http_client = http_client or openai.DefaultHttpxClient(trust_env=False)
+    with network_settings():
+        return openai.OpenAI(
+            base_url=base_url,
+            api_key=key,
+            http_client=http_client,
+            default_headers=_no_headers_for_openai(key),
+        )
+
+
+def is_local(url: str) -> bool:
+    """Whether an address is on this machine."""
+    host = httpx2.URL(url).host
+    return host in ("localhost", "::1", "0.0.0.0") or host.startswith("127.")
+
+
+def _bypass_proxies() -> None:
+    """Let every client of this process and of its children reach this machine without a proxy."""
+    proxies = urllib.request.getproxies_environment()
+    if set(proxies) <= {"no"}:
+        return  # without a proxy, NO_PROXY alone would hide the proxies of macOS's settings
+    hosts = [host for host in proxies.get("no", "").split(",") if host.strip()]
+    hosts += [host for host in ("localhost", "127.0.0.1", "::1") if host not in hosts]
+    if "*" not in hosts:
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(hosts)
+
+
+def _no_headers_for_openai(key: str) -> dict:
+    """Default headers that keep what the environment has for OpenAI from any other server.
+
+    The client adds OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS to every request.
+    The latter can contain OpenAI's own key.
+    """
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    names = {line.partition(":")[0].strip() for line in lines if ":" in line}
+    headers = {name: openai.Omit() for name in ("OpenAI-Organization", "OpenAI-Project", *names)}
+    own = [name for name in names if name.lower() == "authorization"]
+    return headers | {name: f"Bearer {key}" for name in own}
+
+
+def set_variables(names: tuple[str, ...]) -> list[str]:
+    """Those of the names that the environment has, in upper or lower case."""
+    return [name for name in names if os.environ.get(name) or os.environ.get(name.lower())]
+
+
+@contextlib.contextmanager
+def network_settings() -> Iterator[None]:
+    """Report a proxy or certificates of the environment that a client cannot be made with.
+
+    Raises:
+        BackendError: it names the variables and says what to do.
+    """
+    proxies = " or ".join(set_variables(PROXY_VARIABLES)) or "the system's settings"
+    try:
+        yield
+    except ImportError as error:
+        raise BackendError(
+            f"{proxies} names a SOCKS proxy, which needs one more package: pip install socksio. "
+            "Or start with NO_PROXY=* to use no proxy."
+        ) from error
+    except (ValueError, httpx2.InvalidURL) as error:
+        raise BackendError(
+            f"The proxy in {proxies} cannot be used. Its address looks like http://host:port or "
+            "socks5://host:port. Correct it, or start with NO_PROXY=* to use no proxy."
+        ) from error
+    except OSError as error:
+        names = " or ".join(set_variables(CERTIFICATE_VARIABLES)) or "the system's settings"
+        raise BackendError(
+            f"The certificates or the log in {names} cannot be opened ({error.strerror or error}). "
+            "Correct the variable, or remove it from the environment."
+        ) from error

@@ -1,0 +1,115 @@
+"""Whether a server can be used, and which models it has."""
+
+import warnings
+
+import httpx2
+import openai
+
+from helpers.server.client import PROXY_VARIABLES, BackendError, is_local, set_variables
+
+NOT_THERE = (404, 405, 501)
+
+
+def check_server(client: openai.OpenAI, model: str, setup_hint: str, key_from: str) -> None:
+    """Ask a server that costs nothing for its models, to report at once what is wrong.
+
+    A list of models is a help and not a condition: a server without one is asked whether it has
+    chat completions. A warning then says that the model was not checked.
+
+    Args:
+        model: the model that requests will name.
+        setup_hint: how to start the server.
+        key_from: the environment variable of its key.
+
+    Raises:
+        BackendError: no server answers, it refuses the key, it has no chat completions, or it does
+            not have the model.
+    """
+    url = str(client.base_url)
+    proxies = [] if is_local(url) else set_variables(PROXY_VARIABLES)
+    url += f" (asked through the proxy in {' or '.join(proxies)})" if proxies else ""
+    client = client.with_options(timeout=5, max_retries=0)
+    try:
+        status, listed = _status_and_json(client.get, "/models")
+        models, complete = model_ids(listed)
+        if not models and not _is_list(listed):
+            # A server of this protocol refuses an empty request. It costs nothing.
+            chat_status, refusal = _status_and_json(client.post, "/chat/completions", body={})
+            _check_chat(url, status, chat_status, refusal)
+    except openai.APIConnectionError as error:
+        raise BackendError(f"No server answers at {url}. To start one: {setup_hint}") from error
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        raise BackendError(
+            f"{url} refuses the key. It is read from the environment variable {key_from}."
+        ) from error
+    if not models:
+        warnings.warn(
+            f"The server at {url} does not list its models, so {model!r} was not checked. If the "
+            "server has no such model, requests will fail.",
+            stacklevel=4,  # the line that called `connect`
+        )
+    elif complete and not {model, f"{model}:latest"} & set(models):
+        raise BackendError(
+            f"The server at {url} does not have {model!r}. It has: {', '.join(models)}. "
+            "Choose one with connect(…, model=…)."
+        )
+
+
+def _status_and_json(send, path: str, **options) -> tuple[int, object]:
+    """The status of a reply and its JSON, or None if it is no JSON.
+
+    Raises:
+        openai.APIConnectionError: no reply came.
+        openai.AuthenticationError, openai.PermissionDeniedError: status 401 or 403.
+    """
+    try:
+        response = send(path, cast_to=httpx2.Response, **options)
+    except (openai.AuthenticationError, openai.PermissionDeniedError):
+        raise
+    except openai.APIStatusError as error:
+        response = error.response
+    try:
+        return response.status_code, response.json()
+    except ValueError:
+        return response.status_code, None
+
+
+def _check_chat(url: str, list_status: int, status: int, refusal: object) -> None:
+    """Raise `BackendError` unless an empty chat request was refused as this protocol does it."""
+
+    def out_of_order(number: int) -> bool:
+        return number == 429 or (number >= 500 and number not in NOT_THERE)
+
+    if out_of_order(list_status) and out_of_order(status):
+        raise BackendError(
+            f"{url} answers with status {status}, so it cannot be used now. Try again later, or "
+            "look at the server's own messages."
+        )
+    # Some servers answer an empty request with 500.
+    if status in NOT_THERE or (status < 500 and not isinstance(refusal, dict)):
+        raise BackendError(
+            f"{url} answers, but not as an OpenAI-compatible server: it has neither a list of "
+            "models nor chat completions. Does the address end in /v1?"
+        )
+
+
+def _is_list(reply: object) -> bool:
+    """Whether a reply to `/models` is a list, be it empty."""
+    named = isinstance(reply, dict) and {"data", "models"} & set(reply)
+    return isinstance(reply, list) or bool(named)
+
+
+def model_ids(reply: object) -> tuple[list[str], bool]:
+    """The ids in a reply to `/models`, and whether they are all.
+
+    OpenAI's form is `{"data": [{"id": …}]}`. Together AI sends the list alone, and Ollama's own
+    form is `{"models": [{"name": …}]}`. A server may send one page of several.
+    """
+    page = reply if isinstance(reply, dict) else {}
+    entries = reply if isinstance(reply, list) else page.get("data") or page.get("models")
+    ids = []
+    for entry in entries if isinstance(entries, list) else []:
+        named = entry if isinstance(entry, dict) else {"id": entry}
+        ids += [named[key] for key in ("id", "name") if isinstance(named.get(key), str)][:1]
+    more = any(page.get(key) for key in ("has_more", "next", "next_page", "nextPageToken"))
+    return ids, not more
