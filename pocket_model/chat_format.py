@@ -35,7 +35,11 @@ class Prompt:
 
 
 class ChatFormat:
-    """Encodes conversations and decodes tokens, for one `tekken.json` file."""
+    """Encodes conversations and decodes tokens, for one `tekken.json` file.
+
+    Attributes:
+        longest_token: bytes of the longest text token, so the most characters of any token.
+    """
 
     def __init__(self, tekken_file: Path):
         # "serving" is mistral_common's strictest mode: every call needs its result, and the last
@@ -44,6 +48,8 @@ class ChatFormat:
         self._tekken = self.tokenizer.instruct_tokenizer.tokenizer
         self.control_token_ids = sorted(self._tekken.special_ids)
         self.end_token_id = self._tekken.eos_id
+        texts = range(self._tekken.num_special_tokens, self._tekken.n_words)
+        self.longest_token = max(len(self._tekken.id_to_byte_piece(id_)) for id_ in texts)
         self.tool_calls_token_id = self._tekken.get_special_token("[TOOL_CALLS]")
         self.call_id_token_id = self._tekken.get_special_token("[CALL_ID]")
         self.args_token_id = self._tekken.get_special_token("[ARGS]")
@@ -58,7 +64,8 @@ class ChatFormat:
             tools: tools in OpenAI's form.
 
         Raises:
-            FormatError: roles in a wrong order, ids that do not match, an empty assistant turn.
+            FormatError: roles in a wrong order, ids that do not match, an empty assistant turn, or
+                a text that cannot be tokenized.
         """
         try:
             request = ChatCompletionRequest.model_validate(
@@ -72,6 +79,9 @@ class ChatFormat:
             encoded = self.tokenizer.encode_chat_completion(request)
         except MistralCommonException as error:
             raise FormatError(error.message) from error
+        except (ValueError, RecursionError) as error:
+            # The pattern that splits texts into words gives up at a million blanks in a row.
+            raise FormatError(f"the conversation cannot be tokenized: {error}") from error
         return Prompt(encoded.tokens, encoded.images)
 
     def encode_text(self, text: str) -> list[int]:

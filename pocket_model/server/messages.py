@@ -242,7 +242,7 @@ def check_order(messages: list[Message]) -> None:
             refuse(
                 number,
                 f"a system message cannot follow a message of the role {previous}. This is a rule "
-                "of Mistral's format, not of OpenAI's. Put it at the start, or after a user message",
+                "of Mistral's format, not of OpenAI's. Put it first, or after a user message",
             )
         elif number == 0 and message.tool_calls:
             refuse(number, "a conversation cannot begin with a call. Put a user message first")

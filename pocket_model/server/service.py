@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pocket_model import loading
 from pocket_model.build import DEFAULT_TEMPERATURE, MODEL_ID
-from pocket_model.chat_format import ChatFormat, FormatError
+from pocket_model.chat_format import ChatFormat, FormatError, Prompt
 from pocket_model.pictures import ImageError, PictureReader
 from pocket_model.reply import ReplyEvent, ReplyReader
 from pocket_model.server.batch_engine import CACHE_TOKENS, BatchEngine
 from pocket_model.server.engine import EngineRequest, Failed, Prefilled, Token
-from pocket_model.server.errors import ApiError
+from pocket_model.server.errors import ApiError, shortened
 from pocket_model.server.grammar import Grammars, Guide, SchemaError
 from pocket_model.server.protocol import ChatRequest
 from pocket_model.server.sampling import Sampler
@@ -56,18 +56,10 @@ class ChatService:
     def to_engine_request(self, body: ChatRequest) -> EngineRequest:
         """The engine's request for a body. Raises `ApiError`."""
         if body.model != MODEL_ID:
-            message = f"There is no model {body.model!r}; this server has {MODEL_ID!r}."
+            name = shortened(body.model)
+            message = f"There is no model {name!r}; this server has {MODEL_ID!r}."
             raise ApiError(404, message, "model", "model_not_found")
-        try:
-            prompt = self._format.encode(_read_messages(body), body.prompt_tools)
-        except FormatError as error:
-            raise ApiError(400, f"messages: {error}", "messages") from error
-        if len(prompt.ids) + 1 > self.context:
-            message = (
-                f"The prompt has {len(prompt.ids)} tokens. The maximum context length is "
-                f"{self.context} tokens, prompt and answer together. Shorten the messages."
-            )
-            raise ApiError(400, message, "messages", "context_length_exceeded")
+        prompt = self._encode(body)
         temperature = DEFAULT_TEMPERATURE if body.temperature is None else body.temperature
         return EngineRequest(
             prompt=prompt.ids,
@@ -76,6 +68,26 @@ class ChatService:
             sampler=Sampler(temperature, body.top_p, body.seed, self._guide(body)),
             pictures=prompt.pictures,
         )
+
+    def _encode(self, body: ChatRequest) -> Prompt:
+        # First a lower limit: to tokenize a text that is far too long takes much time and memory.
+        least = body.prompt_characters // self._format.longest_token
+        if least >= self.context:
+            raise self._too_long(f"at least {least}")
+        try:
+            prompt = self._format.encode(_read_messages(body), body.prompt_tools)
+        except FormatError as error:
+            raise ApiError(400, f"messages: {shortened(str(error), 300)}", "messages") from error
+        if len(prompt.ids) >= self.context:
+            raise self._too_long(str(len(prompt.ids)))
+        return prompt
+
+    def _too_long(self, tokens: str) -> ApiError:
+        message = (
+            f"The prompt has {tokens} tokens. The maximum context length is {self.context} tokens, "
+            "prompt and answer together. Shorten the messages."
+        )
+        return ApiError(400, message, "messages", "context_length_exceeded")
 
     def _guide(self, body: ChatRequest) -> Guide:
         try:
