@@ -1,9 +1,10 @@
 """Pictures that come in requests: decoded from data URLs, checked, and converted to RGB."""
 
 import base64
-import binascii
 import io
 import re
+import string
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from PIL import Image
@@ -30,9 +31,13 @@ class PictureReader:
         data = self._decode(url)
         try:
             picture = Image.open(io.BytesIO(data), formats=PICTURE_FORMATS)
-            frames = getattr(picture, "n_frames", 1)
+            # A camera's JPEG may have a preview behind it. Pillow calls that MPO, of two frames.
+            frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
         except Exception as error:  # Pillow's decoders raise errors of many types
-            raise ImageError(f"not a picture that can be read ({_first_line(error)})") from error
+            raise ImageError(
+                f"not a picture that can be read ({_first_line(error)}). These can: "
+                f"{', '.join(PICTURE_FORMATS)}"
+            ) from error
         self._pixels_left -= picture.width * picture.height
         if picture.width * picture.height == 0:
             raise ImageError(f"the picture is empty: {picture.width} × {picture.height} pixels")
@@ -51,18 +56,18 @@ class PictureReader:
         return as_rgb(picture)
 
     def _decode(self, url: str) -> bytes:
-        if not url.startswith("data:"):
-            kind = url.split(":", 1)[0][:20] if ":" in url else "an address without a scheme"
+        """The bytes in a data URL (RFC 2397). Its type is not read, since it is often wrong."""
+        scheme, colon, rest = url.strip().partition(":")
+        if not colon or scheme.lower() != "data":
+            kind = scheme[:20] if colon else "an address without a scheme"
             raise ImageError(
                 f"this server fetches nothing ({kind}). Fetch the picture in your program and "
                 "embed it as data:image/png;base64,…"
             )
-        head, comma, data = url.partition(",")
-        match = re.fullmatch(r"data:image/([a-z+.-]+);base64", head, re.IGNORECASE)
-        if not comma or not match or match[1].lower() not in PICTURE_FORMATS:
+        head, comma, data = rest.partition(",")
+        if not comma or head.rpartition(";")[2].strip().lower() != "base64":
             raise ImageError(
-                f"a picture must be data:image/…;base64,… in {', '.join(PICTURE_FORMATS)}. This "
-                f"one begins with {head[:60]!r}"
+                f"a picture must be data:image/…;base64,… This one begins with {url[:60]!r}"
             )
         self._bytes_left -= len(data) * 3 // 4
         if self._bytes_left < 0:
@@ -71,8 +76,11 @@ class PictureReader:
                 f"the pictures of this request have more than {limit} MB; scale them down"
             )
         try:
-            return base64.b64decode(data, validate=True)
-        except (binascii.Error, ValueError) as error:
+            # As browsers read it: blanks, percent signs and missing padding are no fault.
+            packed = unquote_to_bytes(data).translate(None, string.whitespace.encode())
+            packed = packed.rstrip(b"=")
+            return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
+        except ValueError as error:
             raise ImageError(f"the picture's base64 is not valid: {error}") from error
 
 
