@@ -1,0 +1,172 @@
+"""The loop in which a model calls tools, and what happened in it.
+
+A model only generates tool calls. `run_tools` executes them and returns the results, until the
+model answers with text. An error in a call is sent back to the model as the result of the call,
+since a model can often correct it. Nothing that a model generates makes the loop raise.
+"""
+
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from helpers import openrouter
+from helpers.tools.calls import RunningCall, read_calls, read_text
+from helpers.tools.schemas import ToolError, describe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from helpers.backends import Lab
+
+
+@dataclass(frozen=True)
+class Step:
+    """One event in a conversation with tools.
+
+    Attributes:
+        round: the number of the model's message that it belongs to, from 1.
+        kind: "call" (executed), "error" (a call that was not valid, or that failed), "answer".
+        name, arguments: of the call; empty for an answer.
+        content: the result that the model got, or its answer.
+        seconds: of the tool, or of the model for an answer.
+    """
+
+    round: int
+    kind: str
+    name: str
+    arguments: str
+    content: str
+    seconds: float
+
+
+@dataclass
+class Trace:
+    """A whole conversation with tools.
+
+    Attributes:
+        messages: all of it, in OpenAI's form; more can be appended. An empty answer is not in it,
+            because servers refuse one.
+        steps: what happened, in order.
+        answer: the model's final text, which may be empty; None if the rounds ran out.
+        finish_reason: of the model's last message: "stop"; "length" if `max_tokens` cut it off;
+            "tool_calls" if the rounds ran out.
+    """
+
+    messages: list[dict]
+    steps: list[Step] = field(default_factory=list)
+    answer: str | None = None
+    finish_reason: str | None = None
+
+    def table(self) -> "pd.DataFrame":
+        """The steps, one row each, with the attributes of `Step` as columns."""
+        import pandas as pd
+
+        return pd.DataFrame(self.steps, columns=[*Step.__annotations__])
+
+    def draw(self) -> None:
+        """Draw the steps as a sequence diagram of user, model and tools."""
+        import matplotlib.pyplot as plt
+
+        arrows = self._arrows()
+        x_of = {"user": 0.0, "model": 1.0, "tools": 2.0}
+        _, ax = plt.subplots(figsize=(9, 0.5 + 0.55 * len(arrows)))
+        for name, x in x_of.items():
+            ax.axvline(x, color="lightgrey", zorder=0)
+            ax.text(x, -0.9, name, ha="center", weight="bold")
+        for y, (sender, receiver, text, color) in enumerate(arrows):
+            start, end = x_of[sender], x_of[receiver]
+            ax.annotate("", (end, y), (start, y), arrowprops={"arrowstyle": "->", "color": color})
+            # Two lines of 42 characters fit between two of the vertical lines.
+            label = textwrap.fill(text, 42, max_lines=2, placeholder=" …")
+            middle = (start + end) / 2
+            style = {"ha": "center", "fontsize": 8, "color": color}
+            ax.text(middle, y - 0.1, label, parse_math=False, **style)  # "$" is a dollar
+        ax.set(xlim=(-0.3, 2.3), ylim=(len(arrows) - 0.4, -1.3))
+        ax.axis("off")
+        plt.show()
+
+    def _arrows(self) -> list[tuple[str, str, str, str]]:
+        """The arrows of the diagram: (sender, receiver, text, color)."""
+        asked = (m["content"] for m in reversed(self.messages) if m["role"] == "user")
+        question = next(asked, "")
+        if not isinstance(question, str):
+            question = " ".join(part.get("text", "[image]") for part in question)
+        arrows = [("user", "model", question, "black")]
+        for step in self.steps:
+            if step.kind == "answer":
+                arrows.append(("model", "user", step.content, "black"))
+                continue
+            color = "#17692b" if step.kind == "call" else "#b3261e"
+            arrows.append(("model", "tools", f"{step.name}({step.arguments})", color))
+            arrows.append(("tools", "model", step.content, color))
+        return arrows
+
+
+def run_tools(
+    lab: "Lab",
+    messages: Sequence[dict],
+    functions: Sequence[Callable],
+    *,
+    max_rounds: int = 6,
+    time_limit_s: float = 10.0,
+    trace: Trace | None = None,
+    **settings: Any,
+) -> Trace:
+    """Let the model call functions until it answers with text.
+
+    Args:
+        lab: from `connect`.
+        messages: the conversation so far; it is not changed.
+        functions: the tools, each with type hints and a docstring; async functions too.
+        max_rounds: maximum number of messages that the model may generate.
+        time_limit_s: maximum seconds for the tools of one message. The loop does not wait longer.
+            Python cannot stop the thread of such a tool; it ends with the process at the latest.
+        trace: filled as the loop runs, so that the caller has it after an exception too.
+        settings: for every request, such as `temperature` and `max_tokens`.
+
+    Raises:
+        ToolError: a function cannot be a tool, or two have the same name.
+        openrouter.NoAnswer: a reply has status 200, but no message in it.
+        openai.APIError: the server refused a request.
+    """
+    schemas = [describe(function) for function in functions]
+    tools = {schema["function"]["name"]: schema for schema in schemas}
+    if len(tools) < len(functions):
+        raise ToolError(f"two tools have the same name; the names are: {', '.join(tools)}")
+    callables = dict(zip(tools, functions, strict=True))
+    trace = Trace([]) if trace is None else trace
+    trace.messages = [
+        message if isinstance(message, dict) else message.model_dump(exclude_none=True)
+        for message in messages
+    ]
+    for number in range(1, max_rounds + 1):
+        start = time.monotonic()
+        reply = lab.client.chat.completions.create(
+            model=lab.model, messages=trace.messages, tools=schemas, **settings
+        )
+        message = openrouter.message(reply)
+        trace.finish_reason = reply.choices[0].finish_reason
+        content = read_text(message)
+        if not message.tool_calls:
+            seconds = round(time.monotonic() - start, 3)
+            trace.steps.append(Step(number, "answer", "", "", content, seconds))
+            trace.answer = content
+            if content.strip():  # servers refuse a conversation with an empty message
+                trace.messages.append({"role": "assistant", "content": content})
+            break
+        calls = read_calls(message.tool_calls)
+        deadline = time.monotonic() + time_limit_s
+        cut = trace.finish_reason == "length"
+        running = [RunningCall(call, text, cut, tools, callables) for call, text in calls]
+        outcomes = [thread.outcome(deadline, time_limit_s) for thread in running]
+        # All at once: a message with calls cannot be sent without each of their results.
+        sent = [call for call, _ in calls]
+        trace.messages.append({"role": "assistant", "content": content, "tool_calls": sent})
+        for call, (kind, result, seconds) in zip(sent, outcomes, strict=True):
+            trace.messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
+            function = call["function"]
+            name, arguments = function["name"], function["arguments"]
+            trace.steps.append(Step(number, kind, name, arguments, result, round(seconds, 3)))
+    return trace
