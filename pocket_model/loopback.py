@@ -8,6 +8,7 @@ also read the answers. But a browser says where a request comes from: in `Host`,
 import asyncio
 import json
 import re
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,7 +50,15 @@ def create_server(
         timeout_graceful_shutdown=1,
         timeout_keep_alive=KEEP_ALIVE_S,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # What uvicorn has cancelled says good-bye to its client; after this the process ends.
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=1)
 
 
 class Connection(H11Protocol):
@@ -81,6 +90,41 @@ class _Refusal(NamedTuple):
     message: str
 
 
+class _Reply:
+    """What is sent to a client: by the application, or instead of it."""
+
+    def __init__(self, send: "Send", error_body: Callable[[int, str], dict]):
+        self._send, self._error_body = send, error_body
+        self._started: Message | None = None
+
+    async def send(self, message: "Message") -> None:
+        if message["type"] == "http.response.start":
+            self._started = message
+        await self._send(message)
+
+    async def refuse(self, refusal: _Refusal, close: bool = False) -> None:
+        """Send an error. With `close`, the connection ends: the rest of a body may follow."""
+        data = json.dumps(self._error_body(*refusal)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
+        if refusal.status == 503:
+            headers.append((b"retry-after", b"2"))
+        if close:
+            headers.append((b"connection", b"close"))
+        await self.send(
+            {"type": "http.response.start", "status": refusal.status, "headers": headers}
+        )
+        await self.send({"type": "http.response.body", "body": data})
+
+    async def break_off(self, refusal: _Refusal) -> None:
+        """End the reply with an error, if it is an event stream or has not begun."""
+        if self._started is None:
+            await self.refuse(refusal, close=True)
+            return
+        is_event_stream = b"text/event-stream" in dict(self._started["headers"])[b"content-type"]
+        event = f"data: {json.dumps(self._error_body(*refusal))}\n\n" if is_event_stream else ""
+        await self.send({"type": "http.response.body", "body": event.encode()})
+
+
 class Guard:
     """ASGI middleware: `app` gets only requests of programs on this machine, with whole bodies.
 
@@ -101,27 +145,31 @@ class Guard:
             return
         # A base URL that ends in a slash makes a path with two.
         scope["path"] = "/" + "/".join(filter(None, scope["path"].split("/")))
+        reply = _Reply(send, self._error_body)
+        try:
+            await self._answer(scope, receive, reply)
+        except asyncio.CancelledError:  # uvicorn ends, and its time of grace is over
+            message = "The server ended before the answer was complete. Start it and ask again."
+            await reply.break_off(_Refusal(503, message))
+
+    async def _answer(self, scope: "Scope", receive: "Receive", reply: _Reply) -> None:
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = _foreign(scope, headers) or _unreadable(headers)
         if refusal and "expect" in headers:  # the client waits for a reply before it sends the body
-            await self._refuse(send, refusal, close=True)
+            await reply.refuse(refusal, close=True)
             return
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 body = await self._read(receive, refusal)
         except TimeoutError:
             message = f"The body did not arrive within {BODY_TIMEOUT_S:.0f} s. Send it at once."
-            await self._refuse(send, _Refusal(408, message), close=True)
+            await reply.refuse(_Refusal(408, message), close=True)
             return
         match body:
             case _Refusal():
-                await self._refuse(send, body)
+                await reply.refuse(body)
             case bytes():
-                self._bytes_held += len(body)
-                try:
-                    await self._pass_on(scope, body, receive, send)
-                finally:
-                    self._bytes_held -= len(body)
+                await self._pass_on(scope, body, receive, reply)
 
     async def _read(self, receive: "Receive", refusal: _Refusal | None) -> bytes | _Refusal | None:
         """A request's whole body, or why it is refused; None if the client has left."""
@@ -151,43 +199,19 @@ class Guard:
             return _Refusal(503, message)
         return None
 
-    async def _pass_on(self, scope: "Scope", body: bytes, receive: "Receive", send: "Send") -> None:
-        """Let the application answer; if the server ends before that, say so."""
+    async def _pass_on(
+        self, scope: "Scope", body: bytes, receive: "Receive", reply: _Reply
+    ) -> None:
         messages = [{"type": "http.request", "body": body, "more_body": False}]
-        started = None
 
         async def receive_body() -> "Message":
             return messages.pop() if messages else await receive()
 
-        async def send_noted(message: "Message") -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = message
-            await send(message)
-
+        self._bytes_held += len(body)
         try:
-            await self._app(scope, receive_body, send_noted)
-        except asyncio.CancelledError:  # uvicorn ends, and its time of grace is over
-            message = "The server ended before the answer was complete. Start it and ask again."
-            if started is None:
-                await self._refuse(send, _Refusal(503, message))
-                return
-            is_event_stream = b"text/event-stream" in dict(started["headers"])[b"content-type"]
-            error = f"data: {json.dumps(self._error_body(503, message))}\n\n".encode()
-            await send({"type": "http.response.body", "body": error if is_event_stream else b""})
-
-    async def _refuse(self, send: "Send", refusal: _Refusal, close: bool = False) -> None:
-        data = json.dumps(self._error_body(refusal.status, refusal.message)).encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(data)).encode()),
-        ]
-        if refusal.status == 503:
-            headers.append((b"retry-after", b"2"))
-        if close:  # what follows may be the rest of the body, and no request
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-        await send({"type": "http.response.body", "body": data})
+            await self._app(scope, receive_body, reply.send)
+        finally:
+            self._bytes_held -= len(body)
 
 
 def _foreign(scope: "Scope", headers: dict[str, str]) -> _Refusal | None:
