@@ -1,19 +1,33 @@
 """A cap in USD that the requests of a run on a paid backend cannot pass."""
 
+import contextlib
 import json
 import math
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import httpx2
 import openai
 
+from helpers import jsonl
 from helpers.prices import BudgetError, answer_limit, cost, price
 
 CAP_VARIABLE = "MISTRAL_LAB_MAX_USD"
 SPENT_VARIABLE = "MISTRAL_LAB_SPENT_FILE"
+
+_DONE: dict = {}  # the last event of a stream, which is no JSON
+
+PICTURE_TOKENS = 4096  # more than Mistral Small makes of the largest picture: 3,080
+
+# The request did not reach the server, so nothing can be billed for it.
+_NOT_SENT = (
+    *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError),
+    *(httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL),
+)
 
 
 def metered_client(model: str) -> "MeteredClient | None":
@@ -38,88 +52,169 @@ def metered_client(model: str) -> "MeteredClient | None":
     return MeteredClient(cap_usd, model, Path(spent_file) if spent_file else None)
 
 
+class Ledger:
+    """Adds up USD to the last digit, in memory or in a file that several processes share.
+
+    A request's worst case is added before it is sent, and corrected when its cost is known. So a
+    process that is killed leaves the worst case of what was under way, never less than was spent.
+    A line that was not written to its end is safe to leave out for the same reason.
+
+    Args:
+        file: one JSON object per line: {"usd": "0.0000123"}.
+    """
+
+    _lock = threading.Lock()  # of all ledgers of this process, which may share a file
+
+    def __init__(self, file: Path | None = None):
+        self._file, self._own = file, Decimal(0)
+
+    def total(self) -> Decimal:
+        """The sum so far, of all processes.
+
+        Raises:
+            BudgetError: a line of the file is damaged, so that the sum is unknown.
+            OSError: the file cannot be read.
+        """
+        if self._file is None or not self._file.exists():
+            return self._own
+        try:
+            amounts = [_exact(row["usd"]) for row in jsonl.read(self._file)]
+            if not all(usd.is_finite() for usd in amounts):
+                raise ValueError("an amount is no number")
+        except (ValueError, KeyError, InvalidOperation) as error:
+            raise BudgetError(
+                f"What was spent is unknown: {self._file} has a damaged line ({error}). Compare it "
+                "with the account at the provider, correct the file, and start again."
+            ) from error
+        return max(self._own, sum(amounts, Decimal(0)))  # somebody may have deleted the file
+
+    def reserve(self, usd: Decimal, cap_usd: Decimal) -> Decimal | None:
+        """Add an amount if the sum stays within a cap; if not, returns the sum.
+
+        Raises:
+            BudgetError, OSError: as for `total` and `add`.
+        """
+        with self._lock:
+            total = self.total()
+            if total + usd > cap_usd:
+                return total
+            self._add(usd)
+            return None
+
+    def add(self, usd: Decimal) -> None:
+        """Add an amount; a negative one corrects an earlier one.
+
+        Raises:
+            OSError: the file cannot be written. Nothing is added then.
+        """
+        with self._lock:
+            self._add(usd)
+
+    def _add(self, usd: Decimal) -> None:
+        if self._file is not None:
+            jsonl.append(self._file, {"usd": f"{usd:f}"})
+        self._own += usd
+
+
 class MeteredClient(openai.DefaultHttpxClient):
     """The openai package's HTTP client, which also adds up costs and refuses requests at a cap.
 
     A request counts as its worst case (all of `max_tokens`) until its reply has said what it cost.
-    So parallel requests cannot pass the cap together. Requests by other clients are not counted:
-    notebook 03 sends one short request with `requests`.
+    So parallel requests cannot pass the cap together. If no reply says it, because the connection
+    broke or the time was up, the worst case stays: the server may have answered and billed.
+    Requests by other clients are not counted: notebook 03 sends one short request with `requests`.
 
     Args:
         cap_usd: no request is sent that could make the sum exceed this.
         model: its price counts where a reply names no cost.
-        spent_file: adds up costs across processes, one number of USD per line.
+        spent_file: adds up costs across processes; see `Ledger`.
     """
 
     def __init__(self, cap_usd: float, model: str, spent_file: Path | None = None):
         super().__init__()
-        self._cap_usd, self._model, self._spent_file = cap_usd, model, spent_file
-        self._spent_usd = self._reserved_usd = 0.0
-        self._lock = threading.Lock()
+        self._cap_usd, self._model, self._ledger = _exact(cap_usd), model, Ledger(spent_file)
+
+    @property
+    def booked_usd(self) -> Decimal:
+        """What was spent, and the worst case of what is under way or was never answered."""
+        return self._ledger.total()
 
     def send(self, request: httpx2.Request, *, stream: bool = False, **options) -> httpx2.Response:
         """Send a request, or answer it with status 402 if it could exceed the cap."""
+        if request.method != "POST":  # what only reads costs nothing
+            return super().send(request, stream=stream, **options)
         worst = self._worst_case(request)
-        with self._lock:
-            used = self._spent() + self._reserved_usd
-            if used + worst > self._cap_usd:
-                return self._refusal(request, used, worst)
-            self._reserved_usd += worst
-        request.headers["Accept-Encoding"] = "identity"  # the meter reads the plain bytes
+        try:
+            used = self._ledger.reserve(worst, self._cap_usd)
+        except (BudgetError, OSError) as error:
+            return _refusal(request, str(error))
+        if used is not None:
+            return _refusal(request, self._at_the_cap(used, worst))
+        request.headers["Accept-Encoding"] = "identity"
         try:
             response = super().send(request, stream=True, **options)
-        except BaseException:
-            self._settle(worst, 0.0)
+        except _NOT_SENT:
+            self._correct(-worst)
             raise
-        # No provider charges for an error; any other reply without usage counts as its worst case.
-        default = 0.0 if response.is_error else worst
+        encoding = response.headers.get("content-encoding", "")
 
         def settle(body: bytes) -> None:
-            usage = last_usage(body)
-            self._settle(worst, default if usage is None else cost(usage, self._model))
+            known = self._cost(_decoded(body, encoding), response.is_error)
+            if known is not None:
+                self._correct(known - worst)
 
         response.stream = _Tee(response.stream, settle)
         if not stream:
-            response.read()
+            try:
+                response.read()
+            except BaseException:
+                response.close()
+                raise
         return response
 
-    def _worst_case(self, request: httpx2.Request) -> float:
-        """USD if every three bytes were a token and the answer took all of its `max_tokens`."""
-        if request.method != "POST":
-            return 0.0
+    def _worst_case(self, request: httpx2.Request) -> Decimal:
+        """USD if every byte were a token and the answer took all the tokens that it may."""
         body = request.read()
-        answer = answer_limit(json.loads(body) if body else {})
-        return cost({"prompt_tokens": len(body) // 3, "completion_tokens": answer}, self._model)
+        try:
+            answer = answer_limit(json.loads(body))
+        except (ValueError, RecursionError):
+            answer = answer_limit({})
+        text = re.sub(rb'"data:[^"]*"', b"", body)
+        pictures = len(re.findall(rb'"image_url"\s*:', body))
+        tokens = len(text) + PICTURE_TOKENS * pictures
+        return _exact(cost({"prompt_tokens": tokens, "completion_tokens": answer}, self._model))
 
-    def _refusal(self, request: httpx2.Request, used: float, worst: float) -> httpx2.Response:
-        # 402 is what a paid service answers without credit, and no client retries it.
-        message = (
+    def _at_the_cap(self, used: Decimal, worst: Decimal) -> str:
+        return (
             f"Stopped by this kit, not by the server: {used:.4f} USD are spent or under way, this "
             f"request may cost {worst:.4f}, and the cap is {self._cap_usd:.4f} USD. Raise MAX_USD."
         )
-        error = {"error": {"code": 402, "message": message}}
-        return httpx2.Response(402, json=error, request=request)
 
-    def _spent(self) -> float:
-        if self._spent_file is None or not self._spent_file.exists():
-            return self._spent_usd
-        return sum(map(float, self._spent_file.read_text(encoding="utf-8").split()))
+    def _cost(self, body: bytes, is_error: bool) -> Decimal | None:
+        """What a reply cost; None if it does not say."""
+        documents = _documents(body)
+        usage = _final_usage(documents)
+        if usage is not None:
+            try:
+                return _exact(cost(usage, self._model))
+            except BudgetError:
+                return None
+        # No provider charges for an error, also if it has status 200 and no choices.
+        failed = [document.get("error") and not document.get("choices") for document in documents]
+        return Decimal(0) if is_error or (failed and all(failed)) else None
 
-    def _settle(self, reserved: float, usd: float) -> None:
-        """Replace a reservation by the true cost."""
-        with self._lock:
-            self._reserved_usd -= reserved
-            self._spent_usd += usd
-            if self._spent_file and usd:
-                with self._spent_file.open("a") as file:  # short lines: processes do not mix theirs
-                    file.write(f"{usd:.9f}\n")
+    def _correct(self, usd: Decimal) -> None:
+        """Replace the worst case of a request by its cost."""
+        with contextlib.suppress(OSError):  # the worst case stays, and the caller gets the reply
+            self._ledger.add(usd)
 
 
 class _Tee(httpx2.SyncByteStream):
-    """Forwards a reply's bytes, and passes all of them to `on_close` at the end."""
+    """Forwards a reply's bytes, and passes all of them to `on_close` at the end, once."""
 
     def __init__(self, inner: httpx2.SyncByteStream, on_close: Callable[[bytes], None]):
         self._inner, self._on_close, self._body = inner, on_close, bytearray()
+        self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in self._inner:
@@ -127,20 +222,74 @@ class _Tee(httpx2.SyncByteStream):
             yield piece
 
     def close(self) -> None:
-        self._inner.close()
-        self.elapsed = self._inner.elapsed  # `Response.elapsed` reads it
-        self._on_close(bytes(self._body))
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._inner.close()
+            self.elapsed = self._inner.elapsed  # `Response.elapsed` reads it
+        finally:
+            self._on_close(bytes(self._body))
+
+
+def _exact(usd: float | str) -> Decimal:
+    """An amount with the digits that it is written with: their sum has no error."""
+    return Decimal(str(usd))
+
+
+def _refusal(request: httpx2.Request, message: str) -> httpx2.Response:
+    # 402 is what a paid service answers without credit, and no client retries it.
+    error = {"error": {"code": 402, "message": message}}
+    return httpx2.Response(402, json=error, request=request)
+
+
+def _decoded(body: bytes, encoding: str) -> bytes:
+    """A body without its compression, which was not asked for."""
+    try:
+        return httpx2.Response(200, headers={"Content-Encoding": encoding}, content=body).content
+    except httpx2.DecodingError:
+        return body
 
 
 def last_usage(body: bytes) -> dict | None:
-    """The `usage` object of a JSON reply, or of the last chunk of an event stream that has one."""
-    text = body.decode(errors="replace")
-    documents = [line[6:] for line in text.splitlines() if line.startswith("data: {")] or [text]
-    for document in reversed(documents):
+    """The token counts and the cost of a reply; None if it does not say them.
+
+    Of an event stream they are in the last chunk that has a `usage`. Some servers have one in
+    every chunk: then the last one counts if the answer came to its end.
+    """
+    return _final_usage(_documents(body))
+
+
+def _final_usage(documents: list[dict]) -> dict | None:
+    usage, ended = None, False
+    for document in documents:
+        choices = document.get("choices")
+        choices = choices if isinstance(choices, list) else []
+        # The end: of a stream its finish reason or [DONE], and a whole reply is nothing but end.
+        ended = ended or document is _DONE
+        for choice in choices:
+            if isinstance(choice, dict):
+                ended = ended or "message" in choice or bool(choice.get("finish_reason"))
+        if isinstance(document.get("usage"), dict) and document["usage"]:
+            usage, ended = document["usage"], ended or not choices
+    return usage if ended else None
+
+
+def _documents(body: bytes) -> list[dict]:
+    """The JSON objects of a reply, be it one or a stream of events.
+
+    Lines end at CR, LF or both, and the space after the colon is optional:
+    https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+    text = re.sub("\r\n?", "\n", body.decode("utf-8-sig", errors="replace"))
+    events = [
+        "\n".join(line[5:] for line in event.split("\n") if line.startswith("data:"))
+        for event in text.split("\n\n")
+    ]
+    documents = []
+    for data in [event for event in events if event] or [text]:
         try:
-            usage = json.loads(document).get("usage")
-        except (ValueError, AttributeError):
+            documents.append(_DONE if data.strip() == "[DONE]" else json.loads(data))
+        except (ValueError, RecursionError):
             continue
-        if usage:
-            return usage
-    return None
+    return [document for document in documents if isinstance(document, dict)]

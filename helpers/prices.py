@@ -29,9 +29,11 @@ def priced_models() -> dict[str, dict]:
 
 
 def answer_limit(request: dict) -> int:
-    """The most tokens that the answer to a request may have."""
-    limit = request.get("max_completion_tokens") or request.get("max_tokens")
-    return limit or UNLIMITED_ANSWER
+    """The most tokens that the answer to a request may have, of all its `n` choices together."""
+    request = request if isinstance(request, dict) else {}
+    limits = [amount(request.get(name)) for name in ("max_completion_tokens", "max_tokens")]
+    limit = max(filter(None, limits), default=UNLIMITED_ANSWER)
+    return math.ceil(limit * max(1, amount(request.get("n")) or 1))
 
 
 def without_routing_suffix(model: str) -> str:
