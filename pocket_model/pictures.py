@@ -94,7 +94,8 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     """Convert a picture to 8 bits a channel, RGB or RGBA; transparency is kept.
 
     mistral_common puts transparent pictures on white. It would clip 16-bit gray at 255, which
-    makes nearly everything white, so 16-bit gray is scaled here.
+    makes nearly everything white, so 16-bit gray is scaled here. Gray in 32 bits, Pillow's mode
+    "I", has 8 or 16 bits in use: none above 255 means 8.
 
     Raises:
         ImageError: the picture's mode cannot be converted to RGB.
@@ -102,7 +103,9 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode in ("RGB", "RGBA"):
         return picture
     if picture.mode.startswith("I"):
-        gray = np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8
+        gray = np.asarray(picture).astype(np.int64).clip(0, 65535)
+        if picture.mode != "I" or gray.max() > 255:
+            gray >>= 8
         return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
     if picture.mode in ("1", "L", "CMYK", "YCbCr") and "transparency" not in picture.info:
         return picture.convert("RGB")

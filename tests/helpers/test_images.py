@@ -2,12 +2,14 @@
 
 import base64
 import io
+import itertools
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 
 from helpers import images, wire
 from helpers.model import configs, sizes
@@ -34,11 +36,20 @@ def picture() -> Image.Image:
     return Image.fromarray(dots)
 
 
-def test_every_kind_of_source_is_the_same_picture(picture, tmp_path):
+def test_every_kind_of_source_is_the_same_picture(picture, tmp_path, monkeypatch):
     file = tmp_path / "a.png"
     picture.save(file)
     dots = np.asarray(picture)
-    for source in (file, str(file), file.read_bytes(), picture, dots):
+    data = file.read_bytes()
+    used = io.BytesIO()
+    picture.save(used, "PNG")  # its position is at the end
+    url = "DATA:image/png;charset=utf-8;base64," + base64.b64encode(data).decode()  # RFC 2397
+    colon, home = tmp_path / "scan:1.png", Path("~/a.png")
+    picture.save(colon)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    same = [file, str(file), data, bytearray(data), memoryview(data), used, url, picture, dots]
+    for source in [*same, colon, "scan:1.png", home, str(home), Image.open(file)]:
         assert np.array_equal(np.asarray(back(images.image_part(source)).convert("RGB")), dots)
 
 
@@ -87,6 +98,97 @@ def test_other_color_modes(picture):
     assert back(images.image_part(saved(deep))).convert("L").getpixel((2, 2)) == 128
 
 
+def test_gray_in_32_bits_is_not_black():
+    for value, seen in ((200, 200), (51_200, 200)):
+        wide = Image.fromarray(np.full((5, 5), value, dtype=np.int32))
+        assert back(images.image_part(wide)).getpixel((2, 2)) == (seen, seen, seen)
+
+
+def test_a_cameras_jpeg_with_a_preview_behind_it_is_its_first_picture(picture):
+    """Pillow opens it as an MPO (CIPA DC-007), as a picture of two frames."""
+    data = saved(picture, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))])
+    for source in (data, Image.open(io.BytesIO(data))):
+        sent = back(images.image_part(source))
+        assert (sent.format, sent.size, getattr(sent, "n_frames", 1)) == ("JPEG", (60, 40), 1)
+
+
+def secret_exif(orientation: int = 1) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x010F] = "secret"  # the camera's maker
+    exif[0x0112] = orientation
+    exif[0x8825] = {1: "N", 2: (48.0, 51.0, 29.0)}  # GPS
+    return exif
+
+
+def secret_text() -> PngImagePlugin.PngInfo:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("parameters", "secret")
+    text.add_itxt("XML:com.adobe.xmp", "secret")
+    text.add(b"caBX", b"secret", after_idat=True)
+    return text
+
+
+METADATA = {
+    "JPEG, EXIF": ("JPEG", {"exif": secret_exif()}, b""),
+    "PNG, EXIF": ("PNG", {"exif": secret_exif()}, b""),
+    "WebP, EXIF": ("WEBP", {"exif": secret_exif()}, b""),
+    "JPEG, XMP": ("JPEG", {"xmp": b"<x:xmpmeta>secret</x:xmpmeta>"}, b""),
+    "WebP, XMP": ("WEBP", {"xmp": b"<x:xmpmeta>secret</x:xmpmeta>"}, b""),
+    "JPEG, a comment": ("JPEG", {"comment": b"secret"}, b""),
+    "PNG, texts": ("PNG", {"pnginfo": secret_text()}, b""),
+    "GIF, a comment": ("GIF", {"comment": b"secret"}, b""),
+    "TIFF, a description": ("TIFF", {"description": "secret"}, b""),
+    "JPEG, a film behind it": ("JPEG", {}, b"secret"),
+}
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_what_a_file_says_about_its_picture_is_not_sent(picture, name):
+    kind, options, behind = METADATA[name]
+    data = saved(picture, kind, **options) + behind
+    assert b"secret" in data
+    part = images.image_part(data)
+    assert b"secret" not in base64.b64decode(part["image_url"]["url"].partition(",")[2])
+    assert back(part).convert("RGB").getpixel((5, 5))[0] > 200
+    opened = images.image_part(Image.open(io.BytesIO(data)))
+    assert b"secret" not in base64.b64decode(opened["image_url"]["url"].partition(",")[2])
+
+
+def test_every_orientation_of_exif(picture):
+    """CIPA DC-008, 4.6.5: of the eight, the last four swap width and height."""
+    for orientation, kind in itertools.product(range(10), ("JPEG", "PNG", "WEBP")):
+        data = saved(picture, kind, exif=secret_exif(orientation), quality=100)
+        wanted = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+        got = back(images.image_part(data))
+        assert got.size == wanted.size
+        assert np.abs(np.asarray(got).astype(int) - np.asarray(wanted)).mean() < 4
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_broken_exif_data_does_no_harm(picture, kind):
+    whole = secret_exif(6).tobytes()
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        broken = bytearray(whole)
+        for place in random.integers(0, len(broken), 4):
+            broken[place] = random.integers(0, 256)
+        part = images.image_part(saved(picture, kind, exif=bytes(broken)))
+        assert sorted(images.sent_size(part)) == [40, 60]
+
+
+def test_a_picture_that_pillow_has_opened_but_not_read(tmp_path, picture):
+    cut, whole = tmp_path / "cut.png", tmp_path / "whole.png"
+    cut.write_bytes(damaged())
+    picture.save(whole)
+    closed, lost = Image.open(whole), Image.open(whole)
+    closed.close()
+    lost.fp.close()
+    for source in (Image.open(cut), closed, lost):
+        with pytest.raises(images.ImageError, match="cut off"):
+            images.image_part(source)
+
+
 def test_transparency_stays():
     clear = Image.new("RGBA", (9, 9), (255, 0, 0, 0))
     assert back(images.image_part(clear)).getpixel((1, 1))[3] == 0
@@ -102,6 +204,11 @@ def damaged() -> bytes:
     return saved(Image.fromarray(noise))[:9000]
 
 
+def pages(kind: str) -> bytes:
+    first, second = Image.new("RGB", (9, 9), "red"), Image.new("RGB", (9, 9), "blue")
+    return saved(first, kind, save_all=True, append_images=[second])
+
+
 BAD = {
     "text": (b"hello, I am not a picture", "not a picture"),
     "nothing": (b"", "not a picture"),
@@ -111,14 +218,29 @@ BAD = {
     "a hundred megapixels": (saved(Image.new("1", (10_001, 10_000))), "million pixels"),
     "no pixels": (np.zeros((0, 5, 3), dtype=np.uint8), "no pixels"),
     "no pixels, PIL": (Image.new("RGB", (0, 7)), "no pixels"),
-    "floats": (np.zeros((5, 5, 3)), "uint8"),
+    "floats": (np.zeros((5, 5, 3)), r"uint8.*give \(255 \* array\)"),
+    "integers": (np.zeros((5, 5, 3), dtype=int), "dtype uint8, not .* int64$"),
+    "channels first": (np.zeros((3, 5, 5), dtype=np.uint8), "shape"),
     "five channels": (np.zeros((5, 5, 5), dtype=np.uint8), "shape"),
     "a number": (7, "not int"),
     "no file": ("no/such/file.png", "cannot be read"),
+    "nothing as name": ("", "cannot be read"),
+    "a device": ("/dev/null", "not a file"),
+    "a user who does not exist": ("~no such user/a.png", "cannot be read"),
+    "a name with a NUL": ("a\0.png", "neither a path"),
+    "a name with a colon": ("scan:1.png", "'scan:1.png': there is no such file"),
+    "base64": ("iVBOR" * 1000, r"^'(iVBOR){12}' … \(5,000 characters\) .* give base64.b64decode"),
+    "base64 with slashes": ("iVBOR/" * 100, "give base64.b64decode"),
+    "a document": (pages("TIFF"), "a document of 2 pages. Choose one: "),
+    "an APNG": (pages("PNG"), "an animation of 2 frames"),
+    "an animated WebP": (pages("WEBP"), "an animation of 2 frames"),
+    "another format": (saved(Image.new("RGB", (9, 9)), "ICO"), "these formats can: PNG"),
+    "LAB": (Image.new("LAB", (9, 9)), "save the picture as RGB"),
     "a folder": (".", "cannot be read"),
     "file:": ("file:///etc/hostname", "not read"),
     "ftp:": ("ftp://example.org/a.png", "not read"),
-    "data:": ("data:image/png;base64,AAAA", "not read"),
+    "data:": ("data:image/png;base64,AAAA", "not a picture"),
+    "data: without data": ("data:image/png;base64", "is not a data URL"),
     "not asked for": ("https://example.org/a.png", "fetch=True"),
 }
 
@@ -173,14 +295,22 @@ def web(picture, monkeypatch):
 def test_a_picture_is_fetched_if_the_caller_allows_it(web, picture):
     fetched = back(images.image_part(f"{web}/a.png", fetch=True))
     assert np.array_equal(np.asarray(fetched), np.asarray(picture))
-    with pytest.raises(images.ImageError, match="status 404"):
-        images.image_part(f"{web}/none.png", fetch=True)
+    with pytest.raises(images.ImageError, match=r"/none\.png answers with status 404$"):
+        images.image_part(f"{web}/none.png?signature=secret", fetch=True)
     with pytest.raises(images.ImageError, match="status 302"):
         images.image_part(f"{web}/away", fetch=True)
     with pytest.raises(images.ImageError, match="could not be fetched"):
         images.image_part("http://127.0.0.1:1/a.png", fetch=True)
 
 
-def test_an_unknown_host():
+@pytest.mark.parametrize(
+    "host", ["no-such-host.invalid", "a b.invalid", "a" * 70 + ".invalid", "\udcff.invalid", ""]
+)
+def test_an_unknown_host(host):
     with pytest.raises(images.ImageError, match="no host"):
-        images.image_part("https://no-such-host.invalid/a.png", fetch=True)
+        images.image_part(f"https://{host}/a.png", fetch=True)
+
+
+def test_half_an_address():
+    with pytest.raises(images.ImageError, match="not an address"):
+        images.image_part("http://[::1", fetch=True)
