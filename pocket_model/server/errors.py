@@ -9,11 +9,20 @@ from pydantic_core import ErrorDetails, to_json
 ECHO_LIMIT = 100
 # pydantic's words for values that JSON calls otherwise.
 _WORDS = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
     "dict_type": "must be an object",
     "extra_forbidden": "is not known to this server. Leave it out",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "list_type": "must be a list",
+    "missing": "is required, and missing or null",
     "model_attributes_type": "must be an object",
     "model_type": "must be an object",
-    "missing": "is required, and missing or null",
+    "string_type": "must be a string",
 }
 
 

@@ -65,9 +65,15 @@ class ImagePart(JsonObject):
     ]
 
 
+def type_of(value: Any) -> str:
+    """The `type` of an object as it was sent, or of its model; "" if there is none."""
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return kind if isinstance(kind, str) else ""
+
+
 def _kind_of_part(part: Any) -> str | None:
-    kind = part.get("type") if isinstance(part, dict) else None
-    return {"text": "<text>", "refusal": "<text>", "image_url": "<picture>"}.get(kind)
+    kinds = {"text": "<text>", "refusal": "<text>", "image_url": "<picture>"}
+    return kinds.get(type_of(part))
 
 
 def _kind_of_content(content: Any) -> str | None:
