@@ -1,8 +1,9 @@
 """`check(name, answer)` grades an exercise: it prints whether the answer is right, or a hint.
 
 Nothing is sent anywhere. Each exercise has a judge: a small function that returns None for a right
-answer, and otherwise a hint for the mistake that it recognizes. An untouched exercise holds
-`answer = ...` and gets the exercise's first hint, so a notebook runs from top to bottom.
+answer, and otherwise a hint for the mistake that it recognizes. `answers.py` reads an answer by its
+content: a numpy number is as good as a float, a tuple as good as a list. An untouched exercise
+holds `answer = ...` and gets the exercise's first hint, so a notebook runs from top to bottom.
 
 The exercises of notebook 01 are in `nb01.py`, and so on. A file is imported when one of its
 exercises is checked for the first time. Solutions are only in the notebooks, folded.
@@ -16,6 +17,8 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from labkit.exercises.answers import WrongForm, number
 
 Judge = Callable[[Any], str | None]
 
@@ -52,8 +55,10 @@ def verdict(name: str, answer: Any) -> tuple[bool, str]:
         return False, f"{name}: not answered yet. Hint: {exercise.hint}"
     try:
         hint = exercise.judge(answer)
-    except Exception as error:  # the judge may run the learner's own code
-        hint = f"Checking it raised {type(error).__name__}: {error}"
+    except WrongForm as wrong:
+        hint = str(wrong)
+    except Exception:  # no answer may end in a traceback of this file
+        hint = f"The answer has another form than the question asks for. {exercise.hint}"
     if hint:
         return False, f"{name}: not yet. {hint}"
     return True, f"{name}: right!"
@@ -109,12 +114,14 @@ def judge_number(
     """None if `answer` is `expected` within a relative `tolerance`, or else a hint.
 
     `mistakes` maps wrong numbers that are to be expected to the hint for each.
+
+    Raises:
+        WrongForm: the answer is no number.
     """
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
-        return f"The answer should be a number, not {type(answer).__name__}."
-    if math.isclose(answer, expected, rel_tol=tolerance):
+    value = number(answer)
+    if math.isclose(value, expected, rel_tol=tolerance):
         return None
     for wrong, hint in mistakes.items():
-        if math.isclose(answer, wrong, rel_tol=tolerance):
+        if math.isclose(value, wrong, rel_tol=tolerance):
             return hint
-    return f"{answer:,} is too {'small' if answer < expected else 'large'}."
+    return f"{value:,.10g} is too {'small' if value < expected else 'large'}."

@@ -1,8 +1,15 @@
 """Exercises of notebook 00, Start here."""
 
+import re
 from typing import Any
 
+from labkit.exercises.answers import WrongForm, items, mapping, number
 from labkit.exercises.engine import exercise
+
+ONE_WORD = re.compile(
+    r"\b(one|single|1|a)\b.*\bword\b|\bword\b.*\bonly\b", re.IGNORECASE | re.DOTALL
+)
+CAPITAL_OF_ITALY = re.compile(r"(?=.*\bital(y|ian)\b)(?=.*\bcapital\b)", re.IGNORECASE | re.DOTALL)
 
 
 @exercise(
@@ -10,17 +17,30 @@ from labkit.exercises.engine import exercise
     hint='Write two dicts, each with "role" and "content". The rule belongs in the system message.',
 )
 def judge_messages(answer: Any) -> str | None:
-    """A system message, then a user message, neither of them empty."""
-    if not isinstance(answer, list) or not all(isinstance(message, dict) for message in answer):
-        return "The answer should be a list of dicts."
-    if any(set(message) != {"role", "content"} for message in answer):
-        return 'Each message needs exactly the keys "role" and "content".'
-    roles = [message["role"] for message in answer]
-    if roles != ["system", "user"]:
+    """A system message with the rule, then a user message with the question."""
+    if isinstance(answer, str | dict):
+        raise WrongForm("The answer should be a list of two dicts.")
+    messages = [mapping(message, "a list of dicts") for message in items(answer)]
+    if any(not {"role", "content"} <= set(message) for message in messages):
+        return 'Each message needs the keys "role" and "content".'
+    roles = [str(message["role"]).strip().lower() for message in messages]
+    if roles not in (["system", "user"], ["developer", "user"]):  # OpenAI's newer name
         return f'The roles should be "system", then "user"; they are {roles}.'
-    if not all(str(message["content"]).strip() for message in answer):
+    system, user = (_text(message["content"]) for message in messages)
+    if not system.strip() or not user.strip():
         return "The content of one message is empty."
+    if not ONE_WORD.search(system):
+        return "The system message should hold the rule: answers of one word."
+    if not CAPITAL_OF_ITALY.match(user):
+        return "The user message should ask for the capital of Italy."
     return None
+
+
+def _text(content: Any) -> str:
+    """The text of a message's content, which may be a list of parts."""
+    if isinstance(content, list | tuple):
+        return " ".join(str(mapping(part).get("text", "")) for part in content)
+    return str(content)
 
 
 @exercise(
@@ -28,10 +48,26 @@ def judge_messages(answer: Any) -> str | None:
 )
 def judge_seed(answer: Any) -> str | None:
     """A seed, and a temperature at which it matters."""
-    if not isinstance(answer, dict):
-        return "The answer should be a dict of keyword arguments."
-    if not isinstance(answer.get("seed"), int):
-        return "Which argument fixes the random choices? Its value is an integer."
-    if not answer.get("temperature", 0) > 0:
+    settings = mapping(answer, "a dict of keyword arguments")
+    if "seed" not in settings:
+        return "Which argument fixes the random choices?"
+    if isinstance(settings["seed"], str) or number(settings["seed"]) % 1:
+        return "The seed should be an integer, such as 7."
+    if "temperature" not in settings:
+        return "Which argument makes the model sample at random?"
+    temperature = settings["temperature"]
+    if isinstance(temperature, str):
+        return "The temperature should be a number, not a string."
+    if number(temperature) <= 0:
         return "Keep the temperature above 0. At 0 nothing is sampled, and a seed has no effect."
+    if number(temperature) > 2:
+        return "Servers refuse a temperature above 2."
+    if unknown := set(settings) - _known_settings():
+        return f"A request has no argument {sorted(map(str, unknown))[0]!r}."
     return None
+
+
+def _known_settings() -> set[str]:
+    from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+
+    return set(CompletionCreateParamsBase.__annotations__)

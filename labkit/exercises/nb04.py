@@ -1,9 +1,11 @@
 """Exercises of notebook 04, Vision."""
 
+import base64
 import math
 import re
 from typing import Any
 
+from labkit.exercises.answers import call, mapping, number
 from labkit.exercises.engine import exercise
 
 
@@ -13,8 +15,6 @@ from labkit.exercises.engine import exercise
 )
 def judge_image_tokens(answer: Any) -> str | None:
     """A function from width and height in pixels to tokens."""
-    if not callable(answer):
-        return "The answer should be a function of width and height."
     for (width, height), expected in {
         (448, 448): 272,
         (1000, 600): 814,
@@ -22,10 +22,10 @@ def judge_image_tokens(answer: Any) -> str | None:
         (1540, 1540): 3080,
         (4000, 3000): 2352,
     }.items():
-        tokens = answer(width, height)
+        tokens = number(call(answer, width, height))
         if tokens != expected:
             question = "Was it shrunk first?" if max(width, height) > 1540 else ""
-            return f"{width} × {height} is {expected} tokens, not {tokens}. {question}".strip()
+            return f"{width} × {height} is {expected} tokens, not {tokens:g}. {question}".strip()
     return None
 
 
@@ -35,21 +35,30 @@ def judge_image_tokens(answer: Any) -> str | None:
 )
 def judge_image_message(answer: Any) -> str | None:
     """A user message of a text part and an image part with a data URL."""
-    if not isinstance(answer, dict) or answer.get("role") != "user":
+    message = mapping(answer, "one message, as a dict")
+    if message.get("role") != "user":
         return 'The answer should be a dict with the role "user".'
-    parts = answer.get("content")
-    if not isinstance(parts, list):
-        return "With an image in it, the content is a list of parts."
-    types = [part.get("type") for part in parts]
-    if sorted(map(str, types)) != ["image_url", "text"]:
+    parts = message.get("content")
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, dict) for part in parts):
+        return "With an image in it, the content is a list of parts, each a dict."
+    by_type = {part.get("type"): part for part in parts}
+    if len(parts) != 2 or set(by_type) != {"text", "image_url"}:
+        types = [part.get("type") for part in parts]
         return f'There should be one "text" and one "image_url" part; there are {types}.'
-    if types[0] != "text":
-        return "OpenRouter recommends the text first."
-    url = parts[1].get("image_url")
+    if not re.search(r"colou?r", str(by_type["text"].get("text")), re.IGNORECASE):
+        return 'The "text" should ask for the colour of the square.'
+    url = by_type["image_url"].get("image_url")
     if not isinstance(url, dict):
         return '"image_url" should be a dict with the key "url".'
-    if not re.match(r"data:image/(png|jpeg|webp|gif);base64,", str(url.get("url"))):
+    head = re.match(
+        r"data:image/(png|jpe?g|webp|gif);base64,(.+)", str(url.get("url")), re.I | re.S
+    )
+    if not head:
         return "The URL should be a data URL: data:image/png;base64,…"
+    try:
+        base64.b64decode(head[2], validate=True)
+    except ValueError:
+        return "What follows `base64,` is not base64."
     return None
 
 
@@ -59,16 +68,18 @@ def judge_image_message(answer: Any) -> str | None:
 )
 def judge_share_of_pairs(answer: Any) -> str | None:
     """A function that returns the share of pairs in which both answers are right."""
-    if not callable(answer):
-        return "The answer should be a function of a list of pairs."
     pairs = [(True, True), (True, False), (False, True), (True, True), (False, False)]
-    share = answer(pairs)
+    share = number(call(answer, pairs))
     if share == 0.8:
         return "One right answer of two may be a guess: both must be right."
     if share == 0.6:
         return "That counts single answers. Count a pair once, if both answers are right."
-    if not isinstance(share, float | int) or not math.isclose(share, 0.4):
-        return f"For {pairs} it should return 0.4, and it returned {share!r}."
-    if not math.isclose(answer([(True, True)]), 1):
+    if share == 40:
+        return "A share is a number from 0 to 1, not a percentage."
+    if share == 2:
+        return "That is the number of pairs. A share divides it by the number of all pairs."
+    if not math.isclose(share, 0.4):
+        return f"For {pairs} it should return 0.4, and it returned {share:g}."
+    if not math.isclose(number(call(answer, [(True, True)])), 1):
         return "For one pair with two right answers it should return 1."
     return None

@@ -2,34 +2,48 @@
 
 from typing import Any
 
+from labkit.exercises.answers import call, items, mapping
 from labkit.exercises.engine import exercise
 
 
 @exercise("05-id", hint="The format accepts ids that match ^[a-zA-Z0-9]{9}$.")
 def judge_call_ids(answer: Any) -> str | None:
     """The tool-call ids that Mistral's format accepts."""
-    ids, right = set(answer), {"bbc5b7ede", "A1B2C3D4E"}
+    right = {"bbc5b7ede", "A1B2C3D4E"}
+    ids = {str(item).strip() for item in items(answer)}
     for wrong in sorted(ids - right):
+        if wrong not in ("call_abc1", "a1b2c3d4", "abc defgh"):
+            return f"{wrong!r} is not one of the five ids."
         if len(wrong) != 9:
             return f"{wrong!r} has {len(wrong)} characters."
         return f"{wrong!r} has a character that is neither a letter nor a digit."
     return f"{len(right - ids)} more would be accepted." if right - ids else None
 
 
+TYPES = "the types string, number, integer, boolean, object, array and null"
+
+
 @exercise("05-schema", hint='"parameters" is a JSON schema: type, properties and required.')
 def judge_schema(answer: Any) -> str | None:
     """A tool's description whose schema accepts right arguments and refuses wrong ones."""
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, SchemaError
 
-    if not isinstance(answer, dict) or answer.get("type") != "function":
+    tool = mapping(answer, 'a dict: {"type": "function", "function": {…}}')
+    function = tool.get("function")
+    if tool.get("type") != "function" or not isinstance(function, dict):
         return 'The outermost dict should be {"type": "function", "function": {…}}.'
-    function = answer.get("function", {})
     if function.get("name") != "convert":
         return 'The function\'s "name" should be "convert".'
     if not function.get("description"):
         return 'The model chooses by the "description", and it is missing.'
-    schema = function.get("parameters", {})
-    Draft202012Validator.check_schema(schema)
+    schema = function.get("parameters")
+    if not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
+        return '"parameters" should be a JSON schema of an object, with "properties".'
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        place = ".".join(map(str, error.path)) or "its top"
+        return f'"parameters" is no valid JSON schema at {place}: see {TYPES}.'
     accepts = Draft202012Validator(schema).is_valid
     if not accepts({"amount": 3.5, "currency": "EUR"}):
         return "It should accept an amount of 3.5 and the currency EUR."
@@ -48,8 +62,6 @@ def judge_schema(answer: Any) -> str | None:
 )
 def judge_argument_check(answer: Any) -> str | None:
     """A function that validates a call's arguments by name."""
-    if not callable(answer):
-        return "The answer should be a function of three arguments."
     allowed, required = ["city", "unit"], ["city"]
     for arguments, expected, reason in (
         ('{"city": "Oslo"}', True, "the required argument is there"),
@@ -59,6 +71,9 @@ def judge_argument_check(answer: Any) -> str | None:
         ('{"unit": "celsius"}', False, "a required argument is missing"),
         ('{"city": "Oslo", "town": "Oslo"}', False, "there is no such argument"),
     ):
-        if answer(arguments, allowed, required) is not expected:
+        result = call(answer, arguments, allowed, required)
+        if result not in (True, False):
+            return "It should return True or False."
+        if bool(result) is not expected:
             return f"{arguments} should give {expected}: {reason}."
     return None

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from labkit.exercises.answers import mapping, number
 from labkit.exercises.engine import exercise, number_exercise
 
 
@@ -12,19 +13,23 @@ from labkit.exercises.engine import exercise, number_exercise
 )
 def judge_stream_times(answer: Any) -> str | None:
     """TTFT, TPOT and end-to-end time of one stream, in milliseconds."""
-    if not isinstance(answer, dict) or set(answer) != {"ttft", "tpot", "e2e"}:
+    given = {str(key).strip().lower(): value for key, value in mapping(answer).items()}
+    if not {"ttft", "tpot", "e2e"} <= set(given):
         return 'Answer with a dict with the keys "ttft", "tpot" and "e2e", in milliseconds.'
-    if answer["ttft"] == 100:
+    ttft, tpot, e2e = (number(given[key]) for key in ("ttft", "tpot", "e2e"))
+    if max(ttft, e2e) < 1:
+        return "That is in seconds; the question asks for milliseconds."
+    if ttft == 100:
         return "At 100 ms only the role came: there is no text to read yet."
-    if answer["ttft"] != 300:
+    if ttft != 300:
         return "TTFT: when did the first delta with content come?"
-    if math.isclose(answer["tpot"], 40):
+    if math.isclose(tpot, 40):
         return "TPOT: the second delta has three tokens, and usage reports four in all."
-    if math.isclose(answer["tpot"], 10):
+    if math.isclose(tpot, 10):
         return "TPOT: the clock starts at the first token, so divide by n - 1."
-    if not math.isclose(answer["tpot"], 40 / 3, rel_tol=0.01):
+    if not math.isclose(tpot, 40 / 3, rel_tol=0.01):
         return "TPOT: (last - first) / (n - 1), from the first token to the last."
-    if answer["e2e"] != 350:
+    if e2e != 350:
         return "End to end: until the stream is over, [DONE] included."
     return None
 

@@ -3,19 +3,24 @@
 import json
 from typing import Any
 
+from labkit.exercises.answers import mapping
 from labkit.exercises.engine import exercise, number_exercise
 
 
 @exercise("07-flag", hint="It is a JSON object that maps the kind of input to the number allowed.")
 def judge_image_limit(answer: Any) -> str | None:
     """The value of `--limit-mm-per-prompt` for four images."""
-    if not isinstance(answer, str):
-        return "The answer should be a string, as it is written on the command line."
-    try:
-        value = json.loads(answer)
-    except json.JSONDecodeError:
-        return "vLLM reads it as JSON, and it is not JSON: check braces and double quotes."
-    return None if value == {"image": 4} else "Four images: the key is image, the value 4."
+    value = answer
+    if isinstance(answer, str):
+        text = answer.strip().removeprefix("--limit-mm-per-prompt").strip(" =").strip("'`")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            return "vLLM reads it as JSON, and it is not JSON: check braces and double quotes."
+    limit = mapping(value, "a string with a JSON object").get("image")
+    if isinstance(limit, dict):  # vLLM's longer form
+        limit = limit.get("count")
+    return None if limit == 4 else "Four images: the key is image, the value 4."
 
 
 number_exercise(

@@ -133,4 +133,6 @@ def test_an_answer_that_raises_is_a_hint_not_a_crash():
     def broken(*_):
         raise ZeroDivisionError("mine")
 
-    assert "ZeroDivisionError: mine" in verdict("03-cost", broken)[1]
+    message = verdict("03-cost", broken)[1]
+    assert "answer(1000, 500, 0.075, 0.2) stopped with an error" in message
+    assert "ZeroDivisionError" not in message
