@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transformers import CONFIG_MAPPING
 
@@ -190,12 +190,16 @@ def auto_class(
     return transformers.AutoModelForCausalLM
 
 
-def empty_model(config: PretrainedConfig) -> PreTrainedModel:
-    """The whole model on PyTorch's meta device: every tensor has its shape and takes no memory."""
+def empty_model(config: PretrainedConfig, **settings: Any) -> PreTrainedModel:
+    """The whole model on PyTorch's meta device: every tensor has its shape and takes no memory.
+
+    Args:
+        settings: as for `from_config` of transformers, such as `attn_implementation`.
+    """
     import torch  # here, because its import takes seconds and a configuration does not need it
 
     with torch.device("meta"):
-        return auto_class(config).from_config(config)
+        return auto_class(config).from_config(config, **settings)
 
 
 def count_parameters(model: PreTrainedModel) -> int:

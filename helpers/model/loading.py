@@ -1,17 +1,14 @@
-"""Load a model in 4 bits (NF4), save it so, and load it again in seconds.
+"""Load a model in 4 bits (NF4); `helpers.model.saving` saves it so.
 
 The same call loads the 24B on a GPU and the small model on a laptop's CPU. See
 `helpers.model.memory` for where the bytes are, and `helpers.model.checkpoints` for the files.
 """
 
+import copy
 import gc
-import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,17 +27,16 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from helpers.model import fit
 from helpers.model.checkpoints import (
-    MANIFEST,
     LoadError,
     check_complete,
-    check_disk,
     config_folder,
     fetch,
     is_local,
     quantized_in,
 )
 from helpers.model.configs import auto_class, empty_model
-from helpers.paths import sha256_of
+from helpers.model.saving import can_save as can_save
+from helpers.model.saving import save_4bit as save_4bit
 
 SKIPPED_IN_TEXT_MODELS = ("lm_head",)
 SKIPPED_IN_MISTRAL3 = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
@@ -110,14 +106,16 @@ def load_4bit(
         compute_dtype: default: `best_compute_dtype`.
         device_map: None means the first GPU, or the CPU if there is none. "auto" may put layers
             on the CPU; `Loaded.notes` then says so.
-        attn_implementation: "sdpa" needs nothing else; "flash_attention_2" its own package.
+        attn_implementation: "sdpa" and "eager" need nothing else; "flash_attention_2" needs a GPU
+            and the package flash-attn.
         context: tokens that must fit beside the weights.
         force: load even if the planner says that the model will not fit.
 
     Raises:
-        LoadError: the model does not fit (checked before anything is downloaded), cannot be
-            downloaded, is incomplete, needs more memory than there is, or does not run on this GPU;
-            or the wrong layers are in 4 bits.
+        LoadError: the model does not fit or `attn_implementation` cannot be used (both checked
+            before anything is downloaded). Or the model cannot be downloaded, is incomplete, needs
+            more memory than there is, or does not run on this GPU; or the wrong layers are in
+            4 bits.
     """
     if compute_dtype == torch.bfloat16 and best_compute_dtype() != torch.bfloat16:
         raise LoadError(
@@ -127,6 +125,7 @@ def load_4bit(
     compute_dtype = compute_dtype or best_compute_dtype()
     folder = config_folder(model_id_or_path, revision=revision)
     config = _read_config(folder)
+    _check_attention(config, attn_implementation)
     if not force:
         check_memory(config, context, double_quant=double_quant, device_map=device_map)
     if is_local(model_id_or_path):
@@ -209,6 +208,19 @@ def check_memory(
         "- Or ask a served model instead: notebooks 03 to 06 need no GPU.\n"
         "- load_4bit(…, force=True) tries in spite of this."
     )
+
+
+def _check_attention(config: PretrainedConfig, name: str) -> None:
+    if name == "sdpa":  # a part of PyTorch
+        return
+    try:
+        empty_model(copy.deepcopy(config), attn_implementation=name)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise LoadError(
+            f"attn_implementation={name!r} cannot be used here: {str(error).splitlines()[0]} "
+            "Leave it out: the default is part of PyTorch. Or install the package that it needs "
+            "(pip install flash-attn). Nothing was downloaded or loaded."
+        ) from error
 
 
 def _read_config(folder: Path) -> PretrainedConfig:
@@ -302,69 +314,3 @@ def _names_in_files(module: str) -> tuple[str, ...]:
     bare = module.removeprefix("model.")
     older = bare.replace("language_model.", "language_model.model.", 1)
     return module, bare, older, f"language_model.{module}"
-
-
-# Save and reload
-
-
-def save_4bit(loaded: Loaded, folder: str | Path) -> Path:
-    """Save a model in 4 bits with its tokenizer; `load_4bit` then needs nothing else.
-
-    The files are written to another folder first, which is renamed when it is complete. A list of
-    them with their sizes and SHA-256 is saved too. Returns the folder.
-
-    Raises:
-        LoadError: the CPU has rearranged the weights, the folder is not empty, or the disk is too
-            small.
-    """
-    folder = Path(folder)
-    if not can_save(loaded.model):
-        raise LoadError(
-            "This model has computed on a CPU for which bitsandbytes rearranged its weights and "
-            "rounded their scales, so the saved model would be another one. Load it again, and "
-            "save it before its first answer."
-        )
-    if folder.exists() and any(folder.iterdir()):
-        raise LoadError(f"{folder} is not empty. Choose another folder, or delete it first.")
-    size = sum(loaded.placement.values())
-    check_disk(size, folder, f"Saving {loaded.source} in 4 bits")
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        loaded.model.save_pretrained(unfinished)
-        loaded.tokenizer.save_pretrained(unfinished)
-        files = {path.name: path for path in sorted(unfinished.iterdir())}
-        manifest = {
-            "source": loaded.source,
-            "date": f"{date.today()}",
-            "versions": {name: version(name) for name in ("torch", "transformers", "bitsandbytes")},
-            "bytes": {name: path.stat().st_size for name, path in files.items()},
-            "sha256": {name: sha256_of(path) for name, path in files.items()},
-        }
-        (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
-
-
-def can_save(model: PreTrainedModel) -> bool:
-    """Whether the 4-bit weights are still as they were quantized.
-
-    bitsandbytes rearranges them at the first forward pass on a CPU with bf16 instructions. The
-    scales lose their second level and are rounded to bf16. Turning the weights back before a save
-    does not restore what was rounded.
-    """
-    wanted = getattr(model.config, "quantization_config", None)
-    nested = bool(getattr(wanted, "bnb_4bit_use_double_quant", False))
-    states = [
-        module.weight.quant_state for module in model.modules() if isinstance(module, Linear4bit)
-    ]
-    return all(
-        not getattr(state, "packing_format_for_cpu", False)
-        and bool(state.nested) == nested
-        and state.absmax.dtype == (torch.uint8 if nested else torch.float32)
-        for state in states
-    )

@@ -1,6 +1,7 @@
 """Loading in 4 bits, saving and loading again, on tiny random models; errors on broken ones."""
 
 import json
+from pathlib import Path
 
 import bitsandbytes
 import pytest
@@ -13,7 +14,7 @@ from transformers import (
     Mistral3Config,
 )
 
-from helpers.model import loading, memory
+from helpers.model import loading, memory, saving
 from helpers.model.checkpoints import MANIFEST, LoadError
 from helpers.paths import sha256_of
 
@@ -214,6 +215,84 @@ def test_a_folder_with_files_is_not_touched(text_folder, tmp_path):
     with pytest.raises(LoadError, match="not empty"):
         loading.save_4bit(loading.load_4bit(text_folder), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+TARGETS = {  # where the model is saved, and where it then is
+    "a new folder": ("new", "new"),
+    "below folders that do not exist": ("a/b/c", "a/b/c"),
+    "an empty folder": ("empty", "empty"),
+    "a slash at the end": ("new/", "new"),
+    "a way with dots": ("empty/../new", "new"),
+    "a link to an empty folder": ("link", "empty"),
+    "a link to nothing": ("dangling", "nowhere"),
+    "below a link": ("link/new", "empty/new"),
+    "at home": ("~/new", "new"),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_save_goes_where_the_path_leads(text, tmp_path, monkeypatch, name):
+    given, wanted = TARGETS[name]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path("empty").mkdir()
+    Path("link").symlink_to("empty")
+    Path("dangling").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setattr(saving, "can_save", lambda model: True)  # it has answered
+    folder = loading.save_4bit(text, given)
+    assert folder == tmp_path / wanted
+    assert (folder / MANIFEST).is_file()
+    assert Path("link").is_symlink()
+    assert Path("dangling").is_symlink()
+    assert not list(tmp_path.rglob("*.unfinished"))
+
+
+@pytest.mark.parametrize("given", ["file", "file/new", "loop", "a\0", "link to a file", "full"])
+def test_a_target_that_cannot_be_written_is_found_before_the_save(
+    text, tmp_path, monkeypatch, given
+):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("mine")
+    Path("loop").symlink_to("loop")
+    Path("link to a file").symlink_to("file")
+    Path("full").mkdir()
+    Path("full/mine").write_text("mine")
+    monkeypatch.setattr(saving, "can_save", lambda model: True)
+    monkeypatch.setattr(type(text.model), "save_pretrained", None)  # fails if it is reached
+    with pytest.raises(LoadError, match=r"Choose a(nother)? folder"):
+        loading.save_4bit(text, given)
+    names = {"file", "loop", "link to a file", "full", "full/mine"}
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == names
+
+
+def test_a_folder_that_cannot_be_replaced_is_found_before_the_save(text, tmp_path, monkeypatch):
+    def mount_point(self):
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(saving, "can_save", lambda model: True)
+    monkeypatch.setattr(type(text.model), "save_pretrained", None)  # fails if it is reached
+    monkeypatch.setattr(Path, "rmdir", mount_point)
+    with pytest.raises(LoadError, match=r"cannot be written \(Device or resource busy\)"):
+        loading.save_4bit(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["flash_attention_2", "flash_attention_3", "kernels-community/flash-attn2", "spda", 3]
+)
+def test_an_attention_that_is_not_there_is_refused_before_anything_is_fetched(
+    text_folder, monkeypatch, name
+):
+    fetched = []
+    monkeypatch.setattr(loading, "is_local", lambda folder: False)
+    monkeypatch.setattr(loading, "fetch", lambda *args, **kwargs: fetched.append(args))
+    with pytest.raises(LoadError, match=r"cannot be used here: .*Leave it out"):
+        loading.load_4bit(text_folder, attn_implementation=name)
+    assert fetched == []
+
+
+def test_eager_attention_needs_nothing(text_folder):
+    loaded = loading.load_4bit(text_folder, attn_implementation="eager")
+    assert loaded.model.config._attn_implementation == "eager"
 
 
 def test_a_save_lists_its_files_and_versions(saved):
