@@ -27,12 +27,12 @@ The line of LLMPerf is computed from its source code; the tool was not run. It d
 token count, with a Llama tokenizer for every model; 4 is assumed here.
 """
 
-import json
+import itertools
 import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
@@ -43,7 +43,7 @@ import httpx2
 import numpy as np
 import openai
 
-from helpers import jsonl
+from helpers import jsonl, prices, replies
 
 TIME_LIMIT_S = 120.0
 MAX_CONCURRENCY = 512  # threads of an open loop
@@ -184,26 +184,28 @@ def stream_once(
     reader = _StreamReader(record, time_limit_s, stop or threading.Event())
     response = None
     try:
-        # The client's own chunk objects take half a millisecond and more each. That is too much
-        # for a hundred streams at once, so the lines are read as they come.
         with completions.with_streaming_response.create(
             model=model, messages=messages, stream=True, **params
         ) as response:
-            reader.read(response.iter_lines())
-    except (openai.OpenAIError, httpx2.HTTPError, ValueError) as error:
-        if math.isnan(record.end):
-            cause = f" ({error.__cause__})" if error.__cause__ else ""
-            record.error = f"{type(error).__name__}: {error}{cause}"
+            reader.read(client, response.http_response)
+    except (openai.OpenAIError, httpx2.HTTPError, ValueError, RecursionError) as error:
+        if math.isnan(record.end) and record.error is None:
+            said = replies.said(error) if isinstance(error, openai.APIError) else ""
+            more = [f" ({text})" for text in (said, str(error.__cause__ or "")) if text]
+            text = f"{error}{''.join(each for each in more if each[2:-1] not in str(error))}"
+            record.error = f"{type(error).__name__}: {replies.without_key(text, error)}"
     if math.isnan(record.end):
         record.end = _now()
     if response is not None:
         # The client's time to prepare the request is not the server's. The transport knows how
-        # long before the close of the reply the request was sent. The last line came just before
+        # long before the close of the reply the request was sent. The last bytes came just before
         # the close: counted from it, no figure is too small, however busy this machine is.
         elapsed = response.elapsed.total_seconds()
-        record.sent = max(record.sent, round(reader.last_line_at - elapsed, 6))
-    if record.error is None and record.finish_reason is None:
+        record.sent = max(record.sent, round(reader.last_bytes_at - elapsed, 6))
+    if record.error is None and record.finish_reason in (None, "error"):
         record.error = "the stream ended without a finish_reason: was the connection cut?"
+        if record.finish_reason:
+            record.error = replies.ENDED_BY_ERROR
     return record
 
 
@@ -213,64 +215,75 @@ def _now() -> float:
 
 
 class _StreamReader:
-    """Reads the lines of one streamed reply into a record."""
+    """Reads one streamed reply into a record, with the openai package's own reader of events.
+
+    Its chunk objects take half a millisecond and more each. That is too much for a hundred streams
+    at once, so the events stay plain objects.
+    """
 
     def __init__(self, record: Record, time_limit_s: float, stop: threading.Event):
         self.record, self.time_limit_s, self.stop = record, time_limit_s, stop
-        self.last_line_at = record.sent
+        self.last_bytes_at = record.sent
+        self.head, self.at_end = b"", False
 
-    def read(self, lines: Iterable[str]) -> None:
-        """Read to the end. Raises `ValueError` for an event that is an error or not a chunk."""
+    def read(self, client: openai.OpenAI, reply: httpx2.Response) -> None:
+        """Read to the end. Raises `ValueError` for an event that is not a chunk."""
+        arriving = self._arriving(reply)
+        # A chain, since the end of events must not close what is still to arrive.
+        timed = httpx2.Response(200, content=itertools.chain(arriving), request=reply.request)
+        event = None
+        for event in openai.Stream(cast_to=object, response=timed, client=client):
+            self._add(event)
+        if not self.at_end:
+            self.record.end = self.last_bytes_at  # of [DONE]
+        for _ in arriving:
+            pass  # only a reply that is read to its end frees its connection
+        if event is None and self.head.strip():
+            kind = reply.headers.get("content-type", "no content type")
+            raise ValueError(f"no event came; the reply ({kind}) begins {self.head[:200]!r}")
+
+    def _arriving(self, reply: httpx2.Response) -> Iterator[bytes]:
+        """The bytes as they come; ends early at the time limit and on `stop`."""
         record = self.record
-        for line in lines:
-            now = self.last_line_at = _now()
-            if line.startswith("data:") and math.isnan(record.end):
-                data = line.removeprefix("data:").strip()
-                if data == "[DONE]":
-                    record.end = now  # read on: only a complete reply frees its connection
-                else:
-                    self._add(data, now)
-            if now - record.sent > self.time_limit_s and math.isnan(record.end):
-                record.error = f"took longer than {self.time_limit_s:g} s"
-                break
+        for piece in reply.iter_bytes():
+            self.last_bytes_at = _now()
+            self.head = self.head or piece
+            yield piece
             if self.stop.is_set():
-                record.error = "stopped: the run was interrupted"
-                break
+                error = "stopped: the run was interrupted"
+            elif self.last_bytes_at - record.sent > self.time_limit_s:
+                error = f"took longer than {self.time_limit_s:g} s"
+            else:
+                continue
+            if math.isnan(record.end):
+                record.error = error
+            return
+        self.at_end = True
 
-    def _add(self, data: str, now: float) -> None:
-        try:
-            self._add_chunk(json.loads(data), now)
-        except (AttributeError, TypeError) as error:
-            raise ValueError(f"not a chunk: {data[:60]}") from error
-
-    def _add_chunk(self, chunk: Any, now: float) -> None:
-        record = self.record
-        if error := chunk.get("error"):
-            raise ValueError(error.get("message", error) if isinstance(error, dict) else error)
-        record.provider = chunk.get("provider") or record.provider
-        if usage := chunk.get("usage"):
+    def _add(self, event: Any) -> None:
+        record, now = self.record, self.last_bytes_at
+        if not isinstance(event, dict):
+            raise ValueError(f"not a chunk: {str(event)[:60]}")
+        record.provider = event.get("provider") or record.provider
+        if isinstance(usage := event.get("usage"), dict) and usage:
             record.usage = now
-            record.prompt_tokens = usage.get("prompt_tokens")
-            record.output_tokens = usage.get("completion_tokens")
-            record.cost_usd = usage.get("cost")
-        for choice in chunk.get("choices") or []:
+            record.prompt_tokens = _count(usage.get("prompt_tokens"))
+            record.output_tokens = _count(usage.get("completion_tokens"))
+            record.cost_usd = prices.amount(usage.get("cost"))
+        for choice in replies.dicts(event.get("choices")):
             record.finish_reason = choice.get("finish_reason") or record.finish_reason
-            delta = choice.get("delta") or {}
-            pieces = [Delta(now, kind, text) for kind, text in _pieces(delta) if text]
+            record.error = replies.words(choice.get("error")) or record.error
+            delta = choice.get("delta")
+            delta = delta if isinstance(delta, dict) else {}
+            pieces = [Delta(now, kind, text) for kind, text in replies.pieces(delta)]
             record.deltas += pieces
             if not pieces and delta.get("role") and record.role_only is None:
                 record.role_only = now
 
 
-def _pieces(delta: dict) -> list[tuple[str, str | None]]:
-    # "reasoning" is the field of OpenRouter and vLLM, "reasoning_content" that of older servers.
-    pieces = [("reasoning", delta.get("reasoning") or delta.get("reasoning_content"))]
-    pieces.append(("content", delta.get("content")))
-    for call in delta.get("tool_calls") or []:
-        function = call.get("function") or {}
-        text = f"{function.get('name') or ''}{function.get('arguments') or ''}"
-        pieces.append(("tool_call", text))
-    return pieces
+def _count(tokens: object) -> int | None:
+    number = prices.amount(tokens)
+    return None if number is None else int(number)
 
 
 def run_load(

@@ -4,29 +4,47 @@ Everything works with a plain `openai.OpenAI` client, and with any server of the
 The statuses and their causes are those of OpenRouter's documentation.
 """
 
+import contextlib
 import difflib
 import email.utils
 import itertools
+import math
 import random
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import openai
 import pydantic
 import tenacity
-from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
+from openai.types.chat import ChatCompletion
 
-from helpers import prices, wire
+from helpers import prices
+from helpers.replies import (
+    NO_API,
+    NOT_JSON,
+    NoAnswer,
+    dicts,
+    message,
+    not_json,
+    said,
+    text_of,
+)
+from helpers.replies import Streamed as Streamed
+from helpers.replies import collect as collect
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # What a status means, and what to do.
 STATUSES: dict[int, tuple[str, str]] = {
+    301: (
+        "The address leads elsewhere: it has moved, or it asks for a login.",
+        "Check the base URL (http or https, and its path).",
+    ),
     400: (
         "The request itself is wrong: a parameter, the model's id, or a prompt that is too long.",
         "Read the server's message, correct the request, send it again.",
@@ -71,34 +89,29 @@ STATUSES: dict[int, tuple[str, str]] = {
     529: ("The provider is overloaded.", "Wait a little, then send it again."),
 }
 
-# The status for an error body's `metadata.error_type`, used if its code is not a number.
+# The status for an error's kind, used if its code is not a number: OpenRouter's
+# `metadata.error_type`, and the words of OpenAI's `code` and `type`.
 ERROR_TYPES = {
     "authentication": 401,
+    "invalid_api_key": 401,
     "payment_required": 402,
+    "insufficient_quota": 402,
     "permission_denied": 403,
     "content_policy_violation": 403,
     "not_found": 404,
     "timeout": 408,
+    "payload_too_large": 413,
+    "unprocessable": 422,
     "rate_limit_exceeded": 429,
     "provider_overloaded": 503,
+    "provider_unavailable": 503,
     "invalid_request": 400,
+    "invalid_request_error": 400,
+    "invalid_prompt": 400,
     "context_length_exceeded": 400,
 }
 
-NO_API = "This address answers, but not as an API of this kind."
 JITTER_S = 0.5
-
-
-class NoAnswer(RuntimeError):
-    """A reply of status 200 that contains an error, or something else, instead of choices.
-
-    Attributes:
-        error: the server's error object, {"code", "message", …}.
-    """
-
-    def __init__(self, error: dict):
-        self.error = error if isinstance(error, dict) else {"message": str(error)}
-        super().__init__(self.error.get("message", "no choices, and no error message"))
 
 
 class SchemaMismatch(ValueError):
@@ -122,7 +135,7 @@ class Advice:
         summary: what happened.
         retry: whether exactly the same request can succeed if it is sent again.
         action: what to do.
-        code: the HTTP status, or the code in the error body; None if there is none.
+        code: the HTTP status, or the one that the error body names; None if there is none.
         server: the server's own message, with the provider's.
         retry_after_s: how long the server asks to wait, in seconds; None if it does not say.
     """
@@ -148,13 +161,15 @@ def explain(error: Exception) -> Advice:
         error: an exception of the openai client, `NoAnswer`, or `SchemaMismatch`. Other exceptions
             are named, with the advice not to retry.
     """
+    if isinstance(error, NOT_JSON):
+        error = not_json(error)
     if isinstance(error, SchemaMismatch):
         action = "Ask again, more plainly or with a larger max_tokens; the text is in .text."
         return Advice(str(error), False, action)
     if isinstance(error, NoAnswer):
         if error.error.get("message") == NO_API:
             return Advice(NO_API, False, "Check the base URL; OpenRouter's ends in /api/v1.")
-        return _by_code(error.error, None, "Accepted with status 200, then: ")
+        return _by_code(error.error, str(error), None, "Accepted with status 200, then: ")
     if isinstance(error, openai.APITimeoutError):
         action = "Send it again, with a longer timeout if answers are long."
         return Advice("The answer did not come within the client's timeout.", True, action)
@@ -164,65 +179,56 @@ def explain(error: Exception) -> Advice:
         return Advice(what, True, action)
     if isinstance(error, openai.APIError):
         body = error.body if isinstance(error.body, dict) else {}
-        body = {"message": error.message, **body}
         if isinstance(error, openai.APIStatusError):
-            retry_after = error.response.headers.get("retry-after", "")
-            return _by_code(body | {"code": error.status_code}, _seconds(retry_after))
+            retry_after_s = _retry_after(error.response.headers)
+            return _by_code(body | {"code": error.status_code}, said(error), retry_after_s)
         # An error in the middle of a stream has no status.
-        return _by_code(body, None, "In the middle of the stream: ")
+        return _by_code(body, said(error), None, "In the middle of the stream: ")
     return Advice(f"{type(error).__name__}: {error}", False, "This is not an error of the service.")
 
 
-def _seconds(retry_after: str) -> float | None:
-    """A Retry-After header, which is a number of seconds or a date, as seconds from now."""
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
-        date = email.utils.parsedate_to_datetime(retry_after)
-    except (TypeError, ValueError):
-        return None
-    return max(0.0, date.timestamp() - time.time())
+def _retry_after(headers: httpx2.Headers) -> float | None:
+    """Retry-After, which is a number of seconds or a date (RFC 9110, 10.2.3), as seconds from now.
+
+    Also OpenAI's form in milliseconds, which the openai client prefers too.
+    """
+    for name, divisor in (("retry-after-ms", 1000), ("retry-after", 1)):
+        if (number := prices.amount(headers.get(name))) is not None:
+            return number / divisor
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        date = email.utils.parsedate_to_datetime(headers.get("retry-after"))
+        return max(0.0, date.timestamp() - time.time())
+    return None
 
 
-def _by_code(body: dict, retry_after_s: float | None, prefix: str = "") -> Advice:
+def _code(*named: object) -> int | None:
+    """The first HTTP status among an error's codes and kinds; None if they name none."""
+    for value in map(str, named):
+        code = ERROR_TYPES.get(value) or (int(value) if re.fullmatch(r"[3-9]\d\d", value) else None)
+        if code:
+            return code
+    return None
+
+
+def _by_code(body: dict, server: str, retry_after_s: float | None, prefix: str = "") -> Advice:
     """The advice for an error body with a code; `prefix` says when the error came."""
     metadata = body.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {"raw": metadata}
-    try:
-        code = int(body.get("code"))  # a number, or a number as a string
-    except (TypeError, ValueError):
-        # A word, or nothing: after a status 200 it was the provider that failed.
-        code = ERROR_TYPES.get(metadata.get("error_type"), 502)
-    summary, action = STATUSES.get(code) or STATUSES[500 if code >= 500 else 400]
+    error_type = metadata.get("error_type") if isinstance(metadata, dict) else None
+    named = _code(body.get("code"), error_type, body.get("type"))
+    code = named or 502  # after a status 200 it was the provider that failed
+    summary, action = STATUSES.get(code) or STATUSES[{3: 301, 4: 400}.get(code // 100, 500)]
     retry = code in (408, 409, 429) or code >= 500  # where the openai client retries by itself
-    messages = [str(body.get("message", "")), str(metadata.get("raw") or "")]
-    server = " / ".join(filter(None, messages))
     if code == 400 and "not a valid model" in server and (near := near_models(server.split()[0])):
         action = f"Did you mean {near[0]}? The ids are at https://openrouter.ai/models."
     if code == 400 and "context" in server.lower():
         action = "Shorten the messages, or choose a model with a longer context."
-    return Advice(prefix + summary, retry, action, code or None, server, retry_after_s)
+    return Advice(prefix + summary, retry, action, named, server, retry_after_s)
 
 
 def near_models(name: str, known: Iterable[str] | None = None) -> list[str]:
     """The ids most similar to a wrong one, best first; from the price snapshot unless given."""
     ids = {model.split("/")[-1]: model for model in known or prices.priced_models()}
     return [ids[part] for part in difflib.get_close_matches(name.split("/")[-1], ids, 3, 0.4)]
-
-
-def message(reply: ChatCompletion | str) -> ChatCompletionMessage:
-    """The message of a reply, checked before it is taken.
-
-    Raises:
-        NoAnswer: the reply has status 200 and an error instead of choices.
-    """
-    if isinstance(reply, str):  # what the client makes of a page that is not JSON
-        raise NoAnswer({"message": NO_API})
-    if not reply.choices:
-        raise NoAnswer(getattr(reply, "error", None) or {})
-    return reply.choices[0].message
 
 
 def complete(
@@ -244,18 +250,22 @@ def complete(
     Args:
         attempts: the most requests to send.
         total_s: seconds after which nothing more is sent. No pause begins that would end later,
-            and no read waits longer than what is left of them.
+            and no read waits longer than what is left of them, or than a `timeout` in seconds.
         on_retry: called with the advice and the seconds before each pause.
         request: as for `client.chat.completions.create`, without `stream`.
 
     Raises:
-        NoAnswer: status 200 with an error, at the last attempt too.
+        NoAnswer: status 200 without an answer, at the last attempt too.
         openai.APIError: that of the last attempt, or the first one that no retry can help.
+        ValueError: `stream=True`.
     """
+    if request.get("stream"):
+        raise ValueError("complete reads whole answers; read the stream of `create` with collect")
     client = client.with_options(max_retries=0)
     deadline = time.monotonic() + total_s
     backoff = tenacity.wait_exponential(multiplier=0.5, max=8.0)
-    headers = request.pop("extra_headers", {})
+    headers = request.pop("extra_headers", None) or {}
+    timeout = prices.amount(request.pop("timeout", None)) or math.inf
     numbers = itertools.count()
 
     def pause(state: tenacity.RetryCallState) -> float:
@@ -266,10 +276,13 @@ def complete(
     def send() -> ChatCompletion:
         # The client's own retries tell the server how many there were; so do these.
         count = {"x-stainless-retry-count": str(next(numbers))}
-        timeout = max(0.1, deadline - time.monotonic())
-        reply = client.chat.completions.create(
-            timeout=timeout, extra_headers={**headers, **count}, **request
-        )
+        left = max(0.1, min(timeout, deadline - time.monotonic()))
+        try:
+            reply = client.chat.completions.create(
+                timeout=left, extra_headers={**headers, **count}, **request
+            )
+        except NOT_JSON as error:
+            raise not_json(error) from error
         message(reply)
         return reply
 
@@ -284,64 +297,6 @@ def complete(
     )(send)
 
 
-@dataclass
-class Streamed:
-    """What arrived of a stream, however it ended.
-
-    Attributes:
-        text: all the text that arrived.
-        finish_reason: "stop", "length" …; None if the stream broke off.
-        usage: the server's token counts and cost; None if they never came.
-        error: what ended the stream early; None for a complete answer.
-    """
-
-    text: str = ""
-    finish_reason: str | None = None
-    usage: CompletionUsage | None = None
-    error: Exception | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether the stream came to its end, be it the answer's own or that of `max_tokens`."""
-        return self.error is None and self.finish_reason not in (None, "error")
-
-
-def collect(
-    stream: Iterable[ChatCompletionChunk],
-    on_text: Callable[[str], None] = lambda text: None,
-    result: Streamed | None = None,
-) -> Streamed:
-    """Read a stream to its end. After a failure, the result has the text before it and the error.
-
-    A connection that closes too early ends the client's stream without any error: only the
-    finish reason is missing. That is reported as a `ConnectionError` here.
-
-    Args:
-        stream: from `client.chat.completions.create(stream=True, …)`.
-        on_text: called with each new piece of text.
-        result: filled as the text arrives, so that the caller has the text after Ctrl-C too.
-    """
-    result = result or Streamed()
-    chunks = iter(stream)
-    while True:
-        try:
-            chunk = next(chunks)
-        except StopIteration:
-            break
-        except Exception as error:  # the client does not wrap the transport's errors here
-            result.error = error
-            return result
-        result.usage = chunk.usage or result.usage
-        for choice in chunk.choices or []:
-            result.finish_reason = choice.finish_reason or result.finish_reason
-            if piece := choice.delta.content:
-                result.text += piece
-                on_text(piece)
-    if result.finish_reason is None:
-        result.error = ConnectionError("the stream ended without a finish reason: it was cut off")
-    return result
-
-
 def parsed(reply: ChatCompletion, model: type[pydantic.BaseModel]) -> pydantic.BaseModel:
     """The answer as a pydantic object of the class `model`.
 
@@ -349,7 +304,7 @@ def parsed(reply: ChatCompletion, model: type[pydantic.BaseModel]) -> pydantic.B
         NoAnswer: as for `message`.
         SchemaMismatch: the answer does not fit; it says what is missing or wrong.
     """
-    text = message(reply).content or ""
+    text = text_of(message(reply).content)
     try:
         return model.model_validate_json(text)
     except pydantic.ValidationError as error:
@@ -383,7 +338,10 @@ def estimate_cost(
 
     Raises:
         prices.BudgetError: there is no price for the model.
+        ValueError: a picture is given by its address: only a data URL can be counted offline.
     """
+    from helpers import wire  # a second, because of mistral_common
+
     per_input, per_output = prices.price(model)
     count = len(wire.encode(messages, tools))
     min_usd = count * per_input
@@ -402,11 +360,13 @@ def list_prices(client: openai.OpenAI, contains: str = "mistral-small") -> "pd.D
     import pandas as pd
 
     rows = []
-    for entry in _get(client, "/models"):
-        if contains in entry["id"] and (price := entry.get("pricing")):
-            # The server's prices are strings, in USD per token.
-            usd = [float(price[side]) * 1e6 for side in ("prompt", "completion")]
-            rows.append((entry["id"], *usd, entry.get("context_length")))
+    for entry in dicts(_get(client, "/models")):
+        name, price = str(entry.get("id")), entry.get("pricing")
+        if contains in name and isinstance(price, dict):
+            # The server's prices are strings, in USD per token; -1 is a price that varies.
+            usd = [prices.amount(price.get(side)) for side in ("prompt", "completion")]
+            usd = [math.nan if each is None else each * 1e6 for each in usd]
+            rows.append((name, *usd, entry.get("context_length")))
     return pd.DataFrame(rows, columns=["model", "input", "output", "context"]).set_index("model")
 
 
@@ -414,7 +374,7 @@ def list_prices(client: openai.OpenAI, contains: str = "mistral-small") -> "pd.D
 class KeyStatus:
     """A key's spending and limits in USD; None where it has no limit. The key is left out."""
 
-    usage: float
+    usage: float | None
     limit: float | None
     limit_remaining: float | None
     is_free_tier: bool
@@ -428,12 +388,17 @@ def key_status(client: openai.OpenAI) -> KeyStatus:
         NoAnswer: the address is not an API of OpenRouter's kind.
     """
     data = _get(client, "/key")
-    return KeyStatus(data["usage"], data["limit"], data["limit_remaining"], data["is_free_tier"])
+    if not isinstance(data, dict):
+        raise NoAnswer({"message": NO_API})
+    return KeyStatus(**{name: data.get(name) for name in KeyStatus.__dataclass_fields__})
 
 
-def _get(client: openai.OpenAI, path: str) -> dict | list[dict]:
+def _get(client: openai.OpenAI, path: str) -> Any:
     """The `data` of a GET request's reply."""
-    reply = client.get(path, cast_to=object)
+    try:
+        reply = client.get(path, cast_to=object)
+    except NOT_JSON as error:
+        raise not_json(error) from error
     if not isinstance(reply, dict) or "data" not in reply:
         raise NoAnswer({"message": NO_API})
     return reply["data"]

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import mistral_common
+from mistral_common.protocol.instruct.chunk import AudioURLChunk, ImageURLChunk
 from mistral_common.protocol.instruct.normalize import get_normalizer
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.protocol.instruct.validator import ValidationMode, get_validator
@@ -78,12 +79,28 @@ def encode(
 ) -> list[int]:
     """The token ids of a conversation in OpenAI's form, as the model reads it.
 
+    Offline: nothing is fetched or opened, so each picture must be in the message, as a data URL.
+
     Raises:
         mistral_common.exceptions.MistralCommonException: the format forbids something in it, such
             as a tool-call id of another form.
+        ValueError: a picture is given by its address.
     """
     request = ChatCompletionRequest.from_openai(messages=messages, tools=tools)
+    for message in request.messages:
+        for part in message.content if isinstance(message.content, list) else []:
+            if isinstance(part, (ImageURLChunk, AudioURLChunk)):
+                _refuse_address(part.get_url() if isinstance(part, ImageURLChunk) else part.url)
     return tokenizer(version).encode_chat_completion(request).tokens
+
+
+def _refuse_address(url: str) -> None:
+    """mistral_common itself would fetch an `http:` address and open a `file:` one."""
+    if not url.startswith("data:"):
+        raise ValueError(
+            f"Tokens are counted offline, so a picture must be in the message, not at {url[:80]!r}:"
+            ' give a data URL ("data:image/png;base64,…"), which helpers.images.image_part makes.'
+        )
 
 
 def decode(token_ids: list[int], version: str = "v11") -> str:

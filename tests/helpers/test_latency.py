@@ -8,6 +8,7 @@ attempts and one must be right: a wrong definition is wrong in all of them.
 import json
 import math
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -118,6 +119,20 @@ def test_a_broken_stream_is_an_error_and_keeps_what_came(client, name):
     assert record.text == "A"
     assert FAILURES[name] in record.error
     assert record.e2e_s > 0.1
+
+
+def test_replies_that_were_read_to_their_end_share_a_connection(client, monkeypatch):
+    addresses, real = [], socket.create_connection
+
+    def counted(address, *options, **more):
+        addresses.append(address)
+        return real(address, *options, **more)
+
+    monkeypatch.setattr(socket, "create_connection", counted)
+    with openai.OpenAI(base_url=client.base_url, api_key="none") as fresh:
+        for name in ("no usage", "usage on a chunk", "no usage"):
+            assert stream_once(fresh, name, "hello").error is None
+    assert len(addresses) == 1  # connecting would count as the server's time
 
 
 def test_a_refusal_is_recorded_not_raised(client):
