@@ -115,8 +115,8 @@ def check_complete(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     names = {"model.safetensors"}
     if index.is_file():
-        names = set(_read_json(index)["weight_map"].values())
-    for name in sorted(names):
+        names = set(_read_table(index, "weight_map").values())
+    for name in sorted(map(str, names)):
         if not (folder / name).is_file():
             raise LoadError(
                 f"{folder} is incomplete: {name} is missing, one of {len(names)} files with "
@@ -126,7 +126,7 @@ def check_complete(folder: Path) -> None:
     if not any((folder / name).is_file() for name in ("tekken.json", "tokenizer.json")):
         raise LoadError(f"{folder} is incomplete: it has no tokenizer. {ADVICE}")
     if (folder / MANIFEST).is_file():
-        for name, size in _read_json(folder / MANIFEST)["bytes"].items():
+        for name, size in _read_table(folder / MANIFEST, "bytes").items():
             path = folder / name
             if not path.is_file() or path.stat().st_size != size:
                 raise LoadError(f"{folder} is incomplete: {name} is not as saved. {ADVICE}")
@@ -153,11 +153,15 @@ def quantized_in(folder: Path) -> set[str]:
     return {name.split(QUANT_STATE)[0] for name in names if QUANT_STATE in name}
 
 
-def _read_json(path: Path) -> dict:
+def _read_table(path: Path, key: str) -> dict:
+    """The object under `key` of a JSON file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LoadError(f"{path} is broken: {error}. Download or save it again.") from error
+        table = json.loads(path.read_text(encoding="utf-8"))[key]
+        return dict(table.items())
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise LoadError(
+            f"{path} is broken: it has no object {key!r} ({error}). Download or save it again."
+        ) from error
 
 
 @contextmanager

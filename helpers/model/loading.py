@@ -6,6 +6,7 @@ The same call loads the 24B on a GPU and the small model on a laptop's CPU. See
 
 import copy
 import gc
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -123,6 +124,8 @@ def load_4bit(
             "torch.float16."
         )
     compute_dtype = compute_dtype or best_compute_dtype()
+    if str(model_id_or_path).startswith("~"):
+        model_id_or_path = Path(os.path.expanduser(model_id_or_path))
     folder = config_folder(model_id_or_path, revision=revision)
     config = _read_config(folder)
     _check_attention(config, attn_implementation)
@@ -144,13 +147,18 @@ def load_4bit(
         )
     else:
         expected, notes = _skip_list_from_files(config, folder)
+    tokenizer = _read_tokenizer(folder)  # first: it is read in a second, the weights in minutes
     model = _load(folder, config, dtype=compute_dtype, **settings)
     check_quantized(model, expected)
-    return _describe(model, folder, str(model_id_or_path), compute_dtype, notes)
+    return _describe(model, tokenizer, str(model_id_or_path), compute_dtype, notes)
 
 
 def _describe(
-    model: PreTrainedModel, folder: Path, source: str, compute_dtype: torch.dtype, notes: list[str]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    source: str,
+    compute_dtype: torch.dtype,
+    notes: list[str],
 ) -> Loaded:
     quantized, kept = linear_layers(model)
     placement: Counter[str] = Counter()
@@ -161,7 +169,7 @@ def _describe(
         notes = [*notes, f"It is spread over {devices}: layers outside the GPU are slow."]
     return Loaded(
         model=model,
-        tokenizer=AutoTokenizer.from_pretrained(folder),
+        tokenizer=tokenizer,
         source=source,
         quantized_modules=quantized,
         kept_modules=kept,
@@ -196,8 +204,11 @@ def check_memory(
         # mem_get_info counts torch's own context as used only if something ran before.
         room, owner, overhead = gpu, f"{torch.cuda.get_device_name()} has", fit.OVERHEAD_BYTES
     context = min(context, config.get_text_config().max_position_embeddings)
-    plan = fit.Plan(config, room, context, overhead_bytes=overhead)
-    row = plan.scheme_plan("nf4-dq" if double_quant else "nf4")
+    try:
+        plan = fit.Plan(config, room, context, overhead_bytes=overhead)
+        row = plan.scheme_plan("nf4-dq" if double_quant else "nf4")
+    except ValueError as error:
+        raise LoadError(f"The model's size cannot be computed: {error}") from error
     if row.fits:
         return
     advice = "\n".join(f"- {line}" for line in plan.advice)
@@ -226,10 +237,22 @@ def _check_attention(config: PretrainedConfig, name: str) -> None:
 def _read_config(folder: Path) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(folder)
-    except (ValueError, OSError) as error:
+    except (
+        Exception
+    ) as error:  # transformers checks little: a wrong value raises errors of any type
         raise LoadError(
             f"The config.json in {folder} is not one that transformers "
             f"{version('transformers')} knows: {error}"
+        ) from error
+
+
+def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # a broken file raises errors of any type
+        raise LoadError(
+            f"The tokenizer in {folder} cannot be read ({type(error).__name__}: "
+            f"{str(error)[:200]}). Download or save it again."
         ) from error
 
 

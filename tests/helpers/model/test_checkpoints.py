@@ -272,3 +272,55 @@ def test_a_config_of_an_unknown_model_is_explained(text_folder, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "mistral9"}')
     with pytest.raises(LoadError, match="not one that transformers"):
         loading.load_4bit(tmp_path)
+
+
+INDEX = "model.safetensors.index.json"
+BROKEN_JSON = {  # a file, its text, and what is said of it; a download can end with any text in it
+    "config: null": ("config.json", "null", "not one that transformers"),
+    "config: a list": ("config.json", "[]", "not one that transformers"),
+    "config: a page": ("config.json", "<html>", "not one that transformers"),
+    "config: a word as size": (
+        "config.json",
+        '{"model_type": "mistral", "hidden_size": "x"}',
+        "hidden_size",
+    ),
+    "config: a negative size": (
+        "config.json",
+        '{"model_type": "mistral", "hidden_size": -1}',
+        "hidden_size is -1",
+    ),
+    "config: a word as quantization": (
+        "config.json",
+        '{"model_type": "mistral", "quantization_config": "nf4"}',
+        "not one that transformers",
+    ),
+    "index: a list": (INDEX, "[]", f"{INDEX} is broken"),
+    "index: empty": (INDEX, "{}", f"{INDEX} is broken"),
+    "index: files in a list": (INDEX, '{"weight_map": []}', f"{INDEX} is broken"),
+    "index: null": (INDEX, '{"weight_map": {"a": null}}', "None is missing"),
+    "index: cut off": (INDEX, '{"weight_map": {', f"{INDEX} is broken"),
+    "list of files: a list": (checkpoints.MANIFEST, "[]", "is broken"),
+    "list of files: null": (checkpoints.MANIFEST, '{"bytes": null}', "is broken"),
+    "tokenizer: cut off": ("tokenizer.json", "{", "The tokenizer in .* cannot be read"),
+    "tekken: cut off": ("tekken.json", "{", "The tokenizer in .* cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_JSON)
+def test_a_broken_json_file_is_named_before_the_weights_are_read(
+    text_folder, tmp_path, monkeypatch, case
+):
+    name, text, says = BROKEN_JSON[case]
+    for path in text_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / name).write_text(text)
+    monkeypatch.setattr(loading, "_load", None)  # fails if it is reached
+    with pytest.raises(LoadError, match=says):
+        loading.load_4bit(tmp_path)
+
+
+def test_a_folder_at_home(text_folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(text_folder.parent))
+    assert loading.load_4bit(f"~/{text_folder.name}").placement
+    with pytest.raises(LoadError, match=r"no config\.json"):
+        loading.load_4bit("~no such user/model")
