@@ -170,8 +170,10 @@ class BatchEngine:
                 output = await outputs.get()
                 if output.error:
                     self.broken = not self._manager.is_running()
-                if error := output.error or request.sampler.error:
-                    yield Failed(error)
+                    yield Failed(output.error)
+                    return
+                if request.sampler.error:
+                    yield Failed(request.sampler.error, status=400)
                     return
                 # Each output holds all tokens so far, and its list may grow meanwhile.
                 finished, tokens = output.is_finished(), list(output.generated_tokens)

@@ -44,9 +44,15 @@ class Token:
 
 @dataclass(frozen=True)
 class Failed:
-    """The answer ends here, because of an error."""
+    """The answer ends here, because of an error.
+
+    Attributes:
+        reason: what to tell the client.
+        status: the HTTP status: 400 if the request is at fault, which must not be repeated.
+    """
 
     reason: str
+    status: int = 500
 
 
 EngineEvent = Prefilled | Token | Failed

@@ -8,6 +8,7 @@ numbers that computing it again would give. So a reply does not depend on earlie
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from pocket_model.tekken import CONTROL_IDS
 
 BOUNDARY_TOKENS = {CONTROL_IDS["[AVAILABLE_TOOLS]"], CONTROL_IDS["[INST]"]}
 PICTURE_END = CONTROL_IDS["[IMG_END]"]
+INSIDE_PICTURE = {CONTROL_IDS["[IMG]"], CONTROL_IDS["[IMG_BREAK]"]}
+PIECE_TOKENS = 512  # computed at once; between pieces, the engine looks whether the client waits
 MIN_PREFIX_TOKENS = 48  # between boundaries; fewer take no longer than one token of the answer
 MAX_CACHED_TOKENS = 4096  # 126 MB in bfloat16 (31 KB a token), twice that in float32
 
@@ -33,6 +36,17 @@ def boundaries(prompt: list[int]) -> list[int]:
         if token in BOUNDARY_TOKENS and position - ends[-1] >= MIN_PREFIX_TOKENS:
             ends.append(position)
     return ends[1:]
+
+
+def pieces(tokens: list[int]) -> Iterator[list[int]]:
+    """Parts of a prompt in their order, of `PIECE_TOKENS` or a few more: no picture is divided."""
+    start = 0
+    while start < len(tokens):
+        end = start + PIECE_TOKENS
+        while end < len(tokens) and tokens[end - 1] in INSIDE_PICTURE:
+            end += 1
+        yield tokens[start:end]
+        start = end
 
 
 class PrefixCache:
@@ -54,9 +68,15 @@ class PrefixCache:
 
     @torch.inference_mode()
     def prefill(
-        self, prompt: list[int], pictures: list[np.ndarray]
+        self,
+        prompt: list[int],
+        pictures: list[np.ndarray],
+        before_piece: Callable[[], None] = lambda: None,
     ) -> tuple[DynamicCache, list[np.ndarray], int]:
-        """Compute a prompt up to its last boundary, or take it from earlier prompts.
+        """Compute a prompt up to its last piece, or take its prefixes from earlier prompts.
+
+        Args:
+            before_piece: called before each piece; what it raises ends the work.
 
         Returns:
             A cache with those tokens, the pictures after them, and how many of the tokens came
@@ -78,11 +98,9 @@ class PrefixCache:
                     cache.update(keys, values, layer)
                 cached_tokens += end - start
             else:
-                self._model(
-                    **position_inputs(tokens, start),
-                    past_key_values=cache,
-                    **image_inputs(here, self._model.vision_tower.dtype),
-                )
+                for piece in pieces(tokens):
+                    before_piece()
+                    here = self._compute(piece, here, cache)
                 self.prefixes[key] = [  # copies: a view would keep the memory of all before it
                     (layer.keys[:, :, start:].clone(), layer.values[:, :, start:].clone())
                     for layer in cache.layers
@@ -92,7 +110,23 @@ class PrefixCache:
         for key in reversed(used_keys):  # the first prefix, which most prompts share, stays longest
             self.prefixes.move_to_end(key)
         self._evict()
+        *full, _ = pieces(prompt[start:])
+        for piece in full:
+            before_piece()
+            pictures = self._compute(piece, pictures, cache)
         return cache, pictures, cached_tokens
+
+    def _compute(
+        self, tokens: list[int], pictures: list[np.ndarray], cache: DynamicCache
+    ) -> list[np.ndarray]:
+        """Add tokens to a cache; returns the pictures that are not theirs."""
+        count = tokens.count(PICTURE_END)
+        self._model(
+            **position_inputs(tokens, cache.get_seq_length()),
+            past_key_values=cache,
+            **image_inputs(pictures[:count], self._model.vision_tower.dtype),
+        )
+        return pictures[count:]
 
     def _evict(self) -> None:
         """Drop the prefixes not used for the longest time until the limit is kept."""

@@ -25,6 +25,10 @@ from pocket_model.server.prefix_cache import PrefixCache
 TOKENS_PER_CANCEL_CHECK = 64  # of forced tokens, which are generated quickly
 
 
+class _ClientLeft(Exception):
+    """Nobody waits for the answer any more."""
+
+
 class SerialEngine:
     """One request at a time, in the order in which they arrive.
 
@@ -53,13 +57,22 @@ class SerialEngine:
                 continue
             try:
                 self._answer(request, tokens)
+            except _ClientLeft:
+                continue
             except Exception as error:  # any error must reach the client and not end this thread
                 tokens.put(Failed(f"{type(error).__name__}: {error}"))
             tokens.put(None)
 
     @torch.inference_mode()
     def _answer(self, request: EngineRequest, tokens: TokenQueue) -> None:
-        cache, pictures, cached_tokens = self._prefixes.prefill(request.prompt, request.pictures)
+        def check() -> None:
+            if tokens.closed:
+                raise _ClientLeft
+
+        cache, pictures, cached_tokens = self._prefixes.prefill(
+            request.prompt, request.pictures, check
+        )
+        check()
         tokens.put(Prefilled(cached_tokens))
         images = image_inputs(pictures, self._model.model.vision_tower.dtype)
         new, left = request.prompt[cache.get_seq_length() :], request.max_tokens
@@ -73,7 +86,7 @@ class SerialEngine:
             limit = min(left, TOKENS_PER_CANCEL_CHECK)
             new, images = request.sampler.sample_run(output.logits[0, -1].float(), limit), {}
             if request.sampler.error:
-                tokens.put(Failed(request.sampler.error))
+                tokens.put(Failed(request.sampler.error, status=400))
                 return
             for token in new:
                 tokens.put(Token(token))

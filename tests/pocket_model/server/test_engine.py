@@ -1,6 +1,7 @@
 """The engines: tokens as from `generate`, whatever is cached or computed at the same time."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from tiny_models import thin_model
 
 from pocket_model import loading
 from pocket_model.loading import position_inputs
+from pocket_model.server import prefix_cache
 from pocket_model.server.batch_engine import BatchEngine
 from pocket_model.server.engine import EngineRequest, Failed, Prefilled, Token
-from pocket_model.server.prefix_cache import MIN_PREFIX_TOKENS, PrefixCache, boundaries
+from pocket_model.server.prefix_cache import MIN_PREFIX_TOKENS, PrefixCache, boundaries, pieces
 from pocket_model.server.sampling import Sampler
 from pocket_model.server.serial_engine import SerialEngine
 from pocket_model.tekken import CONTROL_IDS
@@ -153,9 +155,11 @@ def test_the_end_of_a_long_prompt_is_evicted_first(model):
     assert prefill(prefixes, long)[1] == 62
 
 
+@pytest.mark.parametrize("piece_tokens", [prefix_cache.PIECE_TOKENS, 10])
 @pytest.mark.parametrize("pictures", [0, 2])
-def test_the_engine_gives_the_tokens_of_generate(model, pictures):
+def test_the_engine_gives_the_tokens_of_generate(model, pictures, piece_tokens, monkeypatch):
     """With two pictures: one in a cached prefix, one after the last boundary."""
+    monkeypatch.setattr(prefix_cache, "PIECE_TOKENS", piece_tokens)
     seen = [picture(number) for number in range(pictures)]
     shown = [IMG, IMG, END] if pictures else []
     prompt = [*HISTORY, *shown, *DESCRIBED, INST, *tokens_from(9), *shown]
@@ -186,6 +190,46 @@ def test_the_engine_gives_the_tokens_of_generate(model, pictures):
             ]
         assert not torch.allclose(*logits, atol=1e-4)
     assert asyncio.run(answer()) == (out[0, len(prompt) :].tolist(), 153 + len(shown))
+
+
+def test_pieces_divide_no_picture(monkeypatch):
+    monkeypatch.setattr(prefix_cache, "PIECE_TOKENS", 4)
+    shown = [IMG, IMG, CONTROL_IDS["[IMG_BREAK]"], IMG, IMG, END]
+    prompt = [BOS, INST, *shown, *tokens_from(5), *shown]
+    parts = list(pieces(prompt))
+    assert [token for part in parts for token in part] == prompt
+    assert [len(part) for part in parts] == [8, 4, 7]
+    assert list(pieces(tokens_from(8))) == [tokens_from(4), tokens_from(4, 1004)]
+
+
+def test_a_client_that_leaves_a_long_prompt_frees_the_engine(monkeypatch):
+    monkeypatch.setattr(prefix_cache, "PIECE_TOKENS", 10)
+    model = thin_model(seed=2)
+    begun, gone, passes = threading.Event(), threading.Event(), []
+
+    def hook(*_):
+        passes.append(1)
+        begun.set()
+        gone.wait(20)
+
+    model.model.register_forward_hook(hook)
+    serial = SerialEngine(model)
+
+    def ask(tokens: int):
+        prompt = [BOS, INST, *tokens_from(tokens)]
+        return serial.stream(EngineRequest(prompt, 2, CONTROL_IDS["</s>"], Sampler(0.0)))
+
+    async def leave_and_ask_again():
+        answer = asyncio.ensure_future(anext(ask(1000)))
+        await asyncio.to_thread(begun.wait, 20)
+        answer.cancel()
+        await asyncio.wait([answer])
+        gone.set()
+        return [event async for event in ask(5)]
+
+    first, *tokens = asyncio.run(leave_and_ask_again())
+    assert (first, len(tokens)) == (Prefilled(0), 2)
+    assert len(passes) == 1 + 2  # a piece of the first prompt; the second prompt, and a token
 
 
 class _Recording(Sampler):
@@ -258,7 +302,7 @@ def test_a_guide_that_cannot_go_on_ends_the_answer_with_its_reason(model, engine
     finally:
         if engine_class is BatchEngine:
             engine.close()
-    assert (first, last) == (Prefilled(0), Failed("no token fits"))
+    assert (first, last) == (Prefilled(0), Failed("no token fits", status=400))
     assert all(isinstance(token, Token) for token in tokens)
     assert len(tokens) <= 1
 
