@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from mistral_common.exceptions import MistralCommonException
+from mistral_common.protocol.instruct.normalize import get_normalizer
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.protocol.instruct.tool_calls import Tool
-from mistral_common.protocol.instruct.validator import ValidationMode
+from mistral_common.protocol.instruct.validator import ValidationMode, get_validator
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 
@@ -42,10 +43,12 @@ class ChatFormat:
     """
 
     def __init__(self, tekken_file: Path):
+        self.tokenizer = MistralTokenizer.from_file(tekken_file)
+        self._tekken = self.tokenizer.instruct_tokenizer.tokenizer
         # "serving" is mistral_common's strictest mode: every call needs its result, and the last
         # message must be a user's or a tool's.
-        self.tokenizer = MistralTokenizer.from_file(tekken_file, ValidationMode.serving)
-        self._tekken = self.tokenizer.instruct_tokenizer.tokenizer
+        self._validator = get_validator(self._tekken.version, ValidationMode.serving)
+        self._normalizer = get_normalizer(self._tekken.version)
         self.control_token_ids = sorted(self._tekken.special_ids)
         self.end_token_id = self._tekken.eos_id
         texts = range(self._tekken.num_special_tokens, self._tekken.n_words)
@@ -70,13 +73,16 @@ class ChatFormat:
         try:
             request = ChatCompletionRequest.model_validate(
                 {
-                    "model": "pocket",  # required in serving mode, but not part of the prompt
                     "messages": messages,
                     "tools": [Tool.from_openai(tool) for tool in tools] if tools else None,
                 },
                 extra="ignore",
             )
-            encoded = self.tokenizer.encode_chat_completion(request)
+            # The steps of `encode_chat_completion`, without its check of the tools' schemas: it
+            # wants Python's regular expressions, while a schema has JavaScript's.
+            self._validator.validate_messages(request.messages)
+            request = self._normalizer.from_chat_completion_request(request)
+            encoded = self.tokenizer.instruct_tokenizer.encode_instruct(request)
         except MistralCommonException as error:
             raise FormatError(error.message) from error
         except (ValueError, RecursionError) as error:
