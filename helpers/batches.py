@@ -57,11 +57,13 @@ def run_batch(
 
     Returns:
         columns `COLUMNS`. `status` is "done", "failed" or "not sent". `usd` is the server's own
-        cost if it names one, else the cost by price, else nan.
+        cost if it names one, else the cost by price, else nan. An answer without text is "done"
+        too, since it is paid; `error` says why, and the file has its whole `message`.
 
     Raises:
         prices.BudgetError: `max_usd` for a model without a known price.
-        ValueError: a line of the file is damaged; see `jsonl.read`.
+        ValueError: a line of the file is damaged (see `jsonl.read`) or no answer of a batch.
+        OSError: the file cannot be written. It is tried before anything is sent.
         KeyboardInterrupt: after the requests under way were waited for and kept.
     """
     path = Path(path)
@@ -73,6 +75,8 @@ def run_batch(
         for key, prompt in zip(keys, prompts, strict=True)
         if answers.get(key, {}).get("status") != DONE
     ]
+    if tasks:
+        path.open("ab").close()
     done = len(prompts) - len(tasks)
     with tqdm(total=len(prompts), initial=done, desc="batch", unit="prompt") as bar:
         patience = {"attempts": attempts, "total_s": total_s}
@@ -90,9 +94,15 @@ def read(path: Path | str) -> dict[str, dict]:
     """The answers in a batch's file by their key; none if there is no file.
 
     Raises:
-        ValueError: a line of the file is damaged; see `jsonl.read`.
+        ValueError: a line of the file is damaged (see `jsonl.read`) or no answer of a batch.
     """
-    records = jsonl.read(path) if Path(path).is_file() else []
+    records = jsonl.read(path) if Path(path).exists() else []
+    for record in records:
+        if not isinstance(record.get("key"), str) or "status" not in record:
+            raise ValueError(
+                f"{path} holds something else than a batch's answers: {str(record)[:80]}. "
+                "Use another file."
+            )
     return {record.pop("key"): record for record in records}
 
 
@@ -151,7 +161,9 @@ class Batch:
             jsonl.append(self._path, {"key": task.key, **answer}, durable=True)
             self.answers[task.key] = answer
             self._reserved_usd -= task.worst_usd
-            self._spent_usd += (answer.get("usd") or 0.0) + answer["lost"] * task.worst_usd
+            # An answer whose cost is unknown may have cost the most.
+            unknown = task.worst_usd if answer["status"] == DONE else 0.0
+            self._spent_usd += answer.get("usd", unknown) + answer["lost"] * task.worst_usd
             if answer.get("code") in (401, 402):
                 self.refusal = answer["error"]
 
@@ -173,20 +185,29 @@ def ask(lab: Lab, prompt: str, **request) -> dict:
         reply = openrouter.complete(
             lab.client, on_retry=count_lost, model=lab.model, messages=messages, **request
         )
-        reason = reply.choices[0].finish_reason
-        result = {
-            "status": FAILED if reason == "error" else DONE,
-            "text": openrouter.message(reply).content,
-            "finish_reason": reason,
-        }
+        message, reason = openrouter.message(reply), reply.choices[0].finish_reason
+        text = openrouter.text_of(message.content)
+        result = {"status": DONE, "text": text, "finish_reason": reason}
+        if not text:
+            whole = message.model_dump(exclude_unset=True, warnings=False)
+            result |= {"error": _why_empty(whole, reason), "message": whole}
+        usage = reply.model_dump(warnings=False).get("usage")
         with contextlib.suppress(prices.BudgetError):
-            result["usd"] = prices.cost(reply.usage.model_dump(), lab.model)
+            result["usd"] = prices.cost(usage if isinstance(usage, dict) else {}, lab.model)
     except Exception as error:  # one invalid reply must not cost the others
         advice = openrouter.explain(error)
         count_lost(advice)
         result = {"status": FAILED, "code": advice.code, "error": str(advice)}
     seconds = round(time.monotonic() - started, 3)
     return {"prompt": prompt, "lost": lost, **result, "seconds": seconds}
+
+
+def _why_empty(message: dict, finish_reason: str | None) -> str:
+    """Why a message has no text, as far as it says so."""
+    others = [name for name in ("tool_calls", "audio", "reasoning") if message.get(name)]
+    said = f"; it refused: {message['refusal']}" if message.get("refusal") else ""
+    carried = f"; it has {' and '.join(others)} instead" if others else ""
+    return f"no text in the answer; finish_reason: {finish_reason}{said}{carried}"
 
 
 def _keys(model: str, prompts: Sequence[str], request: dict) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 
 import httpx2
 import pytest
+from played import Played, answer, reply
 
 from helpers import batches, connect, jsonl, openrouter, prices
 from openrouter_sim import faults
@@ -181,6 +183,142 @@ def test_a_half_written_line_is_passed_over(sim, tmp_path):
     table = batches.run_batch(sim, PROMPTS[:3], path, **SETTINGS)
     assert set(table["status"]) == {"done"}
     assert len(batches.read(path)) == 3
+
+
+# --- odd replies, played ----------------------------------------------------------------------
+
+SMALL = "mistralai/mistral-small-3.2-24b-instruct"
+COUNTS = {"prompt_tokens": 1000, "completion_tokens": 100}
+
+
+def played(*replies):
+    server = Played(*replies)
+    server.model = SMALL
+    return server
+
+
+# `usage` may be missing (OpenAI's reference), and servers send much in its place. The answer is
+# paid all the same: it is kept, and never asked for again. Its cost is by price or unknown.
+@pytest.mark.parametrize(
+    ("usage", "usd"),
+    [
+        (COUNTS, 1000 * 0.075e-6 + 100 * 0.2e-6),
+        (COUNTS | {"cost": "0.5"}, 0.5),
+        (COUNTS | {"cost": None}, 1000 * 0.075e-6 + 100 * 0.2e-6),
+        (COUNTS | {"cost": -1}, 1000 * 0.075e-6 + 100 * 0.2e-6),
+        ({"prompt_tokens": "1000", "completion_tokens": "100"}, 1000 * 0.075e-6 + 100 * 0.2e-6),
+        ({"prompt_tokens": 1000}, None),
+        ({"prompt_tokens": None, "completion_tokens": None}, None),
+        ({"prompt_tokens": -1, "completion_tokens": 5}, None),
+        ({"prompt_tokens": "many", "completion_tokens": [5]}, None),
+        ({"total_tokens": 7}, None),
+        ({}, None),
+        ([], None),
+        ("none", None),
+        (None, None),
+    ],
+)
+def test_a_good_answer_is_kept_whatever_its_usage(tmp_path, usage, usd):
+    server = played(reply(answer() | {"usage": usage}))
+    for _ in range(2):
+        table = batches.run_batch(server, ["Hi"], tmp_path / "a.jsonl")
+        assert list(table["status"]) == ["done"]
+        assert list(table["text"]) == ["Hi."]
+        assert table["usd"][0] == pytest.approx(usd or math.nan, nan_ok=True)
+    assert len(server.requests) == 1
+
+
+def test_an_answer_without_usage_is_kept(tmp_path):
+    table = batches.run_batch(played(reply(answer())), ["Hi"], tmp_path / "a.jsonl")
+    assert list(table["status"]) == ["done"]
+    assert table["usd"].isna().all()
+
+
+def test_an_unknown_cost_counts_as_the_worst_case_against_the_budget(tmp_path):
+    worst = openrouter.estimate_cost(
+        [{"role": "user", "content": "Hi"}], SMALL, max_tokens=10
+    ).max_usd
+    for name, body in (("uncounted", answer()), ("blank", b"")):
+        table = batches.run_batch(
+            played(*(reply(body) for _ in range(3))), ["Hi"] * 3, tmp_path / name,
+            max_usd=2.5 * worst, max_tokens=10, concurrency=1, attempts=1,
+        )  # fmt: skip
+        assert (table["status"] == "not sent").sum() == 1
+
+
+CALL = {"id": "abcDEF123", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+THOUGHT = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "says"),
+    [
+        ({"content": None}, "stop", "finish_reason: stop"),
+        ({"content": ""}, "length", "finish_reason: length"),
+        ({"content": None}, "content_filter", "finish_reason: content_filter"),
+        ({"content": None, "refusal": "I cannot."}, "stop", "it refused: I cannot."),
+        ({"content": None, "tool_calls": [CALL]}, "tool_calls", "it has tool_calls instead"),
+        ({"content": None, "reasoning": "hm"}, "length", "it has reasoning instead"),
+        ({"content": THOUGHT}, "length", "finish_reason: length"),
+    ],
+)
+def test_an_answer_without_text_is_paid_so_it_is_kept_and_says_why(tmp_path, message, finish, says):
+    path = tmp_path / "a.jsonl"
+    body = answer(message={"role": "assistant"} | message, finish_reason=finish, usage=COUNTS)
+    server = played(reply(body))
+    for _ in range(2):
+        table = batches.run_batch(server, ["Hi"], path)
+        assert list(table["status"]) == ["done"]
+        assert list(table["text"]) == [""]
+        assert says in table["error"][0]
+        assert table["usd"][0] > 0
+    assert len(server.requests) == 1
+    (kept,) = batches.read(path).values()
+    assert kept["message"].items() >= message.items()
+
+
+DIED = {"code": 502, "message": "Upstream died"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        (b"\n \n", 200, "not complete JSON"),
+        ({}, 200, "no answer"),
+        (answer(message=None), 200, "no answer"),
+        (answer("", finish_reason="error", error=DIED), 200, "Upstream died"),
+        (answer("", finish_reason="error"), 200, "finish_reason 'error'"),
+        ({"detail": [{"loc": ["body", "x"], "msg": "no such field"}]}, 422, "body.x: no such"),
+        (b"<h1>Bad gateway</h1>", 502, "Bad gateway"),
+        (b"", 503, "503"),
+    ],
+)
+def test_a_failure_always_has_words_and_is_asked_again_by_the_next_run(
+    tmp_path, body, status, says
+):
+    path = tmp_path / "a.jsonl"
+    server = played(reply(body, status), reply(answer()))
+    table = batches.run_batch(server, ["Hi"], path, attempts=1)
+    assert list(table["status"]) == ["failed"]
+    assert says in table["error"][0]
+    assert list(batches.run_batch(server, ["Hi"], path)["text"]) == ["Hi."]
+
+
+def test_nothing_is_sent_if_the_answers_cannot_be_kept_or_read(tmp_path):
+    server = played()
+    with pytest.raises(OSError, match=str(tmp_path)):
+        batches.run_batch(server, ["Hi"], tmp_path)
+    for line in ('{"key": "load/0", "sent": 1.5}', '{"status": "done"}', '{"key": [1]}'):
+        path = tmp_path / "other.jsonl"
+        path.write_text(line + "\n")
+        with pytest.raises(ValueError, match=r"other\.jsonl holds something else"):
+            batches.run_batch(server, ["Hi"], path)
+    # A damaged line may be an answer that was paid: the caller decides, nothing is sent meanwhile.
+    path.write_text('{"key": "a", "status": "done"}\n{"key": "b", "st\n{"key": "c"}\n')
+    with pytest.raises(ValueError, match="line 2"):
+        batches.run_batch(server, ["Hi"], path)
+    assert not server.requests
+    assert path.read_text().count("\n") == 3
 
 
 SCRIPT = """
