@@ -4,6 +4,6 @@ It is not OpenRouter and contains no code of OpenRouter. No money moves: costs a
 prices that the caller supplies. The HTTP is real, and so are the text, which the pocket model
 writes, and the token counts.
 
-`faults` lists the failures and the keys, `app` is the server, `recorder` keeps what was sent.
-`python -m openrouter_sim` starts it.
+`faults` lists the failures and the keys, `app` is the server, `gateway` its endpoints, `recorder`
+keeps what was sent. `python -m openrouter_sim` starts it.
 """

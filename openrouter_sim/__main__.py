@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from openrouter_sim.app import Simulator
-from openrouter_sim.faults import FAULTS, KEYS
+from openrouter_sim.faults import FAULTS, HOW_TO_ASK, KEYS, STREAM_EFFECTS
 from pocket_model.build import BuildError
 from pocket_model.cache import CacheError
 from pocket_model.lease import ServerError
@@ -26,7 +26,7 @@ def serve(port: int, prices: dict[str, dict]) -> int:
     """
     try:
         simulator = Simulator(prices, port)
-    except (BuildError, CacheError, ServerError) as error:
+    except (BuildError, CacheError, ServerError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -36,9 +36,10 @@ def serve(port: int, prices: dict[str, dict]) -> int:
     print(f"A simulator of OpenRouter at {simulator.base_url}; Ctrl-C ends it.\nKeys:")
     for key, what_happens in KEYS.items():
         print(f"  {key}: {what_happens}")
-    print("Failures, by the header X-Simulate: NAME:")
+    print(f"Failures of POST /chat/completions, by a header. {HOW_TO_ASK}")
     for name, fault in FAULTS.items():
-        print(f"  {name}: {fault.title} ({fault.status})")
+        streams = ", of streams only" if fault.effect in STREAM_EFFECTS else ""
+        print(f"  {name}: {fault.title} ({fault.status}{streams})")
     try:
         simulator.wait()
     except KeyboardInterrupt:
@@ -57,7 +58,11 @@ def main(
         ),
     ] = PRICES,
 ) -> None:
-    """Run a simulator of OpenRouter on this machine; the pocket model answers."""
+    """Run a simulator of OpenRouter on this machine; the pocket model answers.
+
+    The header `X-Simulate: NAME` asks for a failure. With `X-Simulate: NAME 2`, a request fails
+    twice and then succeeds: the same body with the same key is the same request.
+    """
     try:
         models = json.loads(prices.read_text(encoding="utf-8"))["models"]
     except (OSError, ValueError, KeyError, TypeError) as error:

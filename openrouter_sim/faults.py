@@ -1,6 +1,8 @@
 """The failures that the simulator can show, the keys that fail, and errors in OpenRouter's form."""
 
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 PROVIDERS = ("Simulated A", "Simulated B")
@@ -12,12 +14,15 @@ KEYS = {
     "sk-or-v1-simulated-penniless": "402: no credits left",
     "sk-or-v1-simulated-nearly-empty": "402 after a few answers: a balance of 0.00002 USD",
     "sk-or-v1-simulated-throttled": "429: four requests in two seconds, then Retry-After",
+    "sk-or-v1-simulated-management": "a management key: it reads /credits, and no model answers it",
 }
-KEY, REVOKED, NO_CREDITS, NEARLY_EMPTY, THROTTLED = KEYS
+KEY, REVOKED, NO_CREDITS, NEARLY_EMPTY, THROTTLED, MANAGEMENT = KEYS
 BALANCES = {NO_CREDITS: 0.0, NEARLY_EMPTY: 0.00002}  # USD
 
 SLOW_S = 2.0
 CHUNKS_BEFORE_FAILURE = 4
+STREAM_EFFECTS = ("stream", "truncated", "cut", "comments")
+FORGOTTEN_S = 60.0  # a request that did not come again for so long was given up
 
 
 # What OpenRouter's `metadata.error_type` says for a status.
@@ -125,22 +130,65 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-def requested_fault(headers: Mapping[str, str]) -> Fault:
-    """The failure that a request's `X-Simulate` header asks for; `NO_FAULT` if none.
+HOW_TO_ASK = (
+    "X-Simulate: NAME, one of the failures. X-Simulate: NAME 2: the request fails twice and then "
+    "succeeds. The same body with the same key is the same request."
+)
 
-    With a number behind the name the failure ends after as many attempts; the openai client says
-    in a header of its own which attempt this is.
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an `X-Simulate` header asks for: a failure, and for how many attempts (None: all)."""
+
+    fault: Fault = NO_FAULT
+    attempts: int | None = None
+
+
+def wanted(header: str, streamed: bool) -> Wanted:
+    """Read an `X-Simulate` header; an empty one asks for no failure.
+
+    Args:
+        streamed: whether the request asks for a stream. Some failures are those of a stream.
 
     Raises:
-        Refusal: there is no such failure.
+        Refusal: 400: there is no such failure, or not without a stream.
     """
-    words = headers.get("x-simulate", "").split()
-    if not words:
-        return NO_FAULT
-    name, attempts = (*words, "")[:2]
-    if name not in FAULTS or (attempts and not attempts.isdigit()):
-        raise Refusal(400, f"X-Simulate knows: {', '.join(FAULTS)}; with a number of retries.")
-    retries = headers.get("x-stainless-retry-count", "0")
-    if attempts and retries.isdigit() and int(retries) >= int(attempts):
-        return NO_FAULT
-    return FAULTS[name]
+    if not header.strip():
+        return Wanted()
+    match = re.fullmatch(r"([a-z0-9-]+)(?:\s+([0-9]{1,4}))?", header.strip().lower())
+    if not match or match[1] not in FAULTS:
+        known = f"X-Simulate knows: {', '.join(FAULTS)}."
+        raise Refusal(400, f"X-Simulate: {header[:60]!r} is unknown. {known} {HOW_TO_ASK}")
+    fault = FAULTS[match[1]]
+    if fault.effect in STREAM_EFFECTS and not streamed:
+        message = f"X-Simulate: {match[1]} is a failure of streams: {fault.title}. "
+        raise Refusal(400, message + 'Send "stream": true, or choose another failure.')
+    return Wanted(fault, int(match[2]) if match[2] else None)
+
+
+class Attempts:
+    """How often each request has failed because it asked for it."""
+
+    def __init__(self):
+        self._failed: dict[Hashable, tuple[int, float]] = {}
+
+    def fails(self, request: Hashable, attempts: int, retries: str) -> bool:
+        """Whether this attempt of a request fails, if its first `attempts` shall.
+
+        After a success, the request begins anew.
+
+        Args:
+            request: equal for all attempts of one request.
+            retries: OpenAI's clients say in `x-stainless-retry-count` which retry this is. Other
+                programs send nothing, or always 0.
+        """
+        now = time.monotonic()
+        self._failed = {r: row for r, row in self._failed.items() if now - row[1] < FORGOTTEN_S}
+        failed = self._failed.get(request, (0, now))[0]
+        if re.fullmatch("[0-9]{1,4}", retries):
+            failed = max(failed, int(retries))
+        if failed >= attempts:
+            self._failed.pop(request, None)
+            return False
+        self._failed[request] = (failed + 1, now)
+        return True

@@ -19,7 +19,7 @@ from openrouter_contract import check_record, document, fits, request_fits
 
 from helpers import openrouter, prices
 from helpers.backends import connect
-from openrouter_sim import app, faults, recorder
+from openrouter_sim import accounts, faults, recorder
 
 QUESTION = [{"role": "user", "content": "Name three colours."}]
 
@@ -173,13 +173,13 @@ def test_a_balance_runs_out(sim):
 def test_too_many_requests_are_told_how_long_to_wait(sim):
     with with_key(sim, faults.THROTTLED) as client:
         statuses = []
-        for _ in range(app.THROTTLE + 1):
+        for _ in range(accounts.THROTTLE + 1):
             try:
                 create(client, sim, "moderation")
             except openai.APIStatusError as error:
                 statuses.append(error.status_code)
                 waits = error.response.headers.get("retry-after")
-    assert statuses == [403] * app.THROTTLE + [429]
+    assert statuses == [403] * accounts.THROTTLE + [429]
     assert waits == "2"
 
 

@@ -1,0 +1,118 @@
+"""A stand-in for the pocket server: its protocol, but scripted tokens, so that no model is needed.
+
+It refuses what the pocket server's protocol refuses, streams "w0 w1 w2 …" and counts its tokens.
+"""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from pocket_model.server.errors import ApiError
+from pocket_model.server.protocol import read_request
+
+CONTEXT = 8192
+TOKENS_PER_MESSAGE = 10
+
+
+class ScriptedPocket:
+    """The stand-in.
+
+    Args:
+        token_s: seconds for each token.
+
+    Attributes:
+        bodies: the requests, as the protocol reads them.
+        generated: tokens of all answers so far.
+        fails_after: tokens after which an answer breaks off with an error event; None for none.
+    """
+
+    def __init__(self, token_s: float = 0.002):
+        self.token_s = token_s
+        self.bodies: list = []
+        self.generated = 0
+        self.fails_after: int | None = None
+        self.app = Starlette(
+            routes=[
+                Route("/v1/models", self.models),
+                Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            ]
+        )
+
+    async def models(self, _: Request) -> JSONResponse:
+        return JSONResponse({"data": [{"id": "pocket", "max_model_len": CONTEXT}]})
+
+    async def chat(self, request: Request) -> Response:
+        try:
+            body = read_request(await request.body())
+        except ApiError as error:
+            return JSONResponse(error.body, error.status)
+        self.bodies.append(body)
+        assert body.stream, "the simulator always asks for a stream"
+        assert body.stream_options.continuous_usage_stats
+        return StreamingResponse(self._events(body), media_type="text/event-stream")
+
+    async def _events(self, body):
+        prompt = TOKENS_PER_MESSAGE * len(body.messages)
+        counts = {"prompt_tokens": prompt, "completion_tokens": 0, "total_tokens": prompt}
+
+        def event(delta, finish_reason=None):
+            choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+            return data({"choices": [choice], "usage": counts})
+
+        yield event({"role": "assistant", "content": ""})
+        for number in range(body.token_limit):
+            await asyncio.sleep(self.token_s)
+            if number == self.fails_after:
+                yield data(ApiError(500, "scripted: the engine fails").body)
+                return
+            self.generated += 1
+            counts = counts | {
+                "completion_tokens": number + 1,
+                "total_tokens": prompt + number + 1,
+            }
+            yield event({"content": f"w{number} "})
+        yield event({}, "length")
+        yield data({"choices": [], "usage": counts})
+        yield "data: [DONE]\n\n"
+
+
+def data(body: dict) -> str:
+    return f"data: {json.dumps(body)}\n\n"
+
+
+@contextmanager
+def served(app) -> Iterator[str]:
+    """The address of an application while it runs in a thread."""
+    config = uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(5)
+
+
+@contextmanager
+def scripted_simulator(monkeypatch, prices: dict) -> Iterator[SimpleNamespace]:
+    """The simulator in front of a `ScriptedPocket`: `.base_url`, `.pocket` and `.simulator`."""
+    from openrouter_sim import app
+
+    pocket = ScriptedPocket()
+    with served(pocket.app) as url:
+        lease = SimpleNamespace(base_url=f"{url}/v1", close=lambda: None)
+        monkeypatch.setattr(app.lease, "acquire", lambda: lease)
+        simulator = app.Simulator(prices)
+        yield SimpleNamespace(base_url=simulator.base_url, pocket=pocket, simulator=simulator)
+        simulator.close()
