@@ -67,7 +67,8 @@ def _words(request: Request, error: HTTPException) -> str:
     path = request.url.path
     asked = f"{request.method} {shortened(path)}"
     if error.status_code == 405:
-        return f"{asked}: this path takes {error.headers['Allow']} only."
+        allowed = "POST" if "POST" in error.headers["Allow"] else "GET"
+        return f"{asked}: this path takes {allowed} only."
     if error.status_code != 404:
         return error.detail
     message = f"{asked}: there is no such path. Under {BASE_PATH} are {HERE}."

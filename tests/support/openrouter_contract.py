@@ -21,7 +21,8 @@ CHAT = "/chat/completions"
 def document() -> dict:
     if not DOCUMENT.is_file():
         pytest.skip("OpenRouter's openapi.yaml is not here: the contract is not checked")
-    return yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it is built
+    return yaml.load(DOCUMENT.read_text(encoding="utf-8"), Loader=loader)
 
 
 def fits(body, schema: dict) -> None:
