@@ -128,10 +128,11 @@ class MeteredClient(openai.DefaultHttpxClient):
         cap_usd: no request is sent that could make the sum exceed this.
         model: its price counts where a reply names no cost.
         spent_file: adds up costs across processes; see `Ledger`.
+        options: of `httpx2.Client`.
     """
 
-    def __init__(self, cap_usd: float, model: str, spent_file: Path | None = None):
-        super().__init__()
+    def __init__(self, cap_usd: float, model: str, spent_file: Path | None = None, **options):
+        super().__init__(**options)
         self._cap_usd, self._model, self._ledger = _exact(cap_usd), model, Ledger(spent_file)
 
     @property
@@ -200,7 +201,7 @@ class MeteredClient(openai.DefaultHttpxClient):
             except BudgetError:
                 return None
         # No provider charges for an error, also if it has status 200 and no choices.
-        failed = [document.get("error") and not document.get("choices") for document in documents]
+        failed = [d.get("error") and not d.get("choices") for d in documents if d is not _DONE]
         return Decimal(0) if is_error or (failed and all(failed)) else None
 
     def _correct(self, usd: Decimal) -> None:

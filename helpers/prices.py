@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from decimal import Decimal, InvalidOperation
 
 from helpers.paths import DATA
 
@@ -54,8 +55,8 @@ def price(model: str) -> tuple[float, float]:
         models = priced_models() | json.loads(os.environ.get(PRICES_VARIABLE) or "{}")
         row = models.get(model)
         if row:
-            return float(row["input"]) / 1e6, float(row["output"]) / 1e6
-    except (ValueError, KeyError, TypeError) as error:
+            return float(_exact(row["input"]) / 10**6), float(_exact(row["output"]) / 10**6)
+    except (ValueError, KeyError, TypeError, InvalidOperation) as error:
         raise BudgetError(
             f"{PRICES_VARIABLE} is a JSON object such as "
             '{"a-model": {"input": 0.1, "output": 0.3}}, in USD per million tokens.'
@@ -83,7 +84,12 @@ def cost(usage: dict, model: str) -> float:
             "The reply's `usage` has neither a cost nor both counts of tokens, prompt_tokens and "
             f"completion_tokens, so its cost is unknown: {str(usage)[:200]}"
         )
-    return prompt * per_input + completion * per_output
+    # With decimals, so that two programs that compute it have the same last digit.
+    return float(_exact(prompt) * _exact(per_input) + _exact(completion) * _exact(per_output))
+
+
+def _exact(number: float | str) -> Decimal:
+    return Decimal(str(number))
 
 
 def amount(value: object) -> float | None:
