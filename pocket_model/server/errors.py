@@ -1,6 +1,5 @@
 """Errors in OpenAI's form, in the words of the caller."""
 
-import re
 from typing import Any
 
 from pydantic import ValidationError
@@ -81,5 +80,7 @@ def _message(fault: ErrorDetails) -> str:
         return _WORDS[kind]
     if kind == "too_long":
         return f"must have at most {fault['ctx']['max_length']} items"
-    message = re.sub("^(Input|String|List) should", "must", _WORDS.get(kind, message))
-    return f"{message.removesuffix(' after validation')}, not {echo(fault['input'])}"
+    if kind == "too_short":
+        return f"must not be empty, but {echo(fault['input'])} is"
+    message = _WORDS.get(kind, message).replace("Input should", "must")
+    return f"{message}, not {echo(fault['input'])}"

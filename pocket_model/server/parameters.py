@@ -35,8 +35,8 @@ NEUTRAL: dict[str, tuple[tuple, str]] = {
     "functions": (([],), "offer functions; it is deprecated: use tools"),
     "logit_bias": (({},), "change the probability of single tokens"),
     "logprobs": ((False,), "return the tokens' probabilities"),
-    "modalities": ((["text"],), "ask for more than text"),
-    "n": ((1,), "generate several answers"),
+    "modalities": ((["text"],), "ask for something else than text"),
+    "n": ((1,), "ask for another number of answers than one"),
     "presence_penalty": ((0,), "make words less likely that were used before"),
     "reasoning_effort": (("none",), "set how long a reasoning model thinks"),
     "service_tier": (("auto", "default"), "choose another price and speed"),
@@ -54,7 +54,7 @@ NEUTRAL: dict[str, tuple[tuple, str]] = {
     # vLLM's
     "add_generation_prompt": ((True,), "leave the answer's beginning out of the prompt"),
     "bad_words": (([],), "forbid words"),
-    "best_of": ((1,), "generate several answers"),
+    "best_of": ((1,), "choose the best of several answers"),
     "chat_template_kwargs": (({},), "change the prompt's form"),
     "continue_final_message": ((False,), "continue the last assistant message"),
     "echo": ((False,), "repeat the prompt in the answer"),
@@ -79,6 +79,9 @@ def supported(body: dict[str, Any]) -> dict[str, Any]:
     seed = kept.pop("random_seed", None)  # Mistral's name
     if seed is not None and kept.setdefault("seed", seed) != seed:
         raise ApiError(400, "random_seed: seed is given too, and differs; send one", "random_seed")
+    bias = kept.get("logit_bias")
+    if isinstance(bias, dict) and not any(bias.values()):
+        del kept["logit_bias"]
     for name, (neutral, effect) in NEUTRAL.items():
         if name in kept and (value := kept.pop(name)) not in neutral:
             harmless = f", or send {' or '.join(map(echo, neutral))}" if neutral else ""
