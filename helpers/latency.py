@@ -189,6 +189,8 @@ def stream_once(
         ) as response:
             reader.read(client, response.http_response)
     except (openai.OpenAIError, httpx2.HTTPError, ValueError, RecursionError) as error:
+        if isinstance(error, replies.NOT_JSON):
+            error = replies.not_json(error)
         if math.isnan(record.end) and record.error is None:
             said = replies.said(error) if isinstance(error, openai.APIError) else ""
             more = [f" ({text})" for text in (said, str(error.__cause__ or "")) if text]
@@ -264,14 +266,14 @@ class _StreamReader:
         record, now = self.record, self.last_bytes_at
         if not isinstance(event, dict):
             raise ValueError(f"not a chunk: {str(event)[:60]}")
-        record.provider = event.get("provider") or record.provider
+        record.provider = _text(event.get("provider")) or record.provider
         if isinstance(usage := event.get("usage"), dict) and usage:
             record.usage = now
             record.prompt_tokens = _count(usage.get("prompt_tokens"))
             record.output_tokens = _count(usage.get("completion_tokens"))
             record.cost_usd = prices.amount(usage.get("cost"))
         for choice in replies.dicts(event.get("choices")):
-            record.finish_reason = choice.get("finish_reason") or record.finish_reason
+            record.finish_reason = _text(choice.get("finish_reason")) or record.finish_reason
             record.error = replies.words(choice.get("error")) or record.error
             delta = choice.get("delta")
             delta = delta if isinstance(delta, dict) else {}
@@ -279,6 +281,10 @@ class _StreamReader:
             record.deltas += pieces
             if not pieces and delta.get("role") and record.role_only is None:
                 record.role_only = now
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _count(tokens: object) -> int | None:
@@ -325,6 +331,7 @@ def run_load(
     Raises:
         ValueError: both or neither of concurrency and rate, or one that is not above 0; unknown
             arrivals; a file that holds something else.
+        OSError: the file cannot be written. It is tried before anything is sent.
     """
     prompts = list(prompts)
     if (concurrency is None) == (rate is None):
@@ -333,6 +340,8 @@ def run_load(
         raise ValueError("concurrency and rate must be above 0")
     due = None if rate is None else arrival_times(len(prompts), rate, arrivals, seed)
     on_file = read(path) if path is not None and Path(path).exists() else []
+    if path is not None:
+        Path(path).open("ab").close()  # if it cannot be written, say so before anything is sent
     answered = {record.key: record for record in on_file if record.error is None}
     keys = [f"{label}/{number}" for number in range(len(prompts))]
     records = [answered.get(key) or Record(error=NOT_FINISHED, key=key) for key in keys]

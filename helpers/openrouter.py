@@ -176,7 +176,8 @@ def explain(error: Exception) -> Advice:
     if isinstance(error, (openai.APIConnectionError, httpx2.TransportError, ConnectionError)):
         action = "Check the address and the network; send it again."
         what = "No connection to the server, or it broke before the answer was complete."
-        return Advice(what, True, action)
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        return Advice(what + cause, True, action)
     if isinstance(error, openai.APIError):
         body = error.body if isinstance(error.body, dict) else {}
         if isinstance(error, openai.APIStatusError):

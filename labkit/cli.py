@@ -269,6 +269,8 @@ def latency(
         for error, count in latency_stats.error_counts(at_level).items():
             print(f"{level} at once: {count} × {error}")
     every = [record for at_level in records.values() for record in at_level]
+    if any(record.error is None and record.output_tokens is None for record in every):
+        print("Some answers came without a token count: figures per token leave them out.")
     interrupted = any(record.error == latency.NOT_FINISHED for record in every)
     if interrupted:
         print(f"Interrupted. The same command resumes from {path}.")

@@ -169,10 +169,11 @@ def test_an_attempt_that_timed_out_counts_against_the_budget(sim, tmp_path):
 def test_lines_that_unicode_would_break_and_files_cut_inside_a_character(tmp_path):
     path = tmp_path / "a.jsonl"
     odd = "a\u2028b\u0085c é"
-    lines = [json.dumps({"key": str(n), "text": odd}, ensure_ascii=False) for n in range(2)]
+    answers = [{"key": str(n), "status": "done", "text": odd} for n in range(2)]
+    lines = [json.dumps(each, ensure_ascii=False) for each in answers]
     data = "\n".join(lines).encode()
     path.write_bytes(data[: data.rindex("é".encode()) + 1])  # half of the last character
-    assert batches.read(path) == {"0": {"text": odd}}
+    assert batches.read(path) == {"0": {"status": "done", "text": odd}}
 
 
 def test_a_half_written_line_is_passed_over(sim, tmp_path):

@@ -411,6 +411,15 @@ def test_a_record_survives_its_file(tmp_path):
     assert math.isnan(unsent.sent)
 
 
+@pytest.mark.parametrize("place", [".", "no such folder/records.jsonl"])
+def test_nothing_is_sent_if_the_records_cannot_be_kept(tmp_path, monkeypatch, place):
+    sent = []
+    monkeypatch.setattr(latency, "stream_once", lambda *_, **__: sent.append(1) or Record(0.0))
+    with pytest.raises(OSError, match="director"):
+        run_load(None, "any", ["a"], concurrency=1, path=tmp_path / place)
+    assert not sent
+
+
 def test_a_file_of_something_else_is_said(tmp_path):
     path = tmp_path / "batch.jsonl"
     jsonl.append(path, {"prompt": "a", "status": "done"})

@@ -6,6 +6,7 @@ document (`error` in a choice, finish_reason "error"), FastAPI's and Mistral's `
 "Server-sent events" and the openai package read them.
 """
 
+import gzip
 import itertools
 import json
 import time
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from played import KEY, Played, answer, reply, stream
 
-from helpers import latency, openrouter, replies
+from helpers import latency, latency_stats, openrouter, replies
 
 QUESTION = [{"role": "user", "content": "Hi"}]
 DIED = {"code": 502, "message": "Upstream died"}
@@ -136,6 +137,18 @@ ANSWERS = {  # a server's form of an answer: its text
 def test_other_forms_of_an_answer_are_taken(name):
     body, text = ANSWERS[name]
     assert replies.text_of(replies.message(complete(reply(body))).content) == text
+
+
+def test_why_a_connection_broke_is_said():
+    with pytest.raises(openai.APIConnectionError) as caught:
+        complete(reply(answer(), headers={"content-encoding": "gzip"}))
+    assert "incorrect header" in openrouter.explain(caught.value).summary
+    record = latency.stream_once(
+        Played(reply(AB, headers={"content-encoding": "gzip"})).client, "m", "Hi"
+    )
+    assert "incorrect header" in record.error
+    packed = Played(reply(gzip.compress(AB), headers={"content-encoding": "gzip"}))
+    assert latency.stream_once(packed.client, "m", "Hi").text == "Aé"
 
 
 def test_a_type_that_is_not_named_or_wrong_does_not_matter():
@@ -296,6 +309,9 @@ STREAMS = {  # bytes: the text that both readers see, and the finish reason
     "choices null": (line(A) + line({"choices": None}) + line(STOP), "A", "stop"),
     "choices a text": (line(A) + line({"choices": "x"}) + line(STOP), "A", "stop"),
     "no choices": (line(A) + line({"object": "ping"}) + line(STOP), "A", "stop"),
+    "provider an object": (line(A | {"provider": {"name": "x"}}) + line(STOP), "A", "stop"),
+    "finish_reason an object": (line(A) + line(event({}, {"type": "stop"})) + line(STOP), "A",
+                                "stop"),
     "content in parts": (line(event({"content": PARTS})) + line(STOP), "Hi.", "stop"),
     "content a number": (line(A) + line(event({"content": 5})) + line(STOP), "A", "stop"),
     "usage null": (line(A | {"usage": None}) + line(STOP), "A", "stop"),
@@ -312,7 +328,8 @@ BROKEN = {  # bytes, the text before it, what the error says
     "an error in the choice": (line(A) + line({"choices": [{"index": 0, "delta": {}, "error": DIED,
                                "finish_reason": "error"}]}), "A", "Upstream died"),
     "finish_reason error": (line(A) + line(event({}, "error")), "A", "finish_reason 'error'"),
-    "not JSON": (line(A) + b"data: {no\n\n", "A", "JSON"),
+    "not JSON": (line(A) + b"data: {no\n\n", "A", "not complete JSON: '{no'"),
+    "not UTF-8": (line(A) + b'data: "\xe9"\n\n', "A", "not complete JSON"),
     "too deep": (line(A) + b"data: " + b"[" * 100_000 + b"\n\n", "A", "recursion"),
     "cut": (line(A), "A", "finish"),
     "a page": (b"<html>Sign in</html>", "", "text/html"),
@@ -400,6 +417,57 @@ def test_counts_of_a_stream(usage, counts):
     record = timed([line(A), line(B), line(STOP | {"usage": usage})])
     assert (record.prompt_tokens, record.output_tokens, record.cost_usd) == counts
     assert (record.tpot_s >= 0) == bool(record.output_tokens)
+
+
+# --- anything at all -----------------------------------------------------------------------------
+
+NAMES = (
+    "arguments", "choices", "code", "completion_tokens", "content", "cost", "data", "delta",
+    "detail", "error", "error_type", "errors", "finish_reason", "function", "id", "index", "loc",
+    "message", "metadata", "msg", "name", "pricing", "prompt_tokens", "provider", "raw",
+    "reasoning", "refusal", "text", "thinking", "tool_calls", "type", "usage",
+)  # fmt: skip
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+LEAVES |= st.sampled_from(["error", "stop", "content_filter", "context_length_exceeded", "502"])
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5)
+    ),
+    max_leaves=20,
+)
+CHOICES = st.fixed_dictionaries({"choices": st.lists(VALUES, max_size=2)})
+MESSAGES = st.builds(lambda message: answer(message=message), VALUES)
+BODIES_AT_RANDOM = VALUES | CHOICES | MESSAGES
+
+
+@settings(max_examples=60, deadline=None)
+@given(BODIES_AT_RANDOM, st.sampled_from([200, 200, 200, 201, 400, 422, 429, 500]))
+def test_any_reply_is_an_answer_or_an_error_with_words(body, status):
+    try:
+        assert isinstance(
+            replies.text_of(replies.message(complete(reply(body, status))).content), str
+        )
+    except (openrouter.NoAnswer, openai.APIStatusError) as error:
+        advice = openrouter.explain(error)
+        assert advice.summary
+        assert advice.action
+        assert isinstance(advice.server, str)
+        assert str(advice)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(BODIES_AT_RANDOM | st.builds(event, VALUES, VALUES), max_size=4))
+def test_any_stream_is_read_or_broken_with_words(events):
+    data = b"".join(map(line, [A, *events]))
+    got, record = collected([data]), timed([data])
+    assert got.text.startswith("A")
+    assert record.text.startswith("A")
+    if got.error:
+        assert openrouter.explain(got.error).action
+    for table in (latency_stats.summarize, latency_stats.by_provider, latency_stats.error_counts):
+        table([record, record])
+    json.dumps(record.to_json(), allow_nan=False)
 
 
 # --- lists and keys ------------------------------------------------------------------------------

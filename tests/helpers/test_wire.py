@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import socket
 
 import pytest
 from mistral_common.exceptions import MistralCommonException
@@ -10,7 +11,7 @@ from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from PIL import Image
 
-from helpers import wire
+from helpers import openrouter, wire
 
 TOOL = {
     "type": "function",
@@ -98,6 +99,43 @@ def test_image_tokens(size, count):
     part = {"type": "image_url", "image_url": {"url": url}}
     tokens = wire.encode([{"role": "user", "content": [part]}])
     assert sum("[IMG" in wire.decode([token]) for token in tokens) == count
+
+
+def inside(part, role="user"):
+    """A conversation with a message that has this part."""
+    if role == "user":
+        return [{"role": "user", "content": [part]}]
+    return [*conversation()[:3], {**conversation()[3], "content": [part]}]
+
+
+@pytest.mark.parametrize("role", ["user", "tool"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/a.png"}},
+        {"type": "image_url", "image_url": "https://example.com/a.png"},
+        {"type": "image_url", "image_url": {"url": "FILE"}},
+        {"type": "image_url", "image_url": {"url": "file://FILE"}},
+        {"type": "image_url", "image_url": {"url": "ftp://example.com/a.png"}},
+        {"type": "image_url", "image_url": {"url": ""}},
+        {"type": "audio_url", "audio_url": {"url": "http://127.0.0.1:9/a.wav"}},
+        {"type": "audio_url", "audio_url": "FILE"},
+    ],
+)
+def test_counting_fetches_and_opens_nothing(tmp_path, monkeypatch, part, role):
+    """mistral_common would fetch an address and open a file, loopback and any path included."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (30, 30)).save(path)
+    part = json.loads(json.dumps(part).replace("FILE", str(path)))
+    wire.tokenizer()  # reads its own file once
+    monkeypatch.setattr(socket.socket, "connect", None)
+    monkeypatch.setattr("builtins.open", None)
+    with pytest.raises(ValueError, match="data URL") as refused:
+        wire.encode(inside(part, role), [TOOL])
+    model = "mistralai/mistral-small-3.2-24b-instruct"
+    with pytest.raises(ValueError, match="offline"):
+        openrouter.estimate_cost(inside(part, role), model, max_tokens=1, tools=[TOOL])
+    assert len(str(refused.value)) < 400
 
 
 def test_tokens_of_a_text():

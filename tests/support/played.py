@@ -31,9 +31,8 @@ class Played:
 def reply(body: object, status: int = 200, headers: dict | None = None) -> httpx2.Response:
     """A reply with these bytes, or with this value as JSON; of the type JSON unless it is named."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return httpx2.Response(
-        status, content=content, headers={"content-type": "application/json"} | (headers or {})
-    )
+    headers = {"content-type": "application/json"} | (headers or {})
+    return httpx2.Response(status, content=iter([content]), headers=headers)
 
 
 def stream(pieces: Iterable[bytes], content_type: str = "text/event-stream") -> httpx2.Response:
