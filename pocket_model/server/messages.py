@@ -15,6 +15,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Discriminator,
+    Field,
     Tag,
     model_validator,
 )
@@ -86,7 +87,7 @@ Part = Annotated[
     Discriminator(_kind_of_part, "part", TEXT_OR_PICTURE),
 ]
 Content = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[list[Part], Tag("<parts>")],
+    Annotated[str, Tag("<text>")] | Annotated[list[Part], Field(fail_fast=True), Tag("<parts>")],
     Discriminator(_kind_of_content, "content", "must be a string or a list of parts"),
 ]
 
@@ -227,7 +228,7 @@ def check_order(messages: list[Message]) -> None:
         where = f"messages.{number}"
         raise ApiError(400, f"{where}: {fault}", where)
 
-    unanswered: list[str] = []
+    unanswered: dict[str, None] = {}  # a set of ids, in the order of the calls
     previous = None
     for number, message in enumerate(messages):
         if message.role == "tool":
@@ -237,12 +238,12 @@ def check_order(messages: list[Message]) -> None:
                     f"no call waits for a result with the id {echo(message.tool_call_id)}. A tool "
                     "message answers a call of the last assistant message, each call once",
                 )
-            unanswered.remove(message.tool_call_id)
+            del unanswered[message.tool_call_id]
         elif unanswered:
             refuse(
                 number,
-                f"the call {unanswered[0]} has no result yet. Send a tool message for each call "
-                "before the conversation goes on",
+                f"the call {next(iter(unanswered))} has no result yet. Send a tool message for "
+                "each call before the conversation goes on",
             )
         elif message.role == "system" and previous in ("assistant", "tool"):
             refuse(
@@ -252,12 +253,15 @@ def check_order(messages: list[Message]) -> None:
             )
         elif number == 0 and message.tool_calls:
             refuse(number, "a conversation cannot begin with a call. Put a user message first")
-        unanswered += [call.id for call in message.tool_calls]
-        if len(set(unanswered)) < len(unanswered):
+        unanswered |= dict.fromkeys(call.id for call in message.tool_calls)
+        if len(unanswered) < len(message.tool_calls):
             refuse(number, "two calls have the same id. Give each its own")
         previous = message.role
     if unanswered:
-        refuse(number, f"the call {unanswered[0]} has no result. Send a tool message for each call")
+        refuse(
+            number,
+            f"the call {next(iter(unanswered))} has no result. Send a tool message for each call",
+        )
     if previous not in ("user", "tool"):
         refuse(
             number,
