@@ -4,6 +4,7 @@ What is right is said by Mistral's own package (`ChatCompletionRequest.from_open
 prompt is made by it, and by OpenAI's reference (the openai package's types).
 """
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -89,6 +90,16 @@ def test_the_prompt_is_that_of_mistrals_own_package(chat_format, messages):
     expected = chat_format.tokenizer.encode_chat_completion(official).tokens
     ours = [message.as_dict(None) for message in read(*messages).messages]
     assert chat_format.encode(ours).ids == expected
+
+
+@pytest.mark.parametrize("pattern", [r"^\p{L}+$", "(?<year>[0-9]{4})"])
+def test_a_tools_schema_may_have_the_regular_expressions_of_javascript(chat_format, pattern):
+    # JSON Schema 2020-12, 6.4: ECMA-262's dialect, which Python's `re` does not have
+    parameters = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    (message,) = read(tools=tools).messages
+    prompt = chat_format.encode([message.as_dict(None)], read(tools=tools).prompt_tools)
+    assert json.dumps(parameters) in chat_format.decode(prompt.ids)
 
 
 @pytest.mark.parametrize(
