@@ -189,13 +189,8 @@ def stream_once(
         ) as response:
             reader.read(client, response.http_response)
     except (openai.OpenAIError, httpx2.HTTPError, ValueError, RecursionError) as error:
-        if isinstance(error, replies.NOT_JSON):
-            error = replies.not_json(error)
         if math.isnan(record.end) and record.error is None:
-            said = replies.said(error) if isinstance(error, openai.APIError) else ""
-            more = [f" ({text})" for text in (said, str(error.__cause__ or "")) if text]
-            text = f"{error}{''.join(each for each in more if each[2:-1] not in str(error))}"
-            record.error = f"{type(error).__name__}: {replies.without_key(text, error)}"
+            record.error = replies.in_one_line(error)
     if math.isnan(record.end):
         record.end = _now()
     if response is not None:

@@ -69,6 +69,17 @@ def without_key(text: str, error: Exception) -> str:
     return text.replace(key, "…") if len(key) >= 16 else text
 
 
+def in_one_line(error: Exception) -> str:
+    """An error of a request for a log: its class, its words, those of the server, its cause."""
+    if isinstance(error, NOT_JSON):
+        error = not_json(error)
+    line = f"{type(error).__name__}: {error}"
+    for more in (said(error) if isinstance(error, openai.APIError) else "", error.__cause__ or ""):
+        if str(more) not in line:
+            line += f" ({more})"
+    return without_key(line, error)
+
+
 def not_json(error: Exception) -> NoAnswer:
     """What to raise in place of one of `NOT_JSON`."""
     came = getattr(error, "doc", getattr(error, "object", str(error)))
@@ -178,12 +189,14 @@ def collect(
         except Exception as error:  # the client does not wrap the transport's errors here
             result.error = not_json(error) if isinstance(error, NOT_JSON) else error
             return result
-        result.usage = getattr(chunk, "usage", None) or result.usage
+        if isinstance(usage := getattr(chunk, "usage", None), CompletionUsage):
+            result.usage = usage
         choices = getattr(chunk, "choices", None)
         for choice in choices if isinstance(choices, list) else []:
             if getattr(choice, "index", 0):
                 continue  # of `n` answers, the first
-            result.finish_reason = getattr(choice, "finish_reason", None) or result.finish_reason
+            if isinstance(reason := getattr(choice, "finish_reason", None), str):
+                result.finish_reason = reason
             failed = getattr(choice, "error", None) or failed
             if piece := text_of(getattr(getattr(choice, "delta", None), "content", None)):
                 result.text += piece

@@ -13,6 +13,7 @@ import openai
 import pydantic
 import pytest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from openai.types import CompletionUsage
 
 from helpers import openrouter, prices
 from helpers.wire import SHIPPED
@@ -277,9 +278,10 @@ def broken(pieces, error):
 
 def test_a_whole_stream():
     pieces = []
-    stream = [chunk(""), chunk("A"), chunk("BC"), chunk(finish="stop"), chunk(usage={"n": 3})]
+    usage = CompletionUsage(prompt_tokens=4, completion_tokens=3, total_tokens=7)
+    stream = [chunk(""), chunk("A"), chunk("BC"), chunk(finish="stop"), chunk(usage=usage)]
     got = openrouter.collect(stream, pieces.append)
-    assert (got.text, got.finish_reason, got.usage) == ("ABC", "stop", {"n": 3})
+    assert (got.text, got.finish_reason, got.usage) == ("ABC", "stop", usage)
     assert got.complete
     assert pieces == ["A", "BC"]
 

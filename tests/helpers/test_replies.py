@@ -354,6 +354,7 @@ def test_both_readers_see_what_the_standard_says(name):
     data, text, finish = STREAMS[name]
     got, record = collected([data]), timed([data])
     assert (got.text, got.finish_reason) == (text, finish)
+    assert got.usage is None or got.usage.completion_tokens == 2
     assert (record.text, record.finish_reason) == (text, finish)
     assert got.complete == (record.error is None) == (finish is not None)
 
