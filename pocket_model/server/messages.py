@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from pocket_model.pictures import ImageError
 from pocket_model.server.errors import ApiError, echo
 
 TEXT_OR_PICTURE = (
@@ -146,14 +147,14 @@ class MessageToolCall(JsonObject):
 class Message(JsonObject):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None
-    tool_calls: list[MessageToolCall] = []
+    tool_calls: list[MessageToolCall] = Field(default=[], fail_fast=True)
     tool_call_id: str | None = None
-    # What the model said instead of an answer: it stands where the content would.
+    # What the model said instead of an answer.
     refusal: str | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _changes_no_prompt(cls, data: Any) -> Any:
+    def _has_nothing_that_would_be_lost(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("prefix"):
             raise ValueError(
                 "prefix: this server cannot continue an assistant message; end with a user message"
@@ -166,8 +167,8 @@ class Message(JsonObject):
     def _fits_its_role(self) -> "Message":
         if self.role == "developer":  # OpenAI's newer name
             self.role = "system"
-        if self.role == "assistant" and self.content is None:
-            self.content = self.refusal
+        if self.role == "assistant" and not self.text_length:
+            self.content = self.refusal or self.content
         role = self.role
         if role != "user" and any(isinstance(part, ImagePart) for part in self._parts):
             raise ValueError(f"only user messages may contain pictures, not {role} messages")
@@ -202,16 +203,19 @@ class Message(JsonObject):
 
         Args:
             read_picture: returns the picture of a data URL.
+
+        Raises:
+            ImageError: by `read_picture`; the message begins with the part's place.
         """
         fields = {"role", "content", "tool_calls", "tool_call_id"}
         message = self.model_dump(include=fields, exclude_none=True)
-        if isinstance(self.content, list):
-            message["content"] = [
-                part.model_dump()
-                if isinstance(part, TextPart)
-                else {"type": "image", "image": read_picture(part.image_url.url)}
-                for part in self.content
-            ]
+        for number, part in enumerate(self._parts):
+            if isinstance(part, ImagePart):
+                try:
+                    picture = read_picture(part.image_url.url)
+                except ImageError as error:
+                    raise ImageError(f"content.{number}: {error}") from error
+                message["content"][number] = {"type": "image", "image": picture}
         return message
 
 
