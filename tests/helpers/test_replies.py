@@ -9,6 +9,7 @@ document (`error` in a choice, finish_reason "error"), FastAPI's and Mistral's `
 import gzip
 import itertools
 import json
+import threading
 import time
 from types import SimpleNamespace
 
@@ -378,6 +379,25 @@ def test_what_breaks_a_stream_is_said_and_the_text_before_it_is_kept(name):
     assert not got.complete
     assert says in record.error
     assert says in f"{got.error} {openrouter.explain(got.error)}"
+
+
+def endless(start, monkeypatch, **options):
+    """A stream that sends comments for ever after its start, by a clock that counts events."""
+    clock = itertools.count()
+    monkeypatch.setattr(latency, "_now", lambda: float(next(clock)))
+    pieces = itertools.chain([start], itertools.repeat(b": wait\n\n"))
+    return latency.stream_once(Played(stream(pieces)).client, "m", "Hi", **options)
+
+
+def test_comments_for_ever_end_at_the_time_limit_or_with_the_run(monkeypatch):
+    record = endless(line(A), monkeypatch, time_limit_s=100)
+    assert (record.text, record.error) == ("A", "took longer than 100 s")
+    stop = threading.Event()
+    stop.set()
+    assert "interrupted" in endless(line(A), monkeypatch, stop=stop).error
+    whole = endless(AB + DONE, monkeypatch, time_limit_s=100)
+    assert (whole.text, whole.error) == ("Aé", None)
+    assert whole.end < 5  # at [DONE], whatever the server sends after it
 
 
 def test_the_first_of_several_answers_is_collected():
