@@ -13,9 +13,10 @@ from pocket_model.reply import ReplyEvent, ReplyReader
 from pocket_model.server.batch_engine import CACHE_TOKENS, BatchEngine
 from pocket_model.server.engine import EngineRequest, Failed, Prefilled, Token
 from pocket_model.server.errors import ApiError, shortened
-from pocket_model.server.grammar import Grammars, Guide, SchemaError
-from pocket_model.server.protocol import ChatRequest
+from pocket_model.server.grammar import Grammars, Guide
+from pocket_model.server.protocol import ChatRequest, NamedTool
 from pocket_model.server.sampling import Sampler
+from pocket_model.server.schemas import SchemaError
 from pocket_model.server.serial_engine import SerialEngine
 
 
@@ -60,12 +61,14 @@ class ChatService:
             message = f"There is no model {name!r}; this server has {MODEL_ID!r}."
             raise ApiError(404, message, "model", "model_not_found")
         prompt = self._encode(body)
+        max_tokens = min(body.token_limit, self.context - len(prompt.ids))
+        guide = self._guide(body, max_tokens if body.ignore_eos else body.min_tokens)
         temperature = DEFAULT_TEMPERATURE if body.temperature is None else body.temperature
         return EngineRequest(
             prompt=prompt.ids,
-            max_tokens=min(body.token_limit, self.context - len(prompt.ids)),
+            max_tokens=max_tokens,
             end_token_id=self._format.end_token_id,
-            sampler=Sampler(temperature, body.top_p, body.seed, self._guide(body)),
+            sampler=Sampler(temperature, body.top_p, body.seed, guide),
             pictures=prompt.pictures,
         )
 
@@ -89,18 +92,25 @@ class ChatService:
         )
         return ApiError(400, message, "messages", "context_length_exceeded")
 
-    def _guide(self, body: ChatRequest) -> Guide:
+    def _guide(self, body: ChatRequest, min_tokens: int) -> Guide:
+        # A named tool is called exactly once, as OpenAI's guide to function calling says.
+        one_call = body.parallel_tool_calls is False or isinstance(body.tool_choice, NamedTool)
         try:
             return self._grammars.guide(
                 body.callable_functions,
                 must_call=body.must_call,
-                parallel=body.parallel_tool_calls is not False,
+                parallel=not one_call,
                 schema=body.json_schema,
                 used_ids=body.call_ids,
+                min_tokens=min_tokens,
             )
         except SchemaError as error:
-            param = "tools" if body.json_schema is None else "response_format"
-            raise ApiError(400, f"{param}: {error}", param) from error
+            param = "response_format.json_schema.schema" if body.json_schema else "tools"
+            if error.tool:
+                names = [tool.function.name for tool in body.tools]
+                param = f"tools.{names.index(error.tool)}.function.parameters"
+            message = f"{param}: the schema cannot be enforced: {error}"
+            raise ApiError(400, message, param) from error
 
     async def stream_reply(
         self, request: EngineRequest, stops: list[str]
@@ -151,5 +161,6 @@ def _read_messages(body: ChatRequest) -> list[dict]:
         try:
             messages.append(message.as_dict(pictures.read))
         except ImageError as error:
-            raise ApiError(400, f"messages.{number}: {error}", "messages", "image") from error
+            where = f"messages.{number}"
+            raise ApiError(400, f"{where}.{error}", where, "image") from error
     return messages

@@ -19,7 +19,7 @@ from helpers import connect
 from pocket_model.chat_format import ChatFormat
 from pocket_model.reply import read_reply
 from pocket_model.server.engine import EngineRequest, Token
-from pocket_model.server.grammar import Grammars, SchemaError
+from pocket_model.server.grammar import Grammars
 from pocket_model.server.sampling import Sampler
 from pocket_model.server.serial_engine import SerialEngine
 from pocket_model.tekken import CONTROL_IDS
@@ -253,20 +253,6 @@ def test_json_answers_fit_their_schema_and_may_give_way_to_calls(chat_format, gr
     assert kinds <= {True, False}
 
 
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"type": "array", "items": {"type": "integer"}, "uniqueItems": True},
-        {"if": {"type": "string"}, "then": {"minLength": 2}},
-        {"$ref": "https://example.org/schema.json"},
-        {"type": "string", "pattern": "(?=a)b"},
-    ],
-)
-def test_schemas_beyond_the_grammar_are_refused_with_the_reason(grammars, schema):
-    with pytest.raises(SchemaError, match=r"cannot be enforced: .{5}"):
-        grammars.guide(schema=schema)
-
-
 def test_a_guide_that_cannot_go_on_gives_the_end_token_and_its_reason(chat_format, grammars):
     guide = grammars.guide(schema={"type": "boolean"})
     size = chat_format.tokenizer.instruct_tokenizer.tokenizer.n_words
@@ -303,9 +289,10 @@ def test_a_forced_call_is_whole(lab):
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_a_named_tool_is_called(lab, name):
+def test_a_named_tool_is_called_exactly_once(lab, name):
+    """OpenAI's guide to function calling: "Call exactly one specific function"."""
     choice = {"type": "function", "function": {"name": name}}
-    reply = ask(lab, tool_choice=choice, parallel_tool_calls=False)
+    reply = ask(lab, tool_choice=choice, parallel_tool_calls=True)
     assert [call.function.name for call in reply.choices[0].message.tool_calls] == [name]
 
 
@@ -425,20 +412,6 @@ def test_a_json_object_begins_as_one(lab):
     assert reply.choices[0].message.content.startswith("{")
     if reply.choices[0].finish_reason == "stop":
         assert isinstance(json.loads(reply.choices[0].message.content), dict)
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"tools": [tool("f", {"a": {"type": "strin"}})]}, "not a JSON schema at $.properties.a"),
-        ({"tools": [tool("f", {"a": {"not": {"type": "null"}}})]}, "cannot be enforced"),
-    ],
-)
-def test_bad_tools_are_refused_with_a_reason_and_the_server_lives(lab, change, says):
-    with pytest.raises(openai.BadRequestError) as error:
-        ask(lab, **change)
-    assert says in error.value.body["message"]
-    assert ask(lab, tools=openai.omit, max_tokens=1).usage.completion_tokens == 1
 
 
 def test_mixed_requests_in_parallel_keep_to_themselves(lab):
