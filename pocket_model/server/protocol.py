@@ -5,41 +5,39 @@ A field that would change the answer and is not supported is refused with a reas
 """
 
 import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
-from jsonschema import Draft202012Validator, SchemaError
-from jsonschema.validators import validator_for
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
     Tag,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_core import from_json
 
-from pocket_model.server.errors import ApiError, echo, shortened, validation_error
-from pocket_model.server.messages import JsonObject, Message, ToolName, check_order
+from pocket_model.server.errors import ApiError, echo, validation_error
+from pocket_model.server.messages import JsonObject, Message, ToolName, check_order, type_of
 from pocket_model.server.parameters import supported
+from pocket_model.server.schemas import check_schema
 
 DEFAULT_MAX_TOKENS = 512
 MAX_TOOLS = 128  # as OpenAI
 
 
-def _check_schema(schema: dict) -> dict:
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Says what is at fault, before the words of a ValueError."""
     try:
-        # Programs that write schemas may name an older draft, where an array has other keywords.
-        draft = validator_for({"$schema": str(schema.get("$schema"))}, Draft202012Validator)
-        draft.check_schema(schema)
-    except SchemaError as error:
-        where = f" at {shortened(error.json_path)}" if error.path else ""
-        raise ValueError(f"not a JSON schema{where}: {shortened(error.message)}") from error
-    except RecursionError as error:
-        raise ValueError("the JSON schema is nested too deeply") from error
-    return schema
+        yield
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
 
 
 def _number(value: Any) -> Any:
@@ -57,26 +55,38 @@ def _stops(stop: Any) -> list[str]:
     return stops
 
 
-Schema = Annotated[dict[str, Any], AfterValidator(_check_schema)]
-Integer = Annotated[int, BeforeValidator(_number)]
-Float = Annotated[float, BeforeValidator(_number)]
+NUMBER = BeforeValidator(_number)
 
 
 class Strict(JsonObject, extra="forbid"):
     """An object whose fields are all known here."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_one_unknown_field(cls, data: Any) -> Any:
+        # Only the first is told. To collect a million of them would take seconds.
+        if not isinstance(data, dict):
+            return data
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        unknown = [name for name in data if name not in known]
+        return {name: data[name] for name in data if name in known or name == unknown[0]}
+
 
 class ToolFunction(Strict):
     name: ToolName
     description: str | None = None
-    parameters: Schema | None = None
+    parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
     @field_validator("parameters")
     @classmethod
-    def _describes_an_object(cls, parameters: dict | None) -> dict | None:
-        if parameters and parameters.get("type", "object") != "object":
-            raise ValueError('a tool\'s parameters must be an object: {"type": "object", …}')
+    def _describes_an_object(cls, parameters: dict | None, info: ValidationInfo) -> dict | None:
+        if parameters is None:
+            return None
+        with _named(f"the parameters of the tool {info.data.get('name')}"):
+            check_schema(parameters)
+            if parameters.get("type", "object") != "object":
+                raise ValueError('must describe an object: {"type": "object", "properties": …}')
         return parameters
 
 
@@ -108,8 +118,14 @@ class SimpleFormat(Strict):
 class NamedSchema(Strict):
     name: str
     description: str | None = None
-    json_schema: Schema = Field(alias="schema")
+    json_schema: dict[str, Any] = Field(alias="schema")
     strict: bool | None = None  # the answer fits the schema in both cases
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_a_schema(cls, schema: dict, info: ValidationInfo) -> dict:
+        with _named(f"the schema {echo(info.data.get('name'))}"):
+            return check_schema(schema)
 
 
 class JsonSchemaFormat(Strict):
@@ -118,12 +134,12 @@ class JsonSchemaFormat(Strict):
 
 
 def _kind_of_choice(choice: Any) -> str | None:
-    return {str: "<word>", dict: "<named>"}.get(type(choice))
+    return {str: "<word>", dict: "<named>", NamedTool: "<named>"}.get(type(choice))
 
 
 def _kind_of_format(value: Any) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else None
-    return {"json_schema": "<schema>", "text": "<simple>", "json_object": "<simple>"}.get(kind)
+    kinds = {"json_schema": "<schema>", "text": "<simple>", "json_object": "<simple>"}
+    return kinds.get(type_of(value))
 
 
 def _choice_word(choice: Any) -> Any:
@@ -155,46 +171,65 @@ class ChatRequest(Strict):
     """The body of `POST /v1/chat/completions`, without what `parameters.supported` drops."""
 
     model: str
-    messages: list[Message] = Field(min_length=1)
-    max_tokens: Annotated[Integer, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[Integer, Field(ge=1)] | None = None
-    min_tokens: Annotated[Integer, Field(ge=0)] = 0  # vLLM's, as the next
+    messages: list[Message] = Field(min_length=1, fail_fast=True)
+    max_tokens: Annotated[int, Field(ge=1), NUMBER] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1), NUMBER] | None = None
+    min_tokens: Annotated[int, Field(ge=0), NUMBER] = 0  # vLLM's, as the next
     ignore_eos: bool = False
-    temperature: Annotated[Float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Float, Field(gt=0, le=1)] = 1.0
-    seed: Annotated[Integer, Field(ge=-(2**63), lt=2**63)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2), NUMBER] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1), NUMBER] = 1.0
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63), NUMBER] | None = None
     stop: Annotated[list[str], BeforeValidator(_stops)] = Field(default=[], max_length=4)
     stream: bool = False
     stream_options: StreamOptions | None = None
-    response_format: ResponseFormat | None = None
-    tools: list[ToolDefinition] | None = Field(default=None, max_length=MAX_TOOLS)
+    tools: list[ToolDefinition] | None = Field(default=None, max_length=MAX_TOOLS, fail_fast=True)
     tool_choice: ToolChoice | None = None
+    response_format: ResponseFormat | None = None
     parallel_tool_calls: bool | None = None
 
-    @model_validator(mode="after")
-    def _limits_are_consistent(self) -> "ChatRequest":
-        limits = {self.max_tokens, self.max_completion_tokens} - {None}
-        if len(limits) > 1:
-            raise ValueError("max_tokens and max_completion_tokens differ; send one")
-        if limits and self.min_tokens > self.token_limit:
-            raise ValueError("min_tokens is larger than the largest number of tokens")
-        return self
+    @field_validator("max_completion_tokens")
+    @classmethod
+    def _is_the_only_limit(cls, limit: int | None, info: ValidationInfo) -> int | None:
+        other = info.data.get("max_tokens")
+        if other not in (None, limit):
+            raise ValueError(f"{echo(limit)} differs from max_tokens, {echo(other)}; send one")
+        return limit
 
-    @model_validator(mode="after")
-    def _tools_are_consistent(self) -> "ChatRequest":
-        names = [tool.function.name for tool in self.tools or []]
-        if len(set(names)) < len(names):
-            raise ValueError("tools: two tools have the same name")
-        choice = self.tool_choice
-        if isinstance(choice, NamedTool) and choice.function.name not in names:
-            raise ValueError(
-                f"tool_choice: {echo(choice.function.name)} is not one of the tools: {echo(names)}"
-            )
+    @field_validator("min_tokens")
+    @classmethod
+    def _is_below_the_limit(cls, least: int, info: ValidationInfo) -> int:
+        limit = info.data.get("max_completion_tokens") or info.data.get("max_tokens")
+        if limit and least > limit:
+            raise ValueError(f"{echo(least)} is more than the limit of {limit} tokens")
+        return least
+
+    @field_validator("tools")
+    @classmethod
+    def _have_names_of_their_own(cls, tools: list[ToolDefinition]) -> list[ToolDefinition]:
+        names = Counter(tool.function.name for tool in tools or [])
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"two tools have the same name, {twice[0]}")
+        return tools
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _is_a_tool(cls, choice: str | NamedTool, info: ValidationInfo) -> str | NamedTool:
+        names = [tool.function.name for tool in info.data.get("tools") or []]
         if choice == "required" and not names:
-            raise ValueError("tool_choice: a call is required, but there are no tools")
-        if self.must_call and self.json_schema is not None:
-            raise ValueError("response_format: the answer cannot be JSON when it must be a call")
-        return self
+            raise ValueError("a call is required, but there are no tools")
+        if isinstance(choice, NamedTool) and choice.function.name not in names:
+            name = echo(choice.function.name)
+            raise ValueError(f"{name} is not one of the tools: {echo(names)}")
+        return choice
+
+    @field_validator("response_format")
+    @classmethod
+    def _is_possible(cls, value: Any, info: ValidationInfo) -> Any:
+        choice = info.data.get("tool_choice")
+        must_call = choice == "required" or isinstance(choice, NamedTool)
+        if must_call and value != SimpleFormat(type="text"):
+            raise ValueError("the answer cannot be JSON when it must be a call; see tool_choice")
+        return value
 
     @property
     def token_limit(self) -> int:
