@@ -24,6 +24,7 @@ from labkit.terminal import (
     require_development_packages,
     user_errors,
 )
+from pocket_model.console import accept_any_encoding
 
 if TYPE_CHECKING:
     from helpers.backends import Lab
@@ -50,7 +51,7 @@ BATCHING = Option(False, "--batching", help="pocket: use continuous batching.")
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    sys.stdout.reconfigure(errors="replace")  # a terminal without "→" should not stop a command
+    accept_any_encoding()
     try:
         code = app(argv, prog_name="python -m helpers", standalone_mode=False, obj=argv)
     except UsageError as error:

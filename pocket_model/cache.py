@@ -9,10 +9,29 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 CACHE_VARIABLE = "MISTRAL_LAB_CACHE"
+KIT = Path(__file__).resolve().parent.parent
 
 
 class CacheError(RuntimeError):
     """The cache folder cannot be used; the message says which and what to do."""
+
+
+def path_from(variable: str) -> Path | None:
+    """The path that a variable of the environment names; None if it names none.
+
+    A relative path is below the kit's folder, where `make` runs. Kernels and servers have other
+    working directories, and all of them must find the same file.
+
+    Raises:
+        CacheError: it begins with `~` and the name of a user who does not exist.
+    """
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        return None
+    path = os.path.expanduser(value)
+    if path.startswith("~"):
+        raise CacheError(f"{variable} is {value!r}, and that user has no home folder here.")
+    return KIT / path
 
 
 def cache_dir() -> Path:
@@ -21,16 +40,16 @@ def cache_dir() -> Path:
     Raises:
         CacheError: the folder cannot be created or written to.
     """
-    folder = Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("mistral-small-lab"))
-    folder = folder.expanduser()
+    folder = path_from(CACHE_VARIABLE) or user_cache_path("mistral-small-lab").expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink(missing_ok=True)  # another thread may have removed it already
     except OSError as error:
+        reason = "it is a file" if os.path.isfile(folder) else error.strerror
         raise CacheError(
-            f"The cache folder {folder} cannot be written to ({error.strerror}). The small model "
+            f"The cache folder {folder} cannot be written to ({reason}). The small model "
             f"is kept there. Set {CACHE_VARIABLE} to a folder you may write to and try again."
         ) from error
     return folder

@@ -9,6 +9,7 @@ import typer
 
 from pocket_model.build import POCKET_DATA, BuildError, ensure_built
 from pocket_model.cache import CacheError, cache_dir
+from pocket_model.console import accept_any_encoding
 
 app = typer.Typer(
     help=__doc__,
@@ -55,6 +56,9 @@ def evaluate(
     if not is_result or (saved and saved.get("scoring_version") != evaluate.SCORING_VERSION):
         print(f"error: {against} was scored in a different way: evaluate that model again first")
         raise typer.Exit(2)
+    if out and not out.parent.is_dir():
+        print(f"error: {out} cannot be written: there is no folder {out.parent}")
+        raise typer.Exit(2)
     result = evaluate.run(ensure_built(), quantization, quick=quick)
     print(score_tables.as_text(score_tables.table(result)))
     if saved:
@@ -68,6 +72,7 @@ def evaluate(
 
 def main() -> None:
     """Run a command; exit with 1 and a message if it cannot be done."""
+    accept_any_encoding()
     try:
         app(prog_name="python -m pocket_training")
     except (BuildError, CacheError) as error:
