@@ -17,6 +17,7 @@ WITHOUT_TOOLS = {
     "mistralai/mistral-small-24b-instruct-2501",
     "mistralai/mistral-small-3.1-24b-instruct",
 }
+TOOL_CHOICES = ("auto", "function", "none", "required")
 
 
 class Route(NamedTuple):
@@ -87,7 +88,7 @@ class Catalog:
         if not providers:
             raise Refusal(404, "No allowed providers are available for the selected model.")
         if request.tools:
-            models = [m for m in models if without_routing_suffix(m) not in WITHOUT_TOOLS]
+            models = [m for m in models if _has_tools(m)]
             if not models:
                 raise Refusal(404, "No endpoints found that support tool use.")
         for kind in request.input_modalities:
@@ -164,6 +165,10 @@ class Catalog:
             "status": 0,
             "supported_parameters": _parameters(model),
             "supports_implicit_caching": False,
+            "supports_diarization": False,
+            "supports_tool_choice": dict.fromkeys(TOOL_CHOICES, _has_tools(model)),
+            "native_tools": {},
+            "service_tier": None,
             **dict.fromkeys(("uptime_last_5m", "uptime_last_30m", "uptime_last_1d")),
             **dict.fromkeys(("latency_last_30m", "throughput_last_30m")),
         }
@@ -216,10 +221,14 @@ def _input_modalities(model: str) -> list[str]:
     return ["text", "image"] if "3.2" in model or "3.1" in model else ["text"]
 
 
+def _has_tools(model: str) -> bool:
+    return without_routing_suffix(model) not in WITHOUT_TOOLS
+
+
 def _parameters(model: str) -> list[str]:
-    tools = [] if without_routing_suffix(model) in WITHOUT_TOOLS else ["tools", "tool_choice"]
-    formats = [] if not tools else ["response_format", "structured_outputs"]
-    return ["max_tokens", "temperature", "top_p", "seed", "stop", *tools, *formats]
+    tools = ["tools", "tool_choice", "response_format", "structured_outputs"]
+    shared = ["max_tokens", "temperature", "top_p", "seed", "stop"]
+    return shared + tools if _has_tools(model) else shared
 
 
 def _number(query: QueryParams, name: str, default: int) -> int:

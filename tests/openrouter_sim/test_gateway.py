@@ -386,13 +386,16 @@ def test_replies_fit_openrouters_description(sim, path, address):
     fits(data, content["application/json"]["schema"])
 
 
-def test_the_key_has_what_openrouters_python_client_needs(sim):
+def test_replies_have_what_openrouters_python_client_needs(sim):
     """Fields that its version 1.3 requires and the older description does not have."""
     data = get(sim, "/key").json()["data"]
     newer = {"allowed_data_regions", "budgets", "effective_budget", "free_model_daily_requests"}
     assert newer | {"organization_id", "workspace_id"} <= set(data)
     assert data["budgets"] == [data["effective_budget"]]
     assert data["effective_budget"]["spend_usd"] == data["usage"]
+    endpoints = get(sim, f"/models/{MODEL}/endpoints").json()["data"]["endpoints"]
+    newer = {"native_tools", "service_tier", "supports_diarization", "supports_tool_choice"}
+    assert all(newer <= set(endpoint) for endpoint in endpoints)
 
 
 def test_a_model_by_its_id(client, sim):
