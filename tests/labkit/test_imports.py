@@ -38,7 +38,7 @@ BREACHES = [
     ("labkit.audit.claims", "labkit.notebooks"),
     ("labkit.exercises.engine", "labkit.audit.claims"),
     ("pocket_model.cache", "pocket_model.server.sampling"),
-    ("pocket_model.lease", "fastapi"),
+    ("pocket_model.lease", "starlette"),
     ("pocket_model.lease", "openai"),
     ("pocket_model.lease", "torch"),
 ]
