@@ -151,7 +151,7 @@ BACKENDS: dict[str, Backend] = {
         "any other server that speaks the same protocol",
         key_variable="CUSTOM_API_KEY",
         documented=frozenset({"stream", "usage"}),
-        setup_hint='connect("custom", base_url="http://…/v1", model="…")',
+        setup_hint='connect("custom", base_url=…, model=…), or --base-url and --model',
         checked="depends on the server",
     ),
 }

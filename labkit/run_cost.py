@@ -67,9 +67,9 @@ def find_price(lab: Lab, given: str | None = None) -> Price:
         return Price(*pair, f"--price, {today}")
     if listed := _listed_price(lab):
         return Price(*listed, f"{lab.client.base_url}models, {today}")
-    per_input, per_output = price(lab.model)
+    usd = [round(per_token * 1e6, 6) for per_token in price(lab.model)]
     written = json.loads(PRICES.read_text(encoding="utf-8"))["written"]
-    return Price(per_input * 1e6, per_output * 1e6, f"data/prices.json, {written}")
+    return Price(*usd, f"data/prices.json, {written}")
 
 
 def _listed_price(lab: Lab) -> tuple[float, float] | None:
