@@ -11,6 +11,7 @@ from typing import Any
 
 import pydantic_core
 
+from helpers.replies import text_of
 from helpers.tools.schemas import parse_object, typed_arguments, validate_call
 from pocket_model.call_id import CALL_ID_PATTERN, new_call_id
 
@@ -31,11 +32,9 @@ def _sendable(text: str, limit: int | None = None) -> str:
 
 
 def read_text(message: Any) -> str:
-    """The text of a model's message; of a message in parts, their texts."""
-    content = message.content or getattr(message, "refusal", None) or ""
-    if isinstance(content, list):
-        content = "".join(str(_field(part, "text") or "") for part in content)
-    return _sendable(str(content))
+    """The text of a model's message, or its refusal."""
+    refusal = getattr(message, "refusal", None)
+    return _sendable(text_of(message.content) or text_of(refusal))
 
 
 def read_calls(calls: Any) -> list[tuple[dict, str]]:

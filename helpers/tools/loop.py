@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from helpers import openrouter
+from helpers import replies
 from helpers.tools.calls import RunningCall, read_calls, read_text
 from helpers.tools.schemas import ToolError, describe
 
@@ -128,7 +128,7 @@ def run_tools(
 
     Raises:
         ToolError: a function cannot be a tool, or two have the same name.
-        openrouter.NoAnswer: a reply has status 200, but no message in it.
+        replies.NoAnswer: a reply has status 200, but no answer in it.
         openai.APIError: the server refused a request.
     """
     schemas = [describe(function) for function in functions]
@@ -143,10 +143,13 @@ def run_tools(
     ]
     for number in range(1, max_rounds + 1):
         start = time.monotonic()
-        reply = lab.client.chat.completions.create(
-            model=lab.model, messages=trace.messages, tools=schemas, **settings
-        )
-        message = openrouter.message(reply)
+        try:
+            reply = lab.client.chat.completions.create(
+                model=lab.model, messages=trace.messages, tools=schemas, **settings
+            )
+        except replies.NOT_JSON as error:
+            raise replies.not_json(error) from error
+        message = replies.message(reply)
         trace.finish_reason = reply.choices[0].finish_reason
         content = read_text(message)
         if not message.tool_calls:
