@@ -27,8 +27,8 @@ from pocket_model.build import MODEL_ID
 from pocket_model.reply import ArgumentsPiece, CallBegun, Reply, TextPiece, ToolCall
 from pocket_model.server.engine import EngineRequest, Failed
 from pocket_model.server.errors import ApiError, shortened
-from pocket_model.server.protocol import ChatRequest, read_request
-from pocket_model.server.service import AnswerEvent, ChatService, Finished
+from pocket_model.server.protocol import ChatRequest, StreamOptions, read_request
+from pocket_model.server.service import AnswerEvent, ChatService, Counted, Finished
 
 # A leased server ends this long after its last lease, so that a restarted kernel can reuse it.
 LINGER_S = 4.0
@@ -116,12 +116,14 @@ class Endpoints:
         """POST /v1/chat/completions."""
         _check_content_type(http.headers.get("content-type", ""))
         body, request = await self._read(await http.body())
-        events = self._service.stream_reply(request, body.stop)
+        options = (body.stream and body.stream_options) or StreamOptions()
+        counts = options.include_usage and options.continuous_usage_stats
+        events = self._service.stream_reply(request, body.stop, count_tokens=counts)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         head["model"] = MODEL_ID
         if body.stream:
-            with_usage = bool(body.stream_options and body.stream_options.include_usage)
-            return StreamingResponse(_sse(events, head, with_usage), media_type="text/event-stream")
+            sse = _sse(events, head, options.include_usage)
+            return StreamingResponse(sse, media_type="text/event-stream")
         reply, end = await _unless_disconnected(_whole_reply(events), http)
         choice = {"index": 0, "message": _message(reply), "finish_reason": end.reason}
         completion = {"object": "chat.completion", "choices": [choice], "usage": end.usage}
@@ -242,11 +244,11 @@ async def _sse(
 ) -> AsyncIterator[str]:
     """Server-sent events of one streamed answer, `[DONE]` last."""
     head = head | {"object": "chat.completion.chunk"}
-    calls = 0
+    calls, counted = 0, {}
 
     def chunk(delta: dict, finish_reason: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        return _data(head | {"choices": [choice]})
+        return _data(head | {"choices": [choice]} | counted)
 
     yield chunk({"role": "assistant", "content": ""})
     async with aclosing(events):
@@ -261,6 +263,8 @@ async def _sse(
                 case ArgumentsPiece(text):
                     piece = {"index": calls - 1, "function": {"arguments": text}}
                     yield chunk({"tool_calls": [piece]})
+                case Counted(usage):
+                    counted = {"usage": usage}  # vLLM's continuous_usage_stats
                 case Failed(reason):
                     yield _data(ApiError(500, reason, code="engine").body)
                 case Finished(reason, usage):

@@ -33,7 +33,18 @@ class Finished:
     usage: dict
 
 
-AnswerEvent = ReplyEvent | Finished | Failed
+@dataclass(frozen=True)
+class Counted:
+    """Another token was generated; what it adds to the text comes next, if anything.
+
+    Attributes:
+        usage: OpenAI's token counts so far.
+    """
+
+    usage: dict
+
+
+AnswerEvent = ReplyEvent | Counted | Finished | Failed
 
 
 class ChatService:
@@ -113,12 +124,13 @@ class ChatService:
             raise ApiError(400, message, param) from error
 
     async def stream_reply(
-        self, request: EngineRequest, stops: list[str]
+        self, request: EngineRequest, stops: list[str], *, count_tokens: bool = False
     ) -> AsyncIterator[AnswerEvent]:
         """The events of one answer, as they are generated; `Finished` or `Failed` is the last.
 
         Args:
             stops: strings that end the text; in a call's arguments they have no effect.
+            count_tokens: whether `Counted` comes with each token.
         """
         reader = ReplyReader(self._format, stops)
         usage = {"prompt_tokens": len(request.prompt), "completion_tokens": 0}
@@ -134,6 +146,8 @@ class ChatService:
                             return
                         case Token():
                             usage["completion_tokens"] += 1
+                            if count_tokens:
+                                yield Counted(usage | {"total_tokens": sum(usage.values())})
                             if event.id == request.end_token_id:
                                 reason = "tool_calls" if reader.has_calls else "stop"
                                 break
