@@ -285,7 +285,11 @@ def latency(
 
 @app.command()
 def simulate(port: int = Option(8765, min=0, max=65535, help="Port on this machine.")) -> int:
-    """A simulator of OpenRouter on this machine, failures included."""
+    """A simulator of OpenRouter on this machine, failures included.
+
+    The header `X-Simulate: NAME` asks for a failure. With `X-Simulate: NAME 2`, a request fails
+    twice and then succeeds: the same body with the same key is the same request.
+    """
     from helpers.prices import priced_models
     from openrouter_sim.__main__ import serve
 

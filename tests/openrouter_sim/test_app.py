@@ -246,14 +246,31 @@ def test_a_late_first_byte_is_late_and_times_out(sim, once):
         create(once.with_options(timeout=0.5), sim, "slow", max_tokens=1)
 
 
-def test_who_leaves_early_pays_all_the_same(sim, once):
+@pytest.mark.parametrize("fault", ["cut", "truncated", "mid-stream"])
+def test_a_stream_that_breaks_costs_what_was_generated(sim, once, fault):
+    before = openrouter.key_status(sim.client).usage
+    stream = create(once, sim, fault, stream=True, max_tokens=200)
+    openrouter.collect(stream)
+    reply = sim.client.get(
+        f"/generation?id={stream.response.headers['x-generation-id']}", cast_to=object
+    )["data"]
+    assert 0 < reply["tokens_completion"] < 100
+    assert reply["tokens_prompt"] > 0
+    paid = openrouter.key_status(sim.client).usage - before
+    assert reply["total_cost"] == pytest.approx(paid)
+
+
+def test_who_leaves_a_whole_answer_pays_what_was_generated_and_no_more_is(sim, once):
     before = openrouter.key_status(sim.client).usage
     with pytest.raises(openai.APITimeoutError):
-        create(once.with_options(timeout=0.2), sim, max_tokens=20)
+        create(once.with_options(timeout=2), sim, max_tokens=2000, temperature=2)
     deadline = time.monotonic() + 60
     while openrouter.key_status(sim.client).usage == before:
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    counted = sim.usage()["completion_tokens"]
+    create(once, sim, max_tokens=1)  # not held up by what nobody waits for
+    assert sim.usage()["completion_tokens"] == counted + 1
 
 
 # The contract
