@@ -126,7 +126,7 @@ class Batch:
     def __init__(self, lab: Lab, path: Path, max_usd: float, request: dict, bar: tqdm):
         self._lab, self._path, self._max_usd, self._request = lab, path, max_usd, request
         self._bar, self._lock = bar, threading.Lock()
-        self._spent_usd = self._reserved_usd = 0.0
+        self._spent_usd, self._reserved_usd = 0.0, list[float]()
         self.answers: dict[str, dict] = {}
         self.refusal: str | None = None
 
@@ -148,10 +148,10 @@ class Batch:
     def _reserve(self, task: Task) -> bool:
         """Reserve a task's worst case; False if the batch must not send it."""
         with self._lock:
-            committed = self._spent_usd + self._reserved_usd + task.worst_usd
+            committed = math.fsum([self._spent_usd, *self._reserved_usd, task.worst_usd])
             if self.refusal or committed > self._max_usd:
                 return False
-            self._reserved_usd += task.worst_usd
+            self._reserved_usd.append(task.worst_usd)
             return True
 
     def _send(self, task: Task) -> None:
@@ -160,7 +160,7 @@ class Batch:
         with self._lock:
             jsonl.append(self._path, {"key": task.key, **answer}, durable=True)
             self.answers[task.key] = answer
-            self._reserved_usd -= task.worst_usd
+            self._reserved_usd.remove(task.worst_usd)
             # An answer whose cost is unknown may have cost the most.
             unknown = task.worst_usd if answer["status"] == DONE else 0.0
             self._spent_usd += answer.get("usd", unknown) + answer["lost"] * task.worst_usd

@@ -119,7 +119,7 @@ class ProxiedCompletion:
             yield COMMENT
 
     async def _chunks(self) -> AsyncIterator[dict]:
-        """The pocket server's chunks. At the end, and if they are read no more, the account is charged."""
+        """The pocket server's chunks. The account is charged when no more of them are read."""
         started, generation = time.monotonic(), self._generation
         content = json.dumps(self._body).encode()  # ASCII: half of a character cannot be encoded
         json_type = {"Content-Type": "application/json"}
