@@ -6,9 +6,10 @@
 BACKEND   ?= pocket
 NOTEBOOKS ?=
 MAX_USD   ?=
-PRICE     ?=
-MODEL     ?=
-BASE_URL  ?=
+# Not from the environment, where other programs have such names.
+PRICE     :=
+MODEL     :=
+BASE_URL  :=
 PYTHON    ?= python3
 
 VENV      := .venv
@@ -16,9 +17,11 @@ PY        := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 # The tests and the linters need more than a user of the notebooks does.
 DEV       := $(VENV)/.installed-dev
+# Other people's clients, in an environment without the kit.
+CLIENTS   := .venv-clients
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab notebooks lint clean
+.PHONY: help run test test-clients lab notebooks lint clean
 
 help:
 	@echo 'make run         run every notebook: results in runs/$(BACKEND)/index.html'
@@ -26,10 +29,11 @@ help:
 	@echo '                 BACKEND=mistral  MAX_USD=0.50  PRICE=IN,OUT (USD per million tokens)'
 	@echo '                 BACKEND=vllm  MODEL=...  BASE_URL=http://host:8000/v1'
 	@echo 'make test        run the whole test suite'
+	@echo 'make test-clients  test the two servers with the clients of other people (600 MB)'
 	@echo 'make lab         open JupyterLab on the notebooks'
 	@echo 'make notebooks   re-execute the committed notebooks in place (NOTEBOOKS="03 05")'
 	@echo 'make lint        ruff, the import contracts and the notebook checks'
-	@echo 'make clean       remove runs/ and caches (.venv stays)'
+	@echo 'make clean       remove runs/ and caches (.venv and .venv-clients stay)'
 	@echo 'PYTHON=python3.12 chooses the Python that .venv is made from'
 
 run: $(INSTALLED)
@@ -39,6 +43,9 @@ run: $(INSTALLED)
 
 test: $(DEV)
 	$(PY) -m pytest
+
+test-clients: $(INSTALLED) $(CLIENTS)/.installed
+	$(CLIENTS)/bin/python -m pytest --confcutdir=tests/clients tests/clients
 
 lab: $(INSTALLED)
 	$(PY) -m jupyterlab notebooks
@@ -66,6 +73,11 @@ $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 
 $(DEV): $(INSTALLED) requirements-dev.txt
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+$(CLIENTS)/.installed: requirements-clients.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install -q --disable-pip-version-check --no-deps -r requirements-clients.txt
 	@touch $@
 
 clean:
