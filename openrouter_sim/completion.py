@@ -131,8 +131,9 @@ class ProxiedCompletion:
                     if not line.startswith("data: {"):
                         continue
                     chunk = json.loads(line[6:])
-                    if "error" in chunk:
-                        raise Refusal(502, chunk["error"]["message"])
+                    if error := chunk.get("error"):
+                        callers = error.get("type") == "invalid_request_error"
+                        raise Refusal(400 if callers else 502, error["message"])
                     self._usage = chunk.pop("usage", None) or self._usage
                     for choice in chunk["choices"]:
                         if generation.first_token_s is None and choice["delta"].get("content"):

@@ -153,6 +153,11 @@ DROPPED = {
     "labels": {"user": "u", "session_id": "s", "metadata": {"a": "b"}, "trace": {"x": 1}},
     "services": {"service_tier": "flex", "prompt_cache_key": "k", "reasoning": {"effort": "low"}},
     "plugins": {"plugins": [{"id": "context-compression"}], "transforms": ["middle-out"]},
+    "nulls inside": {
+        "provider": {"order": None, "allow_fallbacks": None, "max_price": {"prompt": None}},
+        "plugins": [],
+        "models": [],
+    },
     "usage": {"usage": {"include": True}, "stream_options": {"include_usage": True}},
     "routing": {
         "provider": {
@@ -334,11 +339,15 @@ def test_a_failure_of_streams_needs_a_stream(sim, name):
 # When the model behind it fails
 
 
-def test_an_answer_that_breaks_off_is_a_502_and_free_unless_it_streamed(sim, monkeypatch):
+@pytest.mark.parametrize(("status", "expected"), [(500, 502), (400, 400)])
+def test_an_answer_that_breaks_off_is_an_error_and_free_unless_it_streamed(
+    sim, monkeypatch, status, expected
+):
     monkeypatch.setattr(sim.pocket, "fails_after", 3)
-    key = "sk-or-v1-of-a-broken-answer"
+    monkeypatch.setattr(sim.pocket, "status", status)
+    key = f"sk-or-v1-of-a-broken-answer-{status}"
     reply = post(sim, body(max_tokens=9), key=key)
-    assert reply.status_code == 502
+    assert reply.status_code == expected
     assert "the engine fails" in message_of(reply)
     assert get(sim, "/key", key).json()["data"]["usage"] == 0
     with openai.OpenAI(base_url=sim.base_url, api_key=key, max_retries=0) as client:
@@ -483,6 +492,16 @@ def test_no_key_or_none_that_can_be_read(sim, authorization):
 def test_a_model_without_a_price_is_named(row):
     with pytest.raises(ValueError, match=r"a/b.*input and output"):
         Catalog({"a/b": row})
+
+
+@pytest.mark.parametrize(
+    ("headers", "size", "status"),
+    [({}, 33 * 2**20, 413), ({"Host": "evil.example.com"}, 2, 403)],
+)
+def test_the_guards_refusals_have_openrouters_form(sim, headers, size, status):
+    reply = post(sim, b" " * size, **headers)
+    assert reply.status_code == reply.json()["error"]["code"] == status
+    assert len(message_of(reply)) > 20
 
 
 # The record

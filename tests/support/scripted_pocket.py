@@ -34,6 +34,7 @@ class ScriptedPocket:
         bodies: the requests, as the protocol reads them.
         generated: tokens of all answers so far.
         fails_after: tokens after which an answer breaks off with an error event; None for none.
+        status: of that error: 400 if the request itself is its cause.
     """
 
     def __init__(self, token_s: float = 0.002):
@@ -41,6 +42,7 @@ class ScriptedPocket:
         self.bodies: list = []
         self.generated = 0
         self.fails_after: int | None = None
+        self.status = 500
         self.app = Starlette(
             routes=[
                 Route("/v1/models", self.models),
@@ -73,7 +75,7 @@ class ScriptedPocket:
         for number in range(body.token_limit):
             await asyncio.sleep(self.token_s)
             if number == self.fails_after:
-                yield data(ApiError(500, "scripted: the engine fails").body)
+                yield data(ApiError(self.status, "scripted: the engine fails").body)
                 return
             self.generated += 1
             counts = counts | {
