@@ -98,7 +98,8 @@ class Grammars:
             return self._json_rule(schema, lenient=not tool.get("strict"))
         except SchemaError as error:
             if tool.get("strict"):
-                raise SchemaError(str(error), tool["name"]) from error
+                words = f"{error}. Without `strict`, the tool is taken as it is"
+                raise SchemaError(words, tool["name"]) from error
             return self._json_rule({"type": "object"})
 
     def _json_rule(self, schema: dict, *, lenient: bool = False) -> str:

@@ -73,6 +73,8 @@ class ChatService:
             raise ApiError(404, message, "model", "model_not_found")
         prompt = self._encode(body)
         max_tokens = min(body.token_limit, self.context - len(prompt.ids))
+        # vLLM's extras for load generators. Stop strings still end the answer, and so does a
+        # grammar that permits nothing more.
         guide = self._guide(body, max_tokens if body.ignore_eos else body.min_tokens)
         temperature = DEFAULT_TEMPERATURE if body.temperature is None else body.temperature
         return EngineRequest(
