@@ -29,7 +29,9 @@ KEEP_ALIVE_S = 30
 
 # Freed memory stays with the process in glibc: after 16 pictures of 20 MB each, 1.2 GB. Other C
 # libraries lack this function, which gives it back.
+# It is called after a large body, and when no request with a body is left.
 LARGE_BODY = 2**20  # bytes
+GIVE_BACK_AFTER_S = 1.0
 try:
     _give_memory_back = ctypes.CDLL(None).malloc_trim
 except (AttributeError, OSError, TypeError):
@@ -183,13 +185,21 @@ class Guard:
                 await reply.refuse(body)
             case bytes():
                 await self._pass_on(scope, body, receive, reply)
-                if len(body) > LARGE_BODY and _give_memory_back and not self._giving_back:
-                    self._giving_back = True
-                    asyncio.get_running_loop().call_later(1, self._give_back)
+                if len(body) > LARGE_BODY or (body and not self._bytes_held):
+                    self._give_back_soon()
 
-    def _give_back(self) -> None:
-        self._giving_back = False
-        asyncio.get_running_loop().run_in_executor(None, _give_memory_back, 0)
+    def _give_back_soon(self) -> None:
+        """Give memory back a second later, in a thread; it takes milliseconds."""
+        if self._giving_back or _give_memory_back is None:
+            return
+        self._giving_back = True
+        loop = asyncio.get_running_loop()
+
+        def give_back() -> None:
+            self._giving_back = False
+            loop.run_in_executor(None, _give_memory_back, 0)
+
+        loop.call_later(GIVE_BACK_AFTER_S, give_back)
 
     async def _read(self, receive: "Receive", refusal: _Refusal | None) -> bytes | _Refusal | None:
         """A request's whole body, or why it is refused; None if the client has left."""

@@ -206,7 +206,7 @@ async def _whole_reply(events: AsyncIterator[AnswerEvent]) -> tuple[Reply, Finis
         async for event in events:
             match event:
                 case Failed():
-                    raise ApiError(500, event.reason, code="engine")
+                    raise ApiError(event.status, event.reason, code="engine")
                 case Finished():
                     return reply, event
                 case _:
@@ -265,8 +265,8 @@ async def _sse(
                     yield chunk({"tool_calls": [piece]})
                 case Counted(usage):
                     counted = {"usage": usage}  # vLLM's continuous_usage_stats
-                case Failed(reason):
-                    yield _data(ApiError(500, reason, code="engine").body)
+                case Failed(reason, status):
+                    yield _data(ApiError(status, reason, code="engine").body)
                 case Finished(reason, usage):
                     yield chunk({}, reason)
                     if with_usage:

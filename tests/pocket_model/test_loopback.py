@@ -252,6 +252,15 @@ def test_bodies_that_wait_have_a_common_limit(monkeypatch):
         assert say(address, other).startswith(b"HTTP/1.1 200")  # the first client has left
 
 
+def test_memory_is_given_back_when_no_request_is_left(monkeypatch):
+    given_back = threading.Event()
+    monkeypatch.setattr(loopback, "_give_memory_back", lambda _: given_back.set())
+    monkeypatch.setattr(loopback, "GIVE_BACK_AFTER_S", 0.0)
+    with running() as address:
+        say(address, HEAD, b"Connection: close\r\nContent-Length: 3\r\n\r\n", b"abc")
+        assert given_back.wait(5)
+
+
 def test_a_client_that_leaves_within_its_body_leaves_nothing_behind():
     guard = loopback.Guard(app)
     messages = iter([{"type": "http.request", "body": b"half", "more_body": True}])
