@@ -85,7 +85,7 @@ def test_readme_lists_every_backend_and_its_key():
         line = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
         assert (row.key_variable or "no key") in line
         if name != "custom":
-            assert line.endswith("| yes |") == row.paid
+            assert ("| yes |" in line) == row.paid
 
 
 def test_every_command_that_the_documents_name_exists():
