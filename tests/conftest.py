@@ -14,6 +14,9 @@ from pocket_model.cache import CACHE_VARIABLE, cache_dir
 # What a script starts in the background ignores Ctrl-C, and so do its children; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Other people's clients are not installed here: `make test-clients`.
+collect_ignore = ["clients"]
+
 
 def pytest_addoption(parser):
     parser.addoption("--all-notebooks", action="store_true", help="the key canary in all notebooks")
