@@ -7,6 +7,7 @@ the model.
 
 import ast
 import json
+import math
 import operator
 import re
 from functools import cache
@@ -60,9 +61,24 @@ def convert_units(value: float, from_unit: str, to_unit: str) -> float:
         from_unit: The unit it is in, such as miles.
         to_unit: The unit it should be in, such as kilometers.
     """
+    for unit in (from_unit, to_unit):
+        _require_unit(unit)
     units = _units()
-    # ".to" also adds an offset: degC and degF have different zero points.
-    return float(f"{units.Quantity(value, from_unit).to(to_unit).magnitude:.6g}")
+    try:
+        # ".to" also adds an offset: degC and degF have different zero points.
+        return float(f"{units.Quantity(value, from_unit).to(to_unit).magnitude:.6g}")
+    except (AssertionError, UnicodeError) as error:  # pint has no words for some texts
+        raise ValueError(f"{from_unit!r} or {to_unit!r} is not a unit") from error
+
+
+def _require_unit(text: str) -> None:
+    """Refuse what pint would compute for ever: in a unit, 9**9**9 is a number as well."""
+    from pint.util import string_preprocessor  # writes "cubic m", "m³" and "m^3" as m**3
+
+    known = string_preprocessor(text) if len(text) <= MAX_CHARACTERS else "**"
+    powers = re.findall(r"[^\W\d]\w*\s*\*\*\s*\(?-?\d\)?(?![\d.]|\s*\*\*)", known)
+    if known.count("**") != len(powers):
+        raise ValueError(f"{text[:40]!r} is not a unit such as meters, km/h or m**2")
 
 
 _BINARY = {
@@ -92,7 +108,10 @@ def calculate(expression: str) -> float:
         tree = ast.parse(expression.strip(), mode="eval")
     except SyntaxError as error:
         raise ValueError(f"not an arithmetic expression: {expression!r}") from error
-    return _value(tree.body)
+    result = _value(tree.body)
+    if isinstance(result, float) and not math.isfinite(result):
+        raise ValueError("the result would be too large")
+    return result
 
 
 def _value(node: ast.expr) -> float:

@@ -55,6 +55,44 @@ def test_impossible_conversions_say_why(source, target):
         toolbox.convert_units(1, source, target)
 
 
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "9**9**9",
+        "m**9**9**9",
+        "m^(9^9^9)",
+        "(9**9)**9",
+        "9⁹⁹⁹⁹⁹",
+        "9**999999999 m",
+        "m" * 100_000,
+        "(" * 5000,
+        "🙂",
+        "\ud800",
+        "__import__('os')",
+    ],
+)
+def test_a_unit_that_pint_would_compute_for_ever_is_refused(unit):
+    for source, target in ((unit, "m"), ("m", unit)):
+        with pytest.raises(ValueError, match="not a unit"):
+            toolbox.convert_units(1, source, target)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "wanted"),
+    [
+        ("cubic meters", "liters", 1000),
+        ("m³", "l", 1000),
+        ("m**3", "l", 1000),
+        ("m ^ 3", "l", 1000),
+        ("kilometers per hour", "m/s", 0.277778),
+        ("J/(kg K)", "m²/s²/K", 1),
+        ("m s**-2", "cm/s^2", 100),
+    ],
+)
+def test_units_with_small_powers_are_read(source, target, wanted):
+    assert toolbox.convert_units(1, source, target) == pytest.approx(wanted, rel=1e-5)
+
+
 NUMBERS = st.one_of(st.integers(0, 10**6), st.floats(0.001, 1e6).map(lambda x: round(x, 3)))
 EXPRESSIONS = st.recursive(
     NUMBERS.map(str),
@@ -89,6 +127,8 @@ def test_calculates_as_python_does(expression):
         "10 ** 100000",
         "(9 ** 999) ** 999",
         "(-8) ** 0.5",
+        "1e308 * 10",
+        "1e308 * 10 - 1e308 * 10",
         "1 if 2 else 3",
         "lambda: 1",
         "2 +",

@@ -447,3 +447,13 @@ def test_the_pocket_model_in_the_loop(lab):
     assert (call.kind, call.name) == ("call", "exchange_rate")
     assert json.loads(call.arguments) == {"base": "EUR", "quote": "CHF"}
     assert "7.25" in trace.answer
+
+
+@pytest.mark.pocket
+def test_a_conversation_whose_answer_was_cut_can_go_on_at_the_pocket_server(lab):
+    question = [{"role": "user", "content": "Add 2 and 3."}]
+    trace = tools.run_tools(lab, question, [add], temperature=0, max_tokens=3)
+    assert (trace.answer, trace.finish_reason) == ("", "length")  # cut in the head of a call
+    again = [*trace.messages, *question]
+    reply = lab.client.chat.completions.create(model=lab.model, messages=again, max_tokens=1)
+    assert reply.choices
