@@ -1,5 +1,6 @@
 """Whether a server can be used, and which models it has."""
 
+import difflib
 import warnings
 
 import httpx2
@@ -8,6 +9,7 @@ import openai
 from helpers.server.client import PROXY_VARIABLES, BackendError, is_local, set_variables
 
 NOT_THERE = (404, 405, 501)
+MOST_NAMED = 10  # a gateway can have hundreds of models
 
 
 def check_server(client: openai.OpenAI, model: str, setup_hint: str, key_from: str) -> None:
@@ -37,7 +39,11 @@ def check_server(client: openai.OpenAI, model: str, setup_hint: str, key_from: s
             chat_status, refusal = _status_and_json(client.post, "/chat/completions", body={})
             _check_chat(url, status, chat_status, refusal)
     except openai.APIConnectionError as error:
-        raise BackendError(f"No server answers at {url}. To start one: {setup_hint}") from error
+        cause = str(error.__cause__ or error)
+        hint = f"To start one: {setup_hint}"
+        if "SSL" in cause:
+            hint = "Does it begin with http:// and not https://? Is its certificate its own?"
+        raise BackendError(f"No server answers at {url}: {cause}. {hint}") from error
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
         raise BackendError(
             f"{url} refuses the key. It is read from the environment variable {key_from}."
@@ -49,8 +55,11 @@ def check_server(client: openai.OpenAI, model: str, setup_hint: str, key_from: s
             stacklevel=4,  # the line that called `connect`
         )
     elif complete and not {model, f"{model}:latest"} & set(models):
+        near = difflib.get_close_matches(model, models, MOST_NAMED, 0.4)
+        named = list(dict.fromkeys([*near, *models]))[:MOST_NAMED]
+        more = f" and {len(models) - len(named)} more" if len(models) > len(named) else ""
         raise BackendError(
-            f"The server at {url} does not have {model!r}. It has: {', '.join(models)}. "
+            f"The server at {url} does not have {model!r}. It has: {', '.join(named)}{more}. "
             "Choose one with connect(…, model=…)."
         )
 

@@ -235,11 +235,24 @@ def test_a_custom_backend_reaches_the_pocket_server(lab):
     assert reply.usage.completion_tokens == 1
 
 
+def test_of_many_models_the_nearest_are_named(json_server):
+    entries = [{"id": f"model-{number}"} for number in range(300)] + [{"id": "mistral-small"}]
+    json_server.answer = json.dumps({"data": entries})
+    with pytest.raises(BackendError, match=r"It has: mistral-small, .* and 291 more") as error:
+        connect("custom", base_url=json_server.url, model="mistral-smal")
+    assert len(str(error.value)) < 400
+
+
 @pytest.mark.parametrize("address", ["{}", "{}/", " {}\n", "{}//"])
 def test_addresses_that_mean_the_same(json_server, address):
     json_server.answer = '{"data": [{"id": "m"}]}'
     lab = connect("custom", base_url=address.format(json_server.url), model="m")
     assert [entry.id for entry in lab.client.models.list()] == ["m"]
+
+
+def test_a_server_without_encryption_is_not_reached_by_https(json_server):
+    with pytest.raises(BackendError, match="http:// and not https://"):
+        connect("custom", base_url=json_server.url.replace("http", "https"), model="m")
 
 
 def test_a_password_in_an_address_is_refused_and_not_shown():
