@@ -40,6 +40,7 @@ def slots(part: dict) -> Iterator[tuple[dict | list, Any, str]]:
 
 
 def leave_out_what_permits_everything(part: dict) -> None:
+    """Leave out the keywords that assert nothing, and write the others as llguidance reads them."""
     for keyword in _NEUTRAL.keys() & part.keys():
         if part[keyword] in _NEUTRAL[keyword]:
             del part[keyword]
@@ -109,6 +110,7 @@ def inexact_number(part: dict) -> bool:
 
 
 def are_disjoint(sets: Iterable[set | None]) -> bool:
+    """Whether all sets are known, and no value is in two of them."""
     sets = list(sets)
     return None not in sets and sum(map(len, sets)) == len(set().union(*sets))
 

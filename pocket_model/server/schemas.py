@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
-from jsonschema import Draft202012Validator, FormatChecker, exceptions
+from jsonschema import Draft3Validator, Draft202012Validator, FormatChecker, exceptions
 from jsonschema.validators import validator_for
 from referencing import Registry
 from referencing.exceptions import Unresolvable
@@ -92,7 +92,8 @@ def _count_objects(schema: dict) -> int:
 
 def _dialect(schema: dict) -> type[Draft202012Validator]:
     # Programs that write schemas may name an older draft, where an array has other keywords.
-    return validator_for({"$schema": str(schema.get("$schema"))}, default=Draft202012Validator)
+    named = validator_for({"$schema": str(schema.get("$schema"))}, default=Draft202012Validator)
+    return Draft202012Validator if named is Draft3Validator else named
 
 
 def prepared(schema: dict, *, lenient: bool) -> dict:
@@ -114,6 +115,12 @@ def prepared(schema: dict, *, lenient: bool) -> dict:
         return _Preparation(deepcopy(schema), lenient).schema
     except RecursionError as error:
         raise SchemaError("it is nested too deeply") from error
+    except SchemaError:
+        raise
+    except (ValueError, TypeError, AttributeError) as error:
+        # Of `referencing`: an `$id` that is no address, or keywords of another draft than that of
+        # the metaschema that checked them.
+        raise SchemaError(f"its references cannot be followed: {error}") from error
 
 
 class _Preparation:
@@ -121,12 +128,15 @@ class _Preparation:
 
     def __init__(self, schema: dict, lenient: bool):
         self.schema = schema
+        if _dialect(schema) is Draft202012Validator:
+            schema.pop("$schema", None)  # perhaps an unknown one
         self._targets: dict[int, Any] = {}  # what a `$ref` leads to, by the id of its object
         self._referring: list[dict] = []  # those objects, so that their ids stay theirs
-        self._checked = _ids_of_schemas(schema)
+        self._specification = specification_with(schema.get("$schema", ""), default=DRAFT202012)
+        root = self._specification.create_resource(schema)
+        self._resolver = Registry().with_resource("", root).crawl().resolver_with_root(root)
+        self._checked = self._ids_of_schemas(schema)
         unenforced = {*_dialect(schema).VALIDATORS, "dependencies"} - _ENFORCED
-        if validator_for(schema, default=None) is None:
-            schema.pop("$schema", None)  # unknown, so its keywords are those of the newest dialect
         for place, part in self._parts():
             if len(part.get("patternProperties", {})) > MAX_PATTERN_PROPERTIES:
                 raise SchemaError(
@@ -157,16 +167,13 @@ class _Preparation:
 
     def _parts(self) -> Iterator[tuple[str, dict]]:
         """The schemas in this one to which a value is compared, with their places, each once."""
-        specification = specification_with(self.schema.get("$schema", ""), default=DRAFT202012)
-        root = specification.create_resource(self.schema)
-        resolver = Registry().with_resource("", root).crawl().resolver_with_root(root)
-        todo, seen = [("$", self.schema, resolver)], set()
+        todo, seen = [("$", self.schema, self._resolver)], set()
         while todo:
             place, part, resolver = todo.pop()
             if not isinstance(part, dict) or id(part) in seen:
                 continue
             seen.add(id(part))
-            resolver = resolver.in_subresource(specification.create_resource(part))
+            resolver = resolver.in_subresource(self._specification.create_resource(part))
             for each in (part, part.get("propertyNames")):
                 if isinstance(each, dict) and "$ref" in each:
                     found = self._looked_up(place, each["$ref"], resolver)
@@ -181,14 +188,22 @@ class _Preparation:
         """What a `$ref` leads to, inside this schema: nothing is ever fetched."""
         try:
             found = resolver.lookup(reference)
-            if id(found.contents) not in self._checked:  # it is where no schema was expected
-                check_schema(found.contents)
-                self._checked.update(_ids_of_schemas(found.contents))
-        except (Unresolvable, ValueError, TypeError) as error:
+            if not isinstance(found.contents, bool) and id(found.contents) not in self._checked:
+                check_schema(found.contents)  # it is where no schema was expected
+                self._checked.update(self._ids_of_schemas(found.contents))
+        except (Unresolvable, ValueError, TypeError, AttributeError) as error:
             raise SchemaError(
-                f"at {place}: the $ref {shortened(reference)!r} leads to nothing in this schema"
+                f"at {place}: the $ref {shortened(str(reference))!r} leads to nothing here"
             ) from error
         return found
+
+    def _ids_of_schemas(self, schema: Any) -> set[int]:
+        """The ids of a schema and of all schemas inside it."""
+        ids, todo = set(), [schema]
+        while todo:
+            ids.add(id(part := todo.pop()))
+            todo.extend(self._specification.subresources_of(part))
+        return ids
 
     def _resolved(self, part: Any) -> Any:
         """What `part` leads to, if it is a `$ref`."""
@@ -215,12 +230,15 @@ class _Preparation:
 
         A property that tells them apart becomes required.
         """
-        leaves, todo = [], list(options)
+        leaves, todo, opened = [], list(options), set()
         while todo:
             option = self._resolved(todo.pop())
             inner = option.get("oneOf") if isinstance(option, dict) else None
-            todo.extend(inner or [])
-            leaves.extend([] if inner else [option])
+            if inner and id(inner) not in opened:
+                opened.add(id(inner))
+                todo.extend(inner)
+            else:
+                leaves.append(option)
         for type_ in TYPES:
             same = [option for option in leaves if type_ in types_of(option)]
             if len(same) < 2 or are_disjoint(map(values_of, same)):
@@ -236,7 +254,8 @@ class _Preparation:
         for name in properties[0]:
             if are_disjoint(values_of(self._resolved(each.get(name))) for each in properties):
                 for option in options:
-                    option["required"] = [*{*option.get("required", []), name}]
+                    required = option.get("required", [])
+                    option["required"] = required if name in required else [*required, name]
                 return True
         # Or each is closed, and has a required property that no other has (but for one of them).
         closed = all(
@@ -295,12 +314,3 @@ class _Preparation:
             for type_, inner in (("object", required), ("array", needed))
             if type_ in types
         )
-
-
-def _ids_of_schemas(schema: Any) -> set[int]:
-    """The ids of a schema and of all schemas inside it."""
-    ids, todo = set(), [schema]
-    while todo:
-        ids.add(id(part := todo.pop()))
-        todo.extend(DRAFT202012.subresources_of(part))
-    return ids

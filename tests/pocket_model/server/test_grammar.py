@@ -350,6 +350,19 @@ REFUSED = {
     "contradiction of types": ({"allOf": [{"type": "integer"}, NULL]}, "incompatible types"),
     "nothing": ({"allOf": [False]}, "schema is false"),
     "required and forbidden": (closed({"a": False}), "required property 'a'"),
+    "no reference": ({"$schema": "http://json-schema.org/draft-04/schema#", "$ref": 5}, "nothing"),
+    "no address": ({"$id": "http://[", "items": {"$ref": "x"}}, "references cannot be followed"),
+    "another draft inside": (
+        {
+            "$schema": "http://json-schema.org/draft-04/schema#",
+            "items": {"$schema": "http://json-schema.org/draft-07/schema#", "if": 5},
+        },
+        "references cannot be followed",
+    ),
+    "options in themselves": (
+        {"$defs": {"a": {"oneOf": [{"$ref": "#/$defs/a"}, NULL]}}, "$ref": "#/$defs/a"},
+        r"a\.oneOf: a value may fit two",
+    ),
     "itself": ({"$ref": "#"}, "contains itself"),
     "each other": (
         {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}} | {"$ref": "#/$defs/a"},
