@@ -133,12 +133,12 @@ INSTRUCTIONS = [
 
 
 def score(
-    ask: Callable[[str], str], instructions: list[Instruction] = INSTRUCTIONS
+    ask: Callable[[str], str | None], instructions: list[Instruction] = INSTRUCTIONS
 ) -> tuple[pd.DataFrame, tuple[float, float, float]]:
     """Give every instruction to a model and count how many it follows.
 
     Args:
-        ask: takes a prompt, returns the answer.
+        ask: takes a prompt, returns the answer; None, as some servers send it, is an empty one.
 
     Returns:
         a DataFrame, index `instruction`, columns `followed`, `violation` and `answer`; and the
@@ -146,7 +146,7 @@ def score(
     """
     rows = []
     for instruction in instructions:
-        answer = ask(instruction.prompt)
+        answer = ask(instruction.prompt) or ""
         violation = instruction.violation(answer)
         rows.append((instruction.name, violation is None, violation or "", answer))
     columns = ["instruction", "followed", "violation", "answer"]

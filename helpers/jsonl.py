@@ -63,8 +63,11 @@ def _parse(line: bytes) -> dict | None:
 
 
 def _is_incomplete(line: bytes) -> bool:
-    """Whether this can be the beginning of a line that `append` wrote."""
-    return line.startswith(b"{") and _parse(line) is None
+    """Whether this can be the beginning of a line that `append` wrote.
+
+    After a power failure, some file systems have zeros there instead.
+    """
+    return not line.strip(b"\0") or (line.startswith(b"{") and _parse(line) is None)
 
 
 def _end_last_line(file: BinaryIO) -> None:

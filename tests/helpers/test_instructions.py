@@ -65,3 +65,10 @@ def test_score_counts_and_has_an_interval():
     assert list(table["followed"]) == [True] * 6 + [False] * (len(INSTRUCTIONS) - 6)
     wilson = binomtest(6, len(INSTRUCTIONS)).proportion_ci(method="wilson")
     assert (low, high) == (wilson.low, wilson.high)
+
+
+def test_no_content_is_an_empty_answer():
+    """OpenAI's reference: a message's content is a string or null."""
+    table, (share, *_) = score(lambda prompt: None)
+    assert share == 0
+    assert set(table["answer"]) == {""}

@@ -38,6 +38,13 @@ def test_a_line_cut_anywhere_is_ignored_and_then_removed(path):
         assert all(json.loads(line) for line in path.read_bytes().splitlines())
 
 
+def test_zeros_that_a_power_failure_leaves_at_the_end_are_ignored_and_then_removed(path):
+    path.write_bytes(path.read_bytes() + bytes(100))
+    assert jsonl.read(path) == RECORDS
+    jsonl.append(path, {"n": 4})
+    assert jsonl.read(path) == [*RECORDS, {"n": 4}]
+
+
 def test_a_cut_first_line(tmp_path):
     path = tmp_path / "records.jsonl"
     path.write_bytes(b'{"n": 1, "te')
