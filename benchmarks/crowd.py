@@ -15,6 +15,7 @@ the wrong place, a probe without an answer, or more than 200 MB kept.
 import argparse
 import asyncio
 import base64
+import functools
 import io
 import json
 import os
@@ -291,10 +292,10 @@ class Client:
         return await self.send(self.target.request(self.large(self.target.chat(HERE), text)))
 
     async def send_large_picture(self) -> str:
-        return await self.send(self.target.request(self.large(self.picture(HERE), LARGE_PICTURE)))
+        return await self.send(self.target.request(self.large(self.picture(HERE), large_picture())))
 
     async def send_bad_picture(self) -> str:
-        url = self.rng.choice(BAD_PICTURES).decode()
+        url = self.rng.choice(bad_pictures()).decode()
         return await self.send(self.target.request(self.picture(url)))
 
     def picture(self, url: str) -> dict:
@@ -351,18 +352,31 @@ def png(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-NOISE = Image.frombytes("RGB", (2580, 2580), random.Random(0).randbytes(2580 * 2580 * 3))
-LARGE_PICTURE = data_url(png(NOISE))  # 20 MB that do not compress
-BAD_PICTURES = [
-    data_url(png(Image.new("1", (30000, 30000)))),  # 100 KB, and 2.7 GB as RGB
-    data_url(png(Image.new("L", (100000, 2)))),
-    data_url(png(NOISE.crop((0, 0, 50, 50)))[:3000]),
-    data_url(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg+xml"),
-    b"data:image/png;base64,@@@",
-    b"data:,",
-    b"http://127.0.0.1:9/a.png",
-    b"file:///etc/passwd",
-]
+@functools.cache
+def large_picture() -> bytes:
+    """20 MB that do not compress."""
+    return data_url(png(noise()))
+
+
+@functools.cache
+def noise() -> Image.Image:
+    """A picture of random pixels."""
+    return Image.frombytes("RGB", (2580, 2580), random.Random(0).randbytes(2580 * 2580 * 3))
+
+
+@functools.cache
+def bad_pictures() -> list[bytes]:
+    """Pictures that are too large, cut, of no known kind, or elsewhere."""
+    return [
+        data_url(png(Image.new("1", (30000, 30000)))),  # 100 KB, and 2.7 GB as RGB
+        data_url(png(Image.new("L", (100000, 2)))),
+        data_url(png(noise().crop((0, 0, 50, 50)))[:3000]),
+        data_url(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg+xml"),
+        b"data:image/png;base64,@@@",
+        b"data:,",
+        b"http://127.0.0.1:9/a.png",
+        b"file:///etc/passwd",
+    ]
 
 
 def nested(depth: int) -> dict:
@@ -446,11 +460,24 @@ async def probe(target: Target, report: Report, until: float) -> None:
 async def crowd(target: Target, clients: int, seconds: float, seed: int) -> Report:
     """Let `clients` act on a server for some time; returns what happened."""
     report = Report()
+    _ = large_picture(), bad_pictures()  # these take a second, which is not the server's
     until = time.monotonic() + seconds
     lives = [Client(target, random.Random(f"{seed} {n}"), report) for n in range(clients)]
     await asyncio.gather(*(c.live(until) for c in lives), probe(target, report, until))
     report.faults = list(dict.fromkeys(report.faults))
     return report
+
+
+async def warm_up(target: Target) -> None:
+    """Let the server allocate what it keeps: both caches of its engine fill up."""
+    report = Report()
+    long = "word " * 250
+    lives = [Client(target, random.Random(n), report) for n in range(16)]
+    for n, client in enumerate(lives):
+        client.word = f"zqwarmup{n}"
+    requests = [target.request(target.chat(long + c.word, max_tokens=8)) for c in lives]
+    await asyncio.gather(*(c.send(r) for c, r in zip(lives, requests, strict=True)))
+    await lives[0].send_large_picture()
 
 
 def memory_and_files(process: psutil.Process) -> tuple[float, int]:
@@ -515,16 +542,16 @@ def print_report(report: Report) -> None:
     print(f"small request: median {statistics.median(times):.2f} s, worst {max(times):.2f} s")
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the crowd; 1 if there was a fault."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--server", default="batching", help="pocket, batching, simulator or a URL")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with started(options.server) as target:
-        asyncio.run(crowd(target, 2, 5, seed=-1))  # what is loaded at first use counts as before
+        asyncio.run(warm_up(target))
         process = listening(target.address[1])
         before = memory_and_files(process) if process else None
         report = asyncio.run(crowd(target, options.clients, options.seconds, options.seed))

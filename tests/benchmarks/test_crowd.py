@@ -1,0 +1,59 @@
+"""A short crowd of rough clients against the servers: `benchmarks/crowd.py` takes a minute."""
+
+import asyncio
+import importlib.util
+from contextlib import nullcontext
+
+import pytest
+
+from helpers import connect
+from helpers.paths import ROOT
+
+pytestmark = pytest.mark.pocket
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    path = ROOT / "benchmarks" / "crowd.py"
+    spec = importlib.util.spec_from_file_location("crowd", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module", params=["pocket", "openrouter-sim"])
+def lab(request, model_folder):
+    backend = request.param
+    lab = connect(backend, **({"batching": True} if backend == "pocket" else {}))
+    yield lab
+    lab.close()
+
+
+@pytest.fixture
+def target(crowd, lab, monkeypatch):
+    monkeypatch.setattr(crowd, "PATIENCE_S", 600)  # a busy machine is no fault of the server
+    headers = {"Authorization": f"Bearer {lab.client.api_key}"}
+    return crowd.Target(str(lab.client.base_url).rstrip("/"), lab.model, headers)
+
+
+def test_a_server_stays_well_among_rough_clients(crowd, target, lab):
+    # Behind the simulator, one request is answered at a time.
+    clients, seconds = (24, 8) if lab.backend == "pocket" else (8, 4)
+    report = asyncio.run(crowd.crowd(target, clients, seconds, seed=0))
+    assert report.faults == []
+    assert sum(outcomes.total() for outcomes in report.outcomes.values()) >= clients
+    assert report.probes_s
+
+
+def test_the_script_prints_what_happened(crowd, target, monkeypatch, capsys):
+    async def no_warm_up(_):
+        pass
+
+    monkeypatch.setattr(crowd, "warm_up", no_warm_up)
+    monkeypatch.setattr(crowd, "started", lambda _: nullcontext(target))
+    monkeypatch.setattr(crowd, "PROBE_S", 600)
+    code = crowd.main(["--clients", "2", "--seconds", "1"])
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    assert "small request: median" in printed
+    assert "memory" in printed
