@@ -1,7 +1,7 @@
 """One pocket server for all clients of this machine.
 
 A client finds a running server or starts one, and holds it by a lease. The server ends after its
-last lease. Every client imports this module, so it imports no torch, fastapi or openai.
+last lease. Every client imports this module, so it imports no torch, starlette or openai.
 """
 
 import hashlib

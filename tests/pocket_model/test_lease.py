@@ -141,7 +141,7 @@ def test_the_recipe_and_its_words_do_not_change_the_version(kit):
 
 
 def test_a_client_imports_nothing_heavy():
-    heavy = {"torch", "transformers", "mistral_common", "fastapi", "uvicorn", "openai"}
+    heavy = {"torch", "transformers", "mistral_common", "starlette", "uvicorn", "openai"}
     code = f"import sys, pocket_model.lease; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout == "[]\n", result.stderr
