@@ -19,7 +19,7 @@ collect_ignore = ["clients"]
 
 
 def pytest_addoption(parser):
-    parser.addoption("--all-notebooks", action="store_true", help="the key canary in all notebooks")
+    parser.addoption("--all-notebooks", action="store_true", help="slow tests run all notebooks")
 
 
 @pytest.fixture(scope="session")
