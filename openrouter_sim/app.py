@@ -5,11 +5,9 @@ A request asks for a failure with the header `X-Simulate: NAME`, one of `faults.
 `faults.KEYS` fail by themselves; any other well-formed key works and has a balance of its own.
 """
 
-import os
 import socket
 import threading
 import time
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,6 +20,7 @@ from openrouter_sim.faults import Refusal
 from openrouter_sim.gateway import Gateway
 from openrouter_sim.recorder import LOG_VARIABLE, Recorder
 from pocket_model import lease, loopback
+from pocket_model.cache import path_from
 from pocket_model.server.errors import shortened
 
 BASE_PATH = "/api/v1"
@@ -107,8 +106,8 @@ class Simulator:
         self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}{BASE_PATH}"
         self.gateway = Gateway(self.lease.base_url, catalog)
         app = create_app(self.gateway)
-        if log := os.environ.get(LOG_VARIABLE):
-            app = Recorder(app, Path(log))
+        if log := path_from(LOG_VARIABLE):
+            app = Recorder(app, log)
         # A simulated broken connection is an exception inside the server: no traceback of it.
         self._server = loopback.create_server(app, "critical", lambda *of: Refusal(*of).body)
         self._thread = threading.Thread(
