@@ -100,8 +100,8 @@ class ChatService:
 
     def _too_long(self, tokens: str) -> ApiError:
         message = (
-            f"The prompt has {tokens} tokens. The maximum context length is {self.context} tokens, "
-            "prompt and answer together. Shorten the messages."
+            f"The prompt has {tokens} tokens. This model's maximum context length is "
+            f"{self.context} tokens, prompt and answer together. Shorten the messages."
         )
         return ApiError(400, message, "messages", "context_length_exceeded")
 
