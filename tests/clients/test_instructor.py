@@ -10,11 +10,13 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-MODES = ["TOOLS", "TOOLS_STRICT", "JSON", "JSON_SCHEMA", "JSON_O1"]
-
 
 class Person(BaseModel):
     name: Literal["Ann", "Tom"]
+
+
+class Anything(BaseModel):
+    pass
 
 
 @pytest.fixture
@@ -37,24 +39,25 @@ def request_(server):
     }
 
 
-@pytest.mark.parametrize("mode", [m for m in MODES if hasattr(instructor.Mode, m)])
+@pytest.mark.parametrize("mode", ["TOOLS", "TOOLS_STRICT", "JSON_SCHEMA"])
 def test_an_object(client, request_, mode):
-    if mode in ("JSON", "JSON_O1"):
-        # The schema is only in the prompt: the model may miss it, the request must not.
-        try:
-            client(mode).chat.completions.create(response_model=Person, max_retries=0, **request_)
-        except instructor.exceptions.InstructorRetryException as error:
-            assert "HTTP" not in str(error) and "Error code" not in str(error)  # noqa: PT017, PT018
-        return
-    person = client(mode).chat.completions.create(response_model=Person, max_retries=0, **request_)
-    assert isinstance(person, Person)
+    create = client(mode).chat.completions.create
+    assert isinstance(create(response_model=Person, max_retries=0, **request_), Person)
+
+
+@pytest.mark.parametrize("mode", ["JSON", "JSON_O1"])
+def test_any_object(client, request_, mode):
+    # In these modes the schema is only in the prompt, so no fields are asked for.
+    create = client(mode).chat.completions.create
+    assert isinstance(create(response_model=Anything, max_retries=0, **request_), Anything)
 
 
 def test_with_the_completion_and_its_message_sent_back(client, request_):
     create = client("TOOLS").chat.completions.create_with_completion
     person, completion = create(response_model=Person, **request_)
-    message = completion.choices[0].message
-    result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "saved"}
+    message = completion.choices[0].message.model_dump()
+    call_id = message["tool_calls"][0]["id"]
+    result = {"role": "tool", "tool_call_id": call_id, "content": "saved"}
     history = [*request_["messages"], message, result, {"role": "user", "content": "This is Tom."}]
     again, _ = create(response_model=Person, **request_ | {"messages": history})
     assert isinstance(person, Person)

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Literal
 
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from openai import LengthFinishReasonError
 from pydantic import BaseModel
 
 
@@ -42,9 +44,11 @@ def test_plain_and_a_second_turn_with_its_own_message(chat):
 
 def test_streamed_and_async(chat):
     async def run():
-        return [chunk async for chunk in chat(max_tokens=6).astream("Say hello.")]
+        return [
+            chunk async for chunk in chat(max_tokens=6, stream_usage=True).astream("Say hello.")
+        ]
 
-    chunks = list(chat(max_tokens=6).stream("Say hello."))
+    chunks = list(chat(max_tokens=6, stream_usage=True).stream("Say hello."))
     text = "".join(chunk.text for chunk in chunks)
     assert text == "".join(chunk.text for chunk in asyncio.run(run()))
     whole = chunks[0]
@@ -86,10 +90,9 @@ def test_structured_output(chat, method):
 
 
 def test_json_mode(chat):
-    reply = chat().bind(response_format={"type": "json_object"}).invoke("A color as JSON.")
-    assert reply.response_metadata["finish_reason"] == "length" or isinstance(
-        json.loads(reply.text), dict
-    )
+    json_mode = chat(max_tokens=60).bind(response_format={"type": "json_object"})
+    with suppress(LengthFinishReasonError):  # the small model may write on and on
+        assert isinstance(json.loads(json_mode.invoke("A color as JSON.").text), dict)
 
 
 def test_a_picture(chat, picture_url):

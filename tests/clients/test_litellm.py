@@ -81,7 +81,7 @@ def test_a_schema_and_a_picture(settings, picture_url):
 
 
 def test_too_long_a_prompt_has_its_own_error(settings):
-    # litellm knows it by the words "maximum context length", and tries a larger model.
+    # litellm knows it by the words "this model's maximum context length is".
     with pytest.raises(litellm.ContextWindowExceededError):
         litellm.completion(messages=[{"role": "user", "content": "word " * 9000}], **settings)
 

@@ -144,9 +144,9 @@ def test_errors_have_a_type_of_their_own(client, settings):
         other.chat.send(messages=HELLO, **settings)
 
 
-@pytest.mark.parametrize("fault", ["unavailable", "provider-error", "rate-limit"])
+@pytest.mark.parametrize("fault", ["unavailable", "provider-error", "overloaded"])
 def test_a_failure_of_the_simulator_ends(client, settings, fault):
-    # Its retries are not numbered: the simulator counts the attempts itself.
+    # Its retries have no number: the simulator counts the attempts. It does not retry a 429.
     headers = {"X-Simulate": f"{fault} 2"}
     reply = client.chat.send(messages=HELLO, **settings | {"max_tokens": 3}, http_headers=headers)
     assert reply.choices
