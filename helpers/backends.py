@@ -15,14 +15,14 @@ import httpx2
 import openai
 
 from helpers import budget, prices
-from helpers.paths import DATA, file_name
-from helpers.server.client import (
+from helpers.connection.client import (
     BackendError,
     checked_address,
     make_client,
     network_settings,
 )
-from helpers.server.models import check_server
+from helpers.connection.server_check import check_server
+from helpers.paths import DATA, file_name
 from openrouter_sim.faults import KEY as SIMULATED_KEY
 from pocket_model import lease
 from pocket_model.build import MODEL_ID, BuildError

@@ -6,7 +6,7 @@ import warnings
 import httpx2
 import openai
 
-from helpers.server.client import PROXY_VARIABLES, BackendError, is_local, set_variables
+from helpers.connection.client import PROXY_VARIABLES, BackendError, is_local, variables_present
 
 NOT_THERE = (404, 405, 501)
 MOST_NAMED = 10  # a gateway can have hundreds of models
@@ -28,7 +28,7 @@ def check_server(client: openai.OpenAI, model: str, setup_hint: str, key_from: s
             not have the model.
     """
     url = str(client.base_url)
-    proxies = [] if is_local(url) else set_variables(PROXY_VARIABLES)
+    proxies = [] if is_local(url) else variables_present(PROXY_VARIABLES)
     url += f" (asked through the proxy in {' or '.join(proxies)})" if proxies else ""
     client = client.with_options(timeout=5, max_retries=0)
     try:

@@ -91,7 +91,7 @@ def _no_headers_for_openai(key: str) -> dict:
     return headers | {name: f"Bearer {key}" for name in own}
 
 
-def set_variables(names: tuple[str, ...]) -> list[str]:
+def variables_present(names: tuple[str, ...]) -> list[str]:
     """Those of the names that the environment has, in upper or lower case."""
     return [name for name in names if os.environ.get(name) or os.environ.get(name.lower())]
 
@@ -103,7 +103,7 @@ def network_settings() -> Iterator[None]:
     Raises:
         BackendError: it names the variables and says what to do.
     """
-    proxies = " or ".join(set_variables(PROXY_VARIABLES)) or "the system's settings"
+    proxies = " or ".join(variables_present(PROXY_VARIABLES)) or "the system's settings"
     try:
         yield
     except ImportError as error:
@@ -117,7 +117,7 @@ def network_settings() -> Iterator[None]:
             "socks5://host:port. Correct it, or start with NO_PROXY=* to use no proxy."
         ) from error
     except OSError as error:
-        names = " or ".join(set_variables(CERTIFICATE_VARIABLES)) or "the system's settings"
+        names = " or ".join(variables_present(CERTIFICATE_VARIABLES)) or "the system's settings"
         raise BackendError(
             f"The certificates or the log in {names} cannot be opened ({error.strerror or error}). "
             "Correct the variable, or remove it from the environment."

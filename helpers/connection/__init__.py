@@ -1,0 +1,1 @@
+"""The connection to a server: the client, and whether the server can be used."""

@@ -1,1 +1,0 @@
-"""A server to talk to: the client, and whether the server can be used."""
