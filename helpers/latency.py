@@ -59,6 +59,10 @@ MAX_EXACT_CONCURRENCY = 64
 
 NOT_FINISHED = "not finished: the run was interrupted"
 
+# Addresses of servers that have refused `stream_options`, as those of Mistral AI and Fireworks AI
+# do. They count the tokens of every stream anyway.
+_no_stream_options: set[str] = set()
+
 
 class Delta(NamedTuple):
     """One piece of a streamed reply: its arrival (s, monotonic clock), kind and text."""
@@ -166,7 +170,8 @@ def stream_once(
     """Send one streamed chat request and note when everything arrives.
 
     An error of the server or the connection does not raise: it is in `Record.error`, and what
-    arrived before it is kept. The client does not retry, since a retry would hide a failure.
+    arrived before it is kept. The client does not retry, since a retry would hide a failure. Only a
+    server that refuses `stream_options` is asked again without it, and timed anew.
 
     Args:
         messages: a plain string is one user message.
@@ -177,7 +182,26 @@ def stream_once(
     """
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
-    params.setdefault("stream_options", {"include_usage": True})
+    options = {"scheduled": scheduled, "time_limit_s": time_limit_s, "stop": stop}
+    address = str(client.base_url)
+    if "stream_options" not in params and address not in _no_stream_options:
+        asked = params | {"stream_options": {"include_usage": True}}
+        record = _stream(client, model, messages, **options, params=asked)
+        if record.deltas or "stream_options" not in (record.error or ""):
+            return record
+        _no_stream_options.add(address)
+    return _stream(client, model, messages, **options, params=params)
+
+
+def _stream(
+    client: openai.OpenAI,
+    model: str,
+    messages: list[dict],
+    scheduled: float | None,
+    time_limit_s: float,
+    stop: threading.Event | None,
+    params: dict,
+) -> Record:
     completions = client.with_options(max_retries=0, timeout=time_limit_s).chat.completions
     started = datetime.now().astimezone().isoformat("T", "milliseconds")
     record = Record(_now(), scheduled, started=started)

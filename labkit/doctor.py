@@ -160,10 +160,12 @@ def check_browser() -> Finding:
 def check_backend(name: str) -> Finding:
     """Whether a backend has its key or its server."""
     row = backends.BACKENDS[name]
-    if backends.readiness(name) is None:
+    missing = backends.readiness(name)
+    if missing is None:
         detail = f"key found in {row.key_variable}" if row.paid else "server answers"
         if name == "openrouter-sim":
             detail = "starts when it is used; needs no key"
         return Finding(f"backend {name}", OK, detail)
-    advice = f"{row.setup_hint}; set {row.key_variable}" if row.key_variable else row.setup_hint
-    return Finding(f"backend {name}", NOTE, "not set up (optional)", advice)
+    if row.paid and not os.environ.get(row.key_variable):  # the usual case, in fewer words
+        missing = f"{row.setup_hint}; set {row.key_variable}"
+    return Finding(f"backend {name}", NOTE, "not set up (optional)", missing)

@@ -32,6 +32,15 @@ def test_a_key_is_named_and_never_shown(monkeypatch, capsys):
     assert CANARY not in printed
 
 
+def test_why_a_backend_cannot_be_used(monkeypatch):
+    assert doctor.check_backend("ollama").advice.startswith("No server answers at http://")
+    monkeypatch.setenv("MISTRAL_API_KEY", CANARY)
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    assert "pip install socksio" in doctor.check_backend("mistral").advice
+    monkeypatch.delenv("MISTRAL_API_KEY")
+    assert doctor.check_backend("mistral").advice.endswith("; set MISTRAL_API_KEY")
+
+
 def test_other_versions_and_missing_packages_are_listed(monkeypatch, tmp_path):
     pins = "pytest==0.0.1\nno-such-package==1\nno-such-tool==1\n"
     (tmp_path / "constraints.txt").write_text(pins)

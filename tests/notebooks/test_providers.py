@@ -12,7 +12,7 @@ import pytest
 from dialects import DIALECTS, KEY, Refusal
 from provider import serve
 
-from helpers import batches, budget, connect, openrouter, prices, replies, tools
+from helpers import batches, budget, connect, latency, openrouter, prices, replies, tools
 from helpers.backends import BACKENDS, variable
 from labkit import run_cost, runner
 
@@ -110,6 +110,20 @@ def test_what_the_kit_sends_is_taken(script, provider):
     assert "1" in ask(provider, response_format=wanted, max_tokens=16).choices[0].message.content
     script.reasoning = "Let me think."
     assert replies.text_of(ask(provider).choices[0].message.content)
+
+
+@each()
+def test_latency_is_measured_with_the_servers_counts(script, provider):
+    """Mistral AI (avante.nvim#2347) and Fireworks AI (Flowise#2866) refuse `stream_options`."""
+    for _ in range(2):
+        record = latency.stream_once(provider.client, provider.model, "Hello!", max_tokens=3)
+        assert (record.error, record.output_tokens, record.finish_reason) == (None, 3, "length")
+        assert record.sent <= record.deltas[0].at <= record.end
+    refused = 1 if provider.backend in ("mistral", "fireworks") else 0
+    assert len(script.seen) == 2 + refused  # refused once, and remembered
+    record = latency.stream_once(provider.client, "other", "Hello!")
+    assert record.error
+    assert len(script.seen) == 3 + refused
 
 
 # What each provider refuses although OpenAI takes it, from its documents and public reports.
