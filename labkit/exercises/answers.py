@@ -6,10 +6,10 @@ An answer of another form than asked for raises `WrongForm`, whose message is th
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-_NUMBER = re.compile(r"\s*≈?\s*([-+]?[\d.,_]*\d(?:e[-+]?\d+)?)\s*[^\d]*", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*≈?\s*([-+]?[\d.,_]*\d(?:e[-+]?\d+)?)\s*([^\d]*)", re.IGNORECASE)
 
 
 class WrongForm(ValueError):
@@ -29,9 +29,11 @@ def kind(value: Any) -> str:
             return "a dict"
         case list() | tuple() | set() | frozenset():
             return f"a {type(value).__name__}"
+        case int() | float():
+            return "a number"
         case _ if callable(value):
             return "a function: call it"
-    return "something else"
+    return "another kind of object"
 
 
 def plain(answer: Any) -> Any:
@@ -43,20 +45,34 @@ def plain(answer: Any) -> Any:
     return answer
 
 
-def number(answer: Any) -> float:
-    """The number that an answer is: of any numeric type, alone in a collection, or as text.
-
-    Raises:
-        WrongForm: it is no number, or not a finite one.
-    """
+def alone(answer: Any) -> Any:
+    """The only member of a collection, or the answer itself."""
     value = plain(answer)
     if isinstance(value, list | tuple | set | frozenset) and len(value) == 1:
-        value = plain(next(iter(value)))
-    wrong = WrongForm(f"The answer should be a number, not {kind(value)}.")
+        return plain(next(iter(value)))
+    return value
+
+
+def number(answer: Any, what: str = "The answer", units: Sequence[str] = ()) -> float:
+    """The number that a value is, of any numeric type or as text.
+
+    Args:
+        what: the value's name in a message.
+        units: what may follow the number in a text; the first is named in a message.
+
+    Raises:
+        WrongForm: it is no number, not a finite one, or in another unit.
+    """
+    value = plain(answer)
+    wrong = WrongForm(f"{what} should be a number, not {kind(value)}.")
     if isinstance(value, str):
         found = _NUMBER.fullmatch(value)
         if not found:
             raise wrong
+        unit = found[2].strip().lower()
+        if unit and unit not in (name.lower() for name in units):
+            in_unit = f" in {units[0]}" if units else " without a unit"
+            raise WrongForm(f"{what} should be a number{in_unit}, not in {unit}.")
         # A comma before three digits separates thousands; any other is a decimal comma.
         value = re.sub(r",(?=\d{3}(\D|$))", "", found[1]).replace(",", ".")
     if isinstance(value, bool):
@@ -66,21 +82,22 @@ def number(answer: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         raise wrong from None
     if not math.isfinite(value):
-        raise WrongForm("The answer should be a finite number.")
+        raise WrongForm(f"{what} should be a finite number.")
     return value
 
 
-def items(answer: Any) -> list:
-    """The members of any collection; the words of a text such as "lm_head, model.norm".
+def items(answer: Any, what: str = "a list") -> list:
+    """The members of any collection; the words of a text such as "B, D and E".
 
     Raises:
-        WrongForm: it is no collection.
+        WrongForm: it is no collection. The message says that it should be `what`.
     """
     value = plain(answer)
     if isinstance(value, str):
-        return re.findall(r"[^\s,;()\[\]{}'\"]+", value)
+        words = re.findall(r"[^\s,;()\[\]{}'\"]+", value)
+        return [word for word in words if word.lower() not in ("and", "&")]
     if not isinstance(value, Iterable):
-        raise WrongForm(f"The answer should be a list, not {kind(value)}.")
+        raise WrongForm(f"The answer should be {what}, not {kind(value)}.")
     return [plain(item) for item in value]
 
 
@@ -122,4 +139,6 @@ def call(function: Callable, *arguments: Any) -> Any:
         ) from None
     if result is None:
         raise WrongForm("Your function returned None. Is a `return` missing?")
+    if inspect.isgenerator(result):
+        raise WrongForm("Your function has a `yield`. Write `return` instead.")
     return plain(result)

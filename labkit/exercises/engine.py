@@ -11,14 +11,14 @@ exercises is checked for the first time. Solutions are only in the notebooks, fo
 
 import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from labkit.exercises.answers import WrongForm, number
+from labkit.exercises.answers import WrongForm, alone, number
 
 Judge = Callable[[Any], str | None]
 
@@ -102,26 +102,36 @@ def number_exercise(
     hint: str,
     mistakes: dict[float, str],
     tolerance: float = 0.005,
+    units: Sequence[str] = (),
 ) -> None:
     """Register an exercise whose answer is a number; see `judge_number` for the arguments."""
-    judge = partial(judge_number, expected=expected, mistakes=mistakes, tolerance=tolerance)
+    judge = partial(
+        judge_number, expected=expected, mistakes=mistakes, tolerance=tolerance, units=units
+    )
     exercise(name, hint)(judge)
 
 
 def judge_number(
-    answer: Any, expected: float, mistakes: dict[float, str], tolerance: float
+    answer: Any,
+    expected: float,
+    mistakes: dict[float, str],
+    tolerance: float,
+    units: Sequence[str] = (),
 ) -> str | None:
     """None if `answer` is `expected` within a relative `tolerance`, or else a hint.
 
-    `mistakes` maps wrong numbers that are to be expected to the hint for each.
+    Args:
+        mistakes: wrong numbers that are to be expected, with the hint for each.
+        units: what may follow the number in a text.
 
     Raises:
         WrongForm: the answer is no number.
     """
-    value = number(answer)
+    value = number(alone(answer), units=units)
     if math.isclose(value, expected, rel_tol=tolerance):
         return None
     for wrong, hint in mistakes.items():
         if math.isclose(value, wrong, rel_tol=tolerance):
             return hint
-    return f"{value:,.10g} is too {'small' if value < expected else 'large'}."
+    shown = f"{value:,.6f}".rstrip("0").rstrip(".")
+    return f"{shown} is too {'small' if value < expected else 'large'}."

@@ -6,9 +6,7 @@ from typing import Any
 from labkit.exercises.answers import WrongForm, items, mapping, number
 from labkit.exercises.engine import exercise
 
-ONE_WORD = re.compile(
-    r"\b(one|single|1|a)\b.*\bword\b|\bword\b.*\bonly\b", re.IGNORECASE | re.DOTALL
-)
+ONE_WORD = re.compile(r"\b(one|single|1|a|\(1\)|only|just)[ -]word\b|\bword only\b", re.IGNORECASE)
 CAPITAL_OF_ITALY = re.compile(r"(?=.*\bital(y|ian)\b)(?=.*\bcapital\b)", re.IGNORECASE | re.DOTALL)
 
 
@@ -25,11 +23,12 @@ def judge_messages(answer: Any) -> str | None:
         return 'Each message needs the keys "role" and "content".'
     roles = [str(message["role"]).strip().lower() for message in messages]
     if roles not in (["system", "user"], ["developer", "user"]):  # OpenAI's newer name
-        return f'The roles should be "system", then "user"; they are {roles}.'
+        sent = ", ".join(roles) or "none"
+        return f'The roles should be "system", then "user". Here they are: {sent}.'
     system, user = (_text(message["content"]) for message in messages)
     if not system.strip() or not user.strip():
         return "The content of one message is empty."
-    if not ONE_WORD.search(system):
+    if not ONE_WORD.search(system) or re.search(r"\bnot\b|n't\b", system):
         return "The system message should hold the rule: answers of one word."
     if not CAPITAL_OF_ITALY.match(user):
         return "The user message should ask for the capital of Italy."
@@ -49,16 +48,19 @@ def _text(content: Any) -> str:
 def judge_seed(answer: Any) -> str | None:
     """A seed, and a temperature at which it matters."""
     settings = mapping(answer, "a dict of keyword arguments")
+    settings |= mapping(settings.pop("extra_body", {}))  # as `lab.seed` writes it for Mistral AI
+    if "random_seed" in settings:
+        settings["seed"] = settings.pop("random_seed")
     if "seed" not in settings:
         return "Which argument fixes the random choices?"
-    if isinstance(settings["seed"], str) or number(settings["seed"]) % 1:
+    if isinstance(settings["seed"], str) or number(settings["seed"], "The seed") % 1:
         return "The seed should be an integer, such as 7."
     if "temperature" not in settings:
         return "Which argument makes the model sample at random?"
     temperature = settings["temperature"]
     if isinstance(temperature, str):
         return "The temperature should be a number, not a string."
-    if number(temperature) <= 0:
+    if number(temperature, "The temperature") <= 0:
         return "Keep the temperature above 0. At 0 nothing is sampled, and a seed has no effect."
     if number(temperature) > 2:
         return "Servers refuse a temperature above 2."

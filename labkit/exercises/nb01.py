@@ -17,6 +17,7 @@ number_exercise(
         21.47: "That is in GB (10⁹ bytes); the question asks for GiB.",
     },
     tolerance=1e-3,
+    units=("GiB",),
 )
 
 
@@ -26,7 +27,7 @@ number_exercise(
 )
 def judge_card(answer: Any) -> str | None:
     """The smallest GPU or Mac with room for weights, context and four images."""
-    names = [answer] if isinstance(answer, str) else items(answer)
+    names = [answer] if isinstance(answer, str) else items(answer, "the name of a GPU or Mac")
     if len(names) != 1 or not isinstance(names[0], str):
         return "The answer should be the name of one GPU or Mac, as a string."
     name = re.sub(r"nvidia|geforce|apple|[^a-z0-9]", "", names[0].lower())
@@ -36,7 +37,7 @@ def judge_card(answer: Any) -> str | None:
         return None
     if name in ("rtx3090", "3090"):
         return "It fits, but so does a GPU with less memory."
-    return 'Find the first row whose "scheme" is not "none".'
+    return 'Take the first row whose "scheme" is not "none": it has the least memory.'
 
 
 @exercise(
@@ -45,8 +46,8 @@ def judge_card(answer: Any) -> str | None:
 )
 def judge_claims(answer: Any) -> str | None:
     """The set of the wrong claims. The hint is about the first letter that is judged wrongly."""
-    words = [str(item).strip().upper() for item in items(answer)]
-    letters = set("".join(word for word in words if word != "AND"))
+    words = items(answer, 'a set of letters, such as {"A", "C"}')
+    letters = set("".join(str(word).strip().upper() for word in words))
     if not letters or not letters <= set("ABCDE"):
         return 'The answer should be a set of letters from A to E, such as {"A", "C"}.'
     reasons = {
@@ -71,6 +72,7 @@ number_exercise(
         2494: "The language model sees patches of 28 pixels: 2 × 2 patches of 14, merged.",
     },
     tolerance=1e-9,
+    units=("tokens", "image tokens"),
 )
 
 number_exercise(
@@ -83,4 +85,5 @@ number_exercise(
         88.0: "Each parameter takes two bytes, so divide by 2 instead of multiplying.",
     },
     tolerance=0.02,
+    units=("tokens per second", "tokens/s", "tokens/second", "tok/s", "t/s"),
 )

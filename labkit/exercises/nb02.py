@@ -17,6 +17,7 @@ number_exercise(
         4.25: "The scale is a float32: 32 bits.",
     },
     tolerance=1e-4,
+    units=("bits", "bit", "bits per parameter", "bits/parameter"),
 )
 
 
@@ -60,4 +61,6 @@ def judge_function_before_saving(answer: Any) -> str | None:
         return "That tells you whether it is too late. What helps if it is?"
     if name in ("save_pretrained", "save_4bit"):
         return "That would save weights whose scales were rounded."
+    if not name:
+        return "The name is empty."
     return f"{name} does not restore the weights as they were quantized."

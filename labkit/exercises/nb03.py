@@ -31,7 +31,8 @@ def judge_cost(answer: Any) -> str | None:
 @exercise("03-retry", hint="Ask for each status: could the same request succeed a little later?")
 def judge_retried_statuses(answer: Any) -> str | None:
     """The HTTP statuses after which the same request can succeed."""
-    statuses, right = {int(number(item)) for item in items(answer)}, {408, 429, 502, 503}
+    right = {408, 429, 502, 503}
+    statuses = {int(number(item, "Each status")) for item in items(answer, "a set of statuses")}
     if unknown := statuses - {400, 401, 402, 404, 408, 429, 502, 503}:
         return f"{min(unknown)} is not in the list."
     if wrong := statuses - right:

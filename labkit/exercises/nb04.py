@@ -1,12 +1,11 @@
 """Exercises of notebook 04, Vision."""
 
 import base64
-import math
 import re
 from typing import Any
 
 from labkit.exercises.answers import call, mapping, number
-from labkit.exercises.engine import exercise
+from labkit.exercises.engine import exercise, judge_number
 
 
 @exercise(
@@ -45,7 +44,8 @@ def judge_image_message(answer: Any) -> str | None:
     if len(parts) != 2 or set(by_type) != {"text", "image_url"}:
         types = [part.get("type") for part in parts]
         return f'There should be one "text" and one "image_url" part; there are {types}.'
-    if not re.search(r"colou?r", str(by_type["text"].get("text")), re.IGNORECASE):
+    text = str(by_type["text"].get("text")).lower()
+    if not re.search(r"colou?r", text) or "square" not in text:
         return 'The "text" should ask for the colour of the square.'
     url = by_type["image_url"].get("image_url")
     if not isinstance(url, dict):
@@ -68,18 +68,19 @@ def judge_image_message(answer: Any) -> str | None:
 )
 def judge_share_of_pairs(answer: Any) -> str | None:
     """A function that returns the share of pairs in which both answers are right."""
-    pairs = [(True, True), (True, False), (False, True), (True, True), (False, False)]
-    share = number(call(answer, pairs))
-    if share == 0.8:
-        return "One right answer of two may be a guess: both must be right."
-    if share == 0.6:
-        return "That counts single answers. Count a pair once, if both answers are right."
-    if share == 40:
-        return "A share is a number from 0 to 1, not a percentage."
-    if share == 2:
-        return "That is the number of pairs. A share divides it by the number of all pairs."
-    if not math.isclose(share, 0.4):
-        return f"For {pairs} it should return 0.4, and it returned {share:g}."
-    if not math.isclose(number(call(answer, [(True, True)])), 1):
+    both, first, second, neither = (True, True), (True, False), (False, True), (False, False)
+    share = number(call(answer, [both] * 4 + [first] * 3 + [second] * 2 + [neither]))
+    mistakes = {
+        0.9: "One right answer of two may be a guess: both must be right.",
+        0.65: "That counts single answers. Count a pair once, if both answers are right.",
+        0.7: "That looks at the first answer of each pair only.",
+        0.6: "That looks at the second answer of each pair only.",
+        0.5: "That counts a pair with two wrong answers, too.",
+        40: "A share is a number from 0 to 1, not a percentage.",
+        4: "That is the number of pairs. Divide it by the number of all pairs.",
+    }
+    if hint := judge_number(share, 0.4, mistakes, tolerance=1e-9):
+        return f"In 4 of 10 pairs both answers are right, which is a share of 0.4. {hint}"
+    if number(call(answer, [both])) != 1:
         return "For one pair with two right answers it should return 1."
     return None

@@ -1,5 +1,6 @@
 """Exercises of notebook 05, Tool calling."""
 
+import json
 from typing import Any
 
 from labkit.exercises.answers import call, items, mapping
@@ -10,7 +11,10 @@ from labkit.exercises.engine import exercise
 def judge_call_ids(answer: Any) -> str | None:
     """The tool-call ids that Mistral's format accepts."""
     right = {"bbc5b7ede", "A1B2C3D4E"}
-    ids = {str(item).strip() for item in items(answer)}
+    ids = items(answer, "a list of ids")
+    if not all(isinstance(id_, str) for id_ in ids):
+        return "Each id should be a string, as it is written in the question."
+    ids = {id_.strip() for id_ in ids}
     for wrong in sorted(ids - right):
         if wrong not in ("call_abc1", "a1b2c3d4", "abc defgh"):
             return f"{wrong!r} is not one of the five ids."
@@ -40,6 +44,10 @@ def judge_schema(answer: Any) -> str | None:
     if not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
         return '"parameters" should be a JSON schema of an object, with "properties".'
     try:
+        schema = json.loads(json.dumps(schema))  # as it is sent: a tuple becomes a list
+    except (TypeError, ValueError):
+        return '"parameters" has a value that JSON does not have.'
+    try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         place = ".".join(map(str, error.path)) or "its top"
@@ -49,7 +57,7 @@ def judge_schema(answer: Any) -> str | None:
         return "It should accept an amount of 3.5 and the currency EUR."
     if accepts({"currency": "EUR"}) or accepts({"amount": 1}):
         return 'A call without one of the arguments should not pass: see "required".'
-    if accepts({"amount": 1, "currency": "XYZ"}):
+    if any(accepts({"amount": 1, "currency": other}) for other in ("CHF", "eur", "usd", "", None)):
         return 'Only EUR and USD should pass: see "enum".'
     if accepts({"amount": "much", "currency": "EUR"}):
         return "The amount should be a number."
@@ -62,14 +70,17 @@ def judge_schema(answer: Any) -> str | None:
 )
 def judge_argument_check(answer: Any) -> str | None:
     """A function that validates a call's arguments by name."""
-    allowed, required = ["city", "unit"], ["city"]
+    allowed, required = ["city", "unit", "days"], ["city", "days"]
     for arguments, expected, reason in (
-        ('{"city": "Oslo"}', True, "the required argument is there"),
-        ('{"city": "Oslo", "unit": "celsius"}', True, "optional arguments are allowed"),
+        ('{"city": "Oslo", "days": 3}', True, "the required arguments are there"),
+        ('{"city": "Oslo", "days": 3, "unit": "C"}', True, "optional arguments are allowed"),
         ('{"city": ', False, "that is no JSON"),
-        ('["city"]', False, "that is JSON, but no object"),
-        ('{"unit": "celsius"}', False, "a required argument is missing"),
-        ('{"city": "Oslo", "town": "Oslo"}', False, "there is no such argument"),
+        ('["city", "days"]', False, "that is JSON, but no object"),
+        ('{"unit": "C"}', False, "required arguments are missing"),
+        ('{"city": "Oslo"}', False, "one of the required arguments is missing"),
+        ('{"city": "Oslo", "days": 3, "town": "Oslo"}', False, "there is no argument `town`"),
+        ('{"city": null, "days": 0}', True, "the arguments are there; JSON has null"),
+        ("{'city': 'Oslo', 'days': 3}", False, "that is Python, not JSON"),
     ):
         result = call(answer, arguments, allowed, required)
         if result not in (True, False):

@@ -16,7 +16,8 @@ def judge_stream_times(answer: Any) -> str | None:
     given = {str(key).strip().lower(): value for key, value in mapping(answer).items()}
     if not {"ttft", "tpot", "e2e"} <= set(given):
         return 'Answer with a dict with the keys "ttft", "tpot" and "e2e", in milliseconds.'
-    ttft, tpot, e2e = (number(given[key]) for key in ("ttft", "tpot", "e2e"))
+    units = ("ms", "milliseconds")
+    ttft, tpot, e2e = (number(given[key], key, units) for key in ("ttft", "tpot", "e2e"))
     if max(ttft, e2e) < 1:
         return "That is in seconds; the question asks for milliseconds."
     if ttft == 100:
@@ -43,4 +44,5 @@ number_exercise(
         5: "The streams do not share a rate: each gives 40 tokens per second.",
         0.2: "That is in seconds; the question asks for tokens per second.",
     },
+    units=("tokens per second", "tokens/s", "tokens/second", "tok/s", "t/s"),
 )

@@ -32,4 +32,5 @@ number_exercise(
         150: "Each learner asks twice a minute.",
         600: "That is what one learner gets in a minute.",
     },
+    units=("tokens per second", "tokens/s", "tokens/second", "tok/s", "t/s"),
 )
