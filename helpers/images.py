@@ -1,8 +1,8 @@
 """Any picture as a part of a message: opened, checked, turned upright, scaled, embedded.
 
 Servers of this protocol accept pictures as data URLs. A picture larger than the model's own limit
-would only cost time on the way, so it is scaled here by the model's own rule. What a file says
-about its picture is not sent: a camera writes down where the photograph was taken, and when.
+would only cost time on the way, so it is scaled here by the model's own rule. Only the pixels are
+sent: a camera's file also says where and when the photograph was taken.
 """
 
 import base64
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx2
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image, ImageOps
 
 from pocket_model.pictures import ImageError, as_rgb
 
@@ -28,26 +28,8 @@ LONGEST_SIDE = 1540  # pixels: the limit of Mistral Small 3.1 and 3.2
 MAX_PIXELS = 80_000_000
 MAX_BYTES = 50_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-UNCHANGED_FORMATS = ("PNG", "JPEG", "WEBP")  # servers accept these as they are
-# What Pillow finds in a file that says how to show it, and nothing about who made it where.
-DISPLAY_INFO = {
-    *("jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "progressive", "progression"),
-    *("adobe", "adobe_transform", "icc_profile", "gamma", "srgb", "chromaticity", "interlace"),
-    *("aspect", "transparency", "background", "loop", "duration", "timestamp"),
-}
-# A JPEG's segments of that kind: JFIF, the color profile, Adobe's color transform.
-DISPLAY_SEGMENTS = {"APP0", "APP2", "APP14"}
-LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
-# EXIF's tag Orientation: what turns the picture upright.
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# Of a source's format, what it is sent in. Else PNG: JPEG would blur the edges of a drawing.
+SENT_FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WEBP"}
 
 
 def image_part(
@@ -74,23 +56,18 @@ def image_part(
     Raises:
         ImageError: the picture cannot be read or fetched, is damaged, too large or animated.
     """
-    picture, data = _open(source, fetch, timeout_s)
-    fits = max(picture.size) <= longest_side
-    turn = _turn(picture)
-    plain = picture.format in UNCHANGED_FORMATS and picture.mode in ("RGB", "RGBA", "L")
-    if data and fits and turn is None and plain and not _has_metadata(picture, data):
-        return _part(data, picture.format)
-    sent = as_rgb(picture if turn is None else picture.transpose(turn))
-    if not fits:
+    picture = _open(source, fetch, timeout_s)
+    sent = as_rgb(_upright(picture))
+    if max(sent.size) > longest_side:
         ratio = max(sent.size) / longest_side
         size = tuple(max(1, round(side / ratio)) for side in sent.size)
         sent = sent.resize(size, Image.Resampling.LANCZOS)
-    # JPEG would blur the edges of a drawing, so only photographs stay JPEG.
-    kind = "JPEG" if picture.format in ("JPEG", "MPO") and sent.mode == "RGB" else "PNG"
+    kind = SENT_FORMATS.get(picture.format, "PNG")
     buffer = io.BytesIO()
     bare = Image.frombytes(sent.mode, sent.size, sent.tobytes())  # without comments and the like
     bare.save(buffer, kind, quality=92)  # PNG ignores the quality
-    return _part(buffer.getvalue(), kind)
+    url = f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def sent_size(part: dict) -> tuple[int, int]:
@@ -99,53 +76,34 @@ def sent_size(part: dict) -> tuple[int, int]:
     return Image.open(io.BytesIO(base64.b64decode(data))).size
 
 
-def _part(data: bytes, kind: str) -> dict:
-    url = f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
-    return {"type": "image_url", "image_url": {"url": url}}
-
-
-def _turn(picture: Image.Image) -> Image.Transpose | None:
+def _upright(picture: Image.Image) -> Image.Image:
     try:
-        return TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+        return ImageOps.exif_transpose(picture)
     except Exception:  # broken EXIF data raises errors of many types
-        return None
+        return picture
 
 
-def _has_metadata(picture: Image.Image, data: bytes) -> bool:
-    """Whether a file has more than its picture: EXIF, XMP, comments, something behind its end."""
-    segments = {name for name, _ in getattr(picture, "applist", [])}  # of a JPEG
-    others = getattr(picture, "private_chunks", [])  # of a PNG
-    ends = data.endswith(LAST_BYTES.get(picture.format, b""))
-    return (
-        bool(set(picture.info) - DISPLAY_INFO or segments - DISPLAY_SEGMENTS or others) or not ends
+def _open(source: Source, fetch: bool, timeout_s: float) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return _loaded(source)
+    if isinstance(source, np.ndarray):
+        return _loaded(_from_array(source))
+    if isinstance(source, io.BytesIO):
+        return _decode(source.getvalue())
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decode(bytes(source))
+    if isinstance(source, str) and _is_address(source):
+        return _decode(_from_address(source, fetch, timeout_s))
+    if isinstance(source, str | Path):
+        return _decode(_from_file(source))
+    raise ImageError(
+        "a picture is a path, the bytes of a file, an array, a PIL image or an address, not "
+        f"{type(source).__name__}"
     )
 
 
-def _open(source: Source, fetch: bool, timeout_s: float) -> tuple[Image.Image, bytes | None]:
-    """The picture, and the bytes of its file if there is one."""
-    if isinstance(source, Image.Image):
-        return _loaded(source), None
-    if isinstance(source, np.ndarray):
-        return _loaded(_from_array(source)), None
-    if isinstance(source, io.BytesIO):
-        data = source.getvalue()
-    elif isinstance(source, bytes | bytearray | memoryview):
-        data = bytes(source)
-    elif isinstance(source, str) and "\0" in source:
-        raise ImageError(f"{_shown(source)} is neither a path nor an address")
-    elif isinstance(source, Path) or (isinstance(source, str) and not _is_address(source)):
-        data = _from_file(source)
-    elif isinstance(source, str):
-        data = _from_address(source, fetch, timeout_s)
-    else:
-        raise ImageError(
-            "a picture is a path, the bytes of a file, an array, a PIL image or an address, not "
-            f"{type(source).__name__}"
-        )
-    return _decode(data), data
-
-
 def _is_address(text: str) -> bool:
+    # Of a data URL the first characters are enough: no path is longer.
     return bool(re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:", text)) and not os.path.lexists(text[:4096])
 
 
@@ -194,14 +152,10 @@ def _too_many_pixels(size: str) -> str:
 def _from_array(array: np.ndarray) -> Image.Image:
     valid = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     if not valid or array.dtype != np.uint8:
-        from_floats = (
-            ""
-            if array.dtype.kind != "f"
-            else (". If its numbers are from 0 to 1, give (255 * array).astype('uint8')")
-        )
         raise ImageError(
             "an array must have shape (height, width) or (height, width, 3 or 4) and dtype uint8, "
-            f"not {array.shape} and {array.dtype}{from_floats}"
+            f"not {array.shape} and {array.dtype}. Numbers from 0 to 1 become such an array by "
+            "(255 * array).astype('uint8')"
         )
     return Image.fromarray(array)
 
@@ -216,7 +170,7 @@ def _from_file(source: str | Path) -> bytes:
         if path.stat().st_size > MAX_BYTES:
             raise ImageError(f"{shown} is larger than {MAX_BYTES // 1_000_000} MB: scale it down")
         return path.read_bytes()
-    except (OSError, RuntimeError) as error:  # RuntimeError: `~` of a user who does not exist
+    except (OSError, ValueError, RuntimeError) as error:  # of a NUL, and of an unknown `~user`
         reason = getattr(error, "strerror", None) or error
         advice = ". If it is base64, give base64.b64decode(text)" if len(str(source)) > 255 else ""
         raise ImageError(f"{shown} cannot be read: {reason}{advice}") from error
@@ -266,6 +220,7 @@ def _from_address(address: str, fetch: bool, timeout_s: float) -> bytes:
 
 
 def require_public(host: str) -> None:
+    """Raise `ImageError` for a host that is this machine or in its own network."""
     try:
         addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except (OSError, UnicodeError) as error:

@@ -214,7 +214,7 @@ def _stream(
             reader.read(client, response.http_response)
     except (openai.OpenAIError, httpx2.HTTPError, ValueError, RecursionError) as error:
         if math.isnan(record.end) and record.error is None:
-            record.error = replies.in_one_line(error)
+            record.error = replies.error_line(error)
     if math.isnan(record.end):
         record.end = _now()
     if response is not None:
@@ -291,12 +291,12 @@ class _StreamReader:
             record.prompt_tokens = _count(usage.get("prompt_tokens"))
             record.output_tokens = _count(usage.get("completion_tokens"))
             record.cost_usd = prices.amount(usage.get("cost"))
-        for choice in replies.dicts(event.get("choices")):
+        for choice in replies.objects_in(event.get("choices")):
             record.finish_reason = _text(choice.get("finish_reason")) or record.finish_reason
-            record.error = replies.words(choice.get("error")) or record.error
+            record.error = replies.error_text(choice.get("error")) or record.error
             delta = choice.get("delta")
             delta = delta if isinstance(delta, dict) else {}
-            pieces = [Delta(now, kind, text) for kind, text in replies.pieces(delta)]
+            pieces = [Delta(now, kind, text) for kind, text in replies.kinds_and_texts(delta)]
             record.deltas += pieces
             if not pieces and delta.get("role") and record.role_only is None:
                 record.role_only = now

@@ -27,10 +27,10 @@ from helpers.replies import (
     NO_API,
     NOT_JSON,
     NoAnswer,
-    dicts,
+    as_no_answer,
     message,
-    not_json,
-    said,
+    objects_in,
+    server_message,
     text_of,
 )
 from helpers.replies import Streamed as Streamed
@@ -162,7 +162,7 @@ def explain(error: Exception) -> Advice:
             are named, with the advice not to retry.
     """
     if isinstance(error, NOT_JSON):
-        error = not_json(error)
+        error = as_no_answer(error)
     if isinstance(error, SchemaMismatch):
         action = "Ask again, more plainly or with a larger max_tokens; the text is in .text."
         return Advice(str(error), False, action)
@@ -182,9 +182,10 @@ def explain(error: Exception) -> Advice:
         body = error.body if isinstance(error.body, dict) else {}
         if isinstance(error, openai.APIStatusError):
             retry_after_s = _retry_after(error.response.headers)
-            return _by_code(body | {"code": error.status_code}, said(error), retry_after_s)
+            body = body | {"code": error.status_code}
+            return _by_code(body, server_message(error), retry_after_s)
         # An error in the middle of a stream has no status.
-        return _by_code(body, said(error), None, "In the middle of the stream: ")
+        return _by_code(body, server_message(error), None, "In the middle of the stream: ")
     return Advice(f"{type(error).__name__}: {error}", False, "This is not an error of the service.")
 
 
@@ -283,7 +284,7 @@ def complete(
                 timeout=left, extra_headers={**headers, **count}, **request
             )
         except NOT_JSON as error:
-            raise not_json(error) from error
+            raise as_no_answer(error) from error
         message(reply)
         return reply
 
@@ -361,7 +362,7 @@ def list_prices(client: openai.OpenAI, contains: str = "mistral-small") -> "pd.D
     import pandas as pd
 
     rows = []
-    for entry in dicts(_get(client, "/models")):
+    for entry in objects_in(_get(client, "/models")):
         name, price = str(entry.get("id")), entry.get("pricing")
         if contains in name and isinstance(price, dict):
             # The server's prices are strings, in USD per token; -1 is a price that varies.
@@ -399,7 +400,7 @@ def _get(client: openai.OpenAI, path: str) -> Any:
     try:
         reply = client.get(path, cast_to=object)
     except NOT_JSON as error:
-        raise not_json(error) from error
+        raise as_no_answer(error) from error
     if not isinstance(reply, dict) or "data" not in reply:
         raise NoAnswer({"message": NO_API})
     return reply["data"]

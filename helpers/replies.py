@@ -17,7 +17,7 @@ ENDED_BY_ERROR = "the answer ended with finish_reason 'error' and no message"
 NO_API = "This address answers, but not as an API of this kind."
 # What the client raises for a reply of status 200 that is not complete JSON.
 NOT_JSON = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
-MAX_WORDS = 500  # characters of a server's message: an error page can be long
+MAX_CHARACTERS = 500  # of a server's message: an error page can be long
 
 
 class NoAnswer(RuntimeError):
@@ -28,35 +28,37 @@ class NoAnswer(RuntimeError):
     """
 
     def __init__(self, error: object):
-        self.error = error if isinstance(error, dict) else {"message": words(error)}
-        super().__init__(words(self.error) or "no answer, and no error message")
+        self.error = error if isinstance(error, dict) else {"message": error_text(error)}
+        super().__init__(error_text(self.error) or "no answer, and no error message")
 
 
-def words(body: object) -> str:
-    """What an error body says, in whatever form the server has; "" if it says nothing."""
+def error_text(body: object) -> str:
+    """The message in an error body, in whatever form the server has; "" if it has none."""
     if isinstance(body, dict):
         place = body.get("loc")
         if place and body.get("msg"):  # FastAPI's form, so also that of Mistral and vLLM
             place = ".".join(map(str, place)) if isinstance(place, list) else place
-            return f"{place}: {words(body['msg'])}"
+            return f"{place}: {error_text(body['msg'])}"
         names = ("message", "detail", "error", "errors", "msg", "Message", "title")
-        said = next(filter(None, (words(body.get(name)) for name in names)), "")
+        text = next(filter(None, (error_text(body.get(name)) for name in names)), "")
         metadata = body.get("metadata")  # OpenRouter's, with the provider's own words
         raw = metadata.get("raw") if isinstance(metadata, dict) else metadata
-        return " / ".join(filter(None, [said, words(raw)]))
+        return " / ".join(filter(None, [text, error_text(raw)]))
     if isinstance(body, list):
-        return "; ".join(filter(None, map(words, body)))[:MAX_WORDS]
+        return "; ".join(filter(None, map(error_text, body)))[:MAX_CHARACTERS]
     text = "" if body is None else str(body)
     if text.lstrip().startswith("<"):  # a page, of a proxy for example
         text = re.sub(r"(?is)<(style|script)\b.*?</\1>|<[^>]*>", " ", text)
-    return " ".join(text.split())[:MAX_WORDS]
+    return " ".join(text.split())[:MAX_CHARACTERS]
 
 
-def said(error: openai.APIError) -> str:
-    """What the server said in an error of the client, in one line; "" if it said nothing."""
-    text = words(error.body)
+def server_message(error: openai.APIError) -> str:
+    """The server's message in an error of the client, in one line; "" if there is none."""
+    text = error_text(error.body)
     if not text and isinstance(error.body, dict):  # another form
-        text = str({name: value for name, value in error.body.items() if value} or "")[:MAX_WORDS]
+        text = str({name: value for name, value in error.body.items() if value} or "")[
+            :MAX_CHARACTERS
+        ]
     if not text and not isinstance(error, openai.APIStatusError):
         text = error.message
     return without_key(text, error)
@@ -69,21 +71,22 @@ def without_key(text: str, error: Exception) -> str:
     return text.replace(key, "…") if len(key) >= 16 else text
 
 
-def in_one_line(error: Exception) -> str:
-    """An error of a request for a log: its class, its words, those of the server, its cause."""
+def error_line(error: Exception) -> str:
+    """An error of a request in one line: its class, its message, the server's, its cause."""
     if isinstance(error, NOT_JSON):
-        error = not_json(error)
+        error = as_no_answer(error)
     line = f"{type(error).__name__}: {error}"
-    for more in (said(error) if isinstance(error, openai.APIError) else "", error.__cause__ or ""):
+    server = server_message(error) if isinstance(error, openai.APIError) else ""
+    for more in (server, error.__cause__ or ""):
         if str(more) not in line:
             line += f" ({more})"
     return without_key(line, error)
 
 
-def not_json(error: Exception) -> NoAnswer:
-    """What to raise in place of one of `NOT_JSON`."""
-    came = getattr(error, "doc", getattr(error, "object", str(error)))
-    return NoAnswer({"message": f"the reply is not complete JSON: {came[:80]!r}"})
+def as_no_answer(error: Exception) -> NoAnswer:
+    """One of `NOT_JSON` as what it means: a reply without an answer."""
+    begin = getattr(error, "doc", getattr(error, "object", str(error)))
+    return NoAnswer({"message": f"the reply is not complete JSON: {begin[:80]!r}"})
 
 
 def message(reply: ChatCompletion | str) -> ChatCompletionMessage:
@@ -100,46 +103,47 @@ def message(reply: ChatCompletion | str) -> ChatCompletionMessage:
     error = getattr(choice, "error", None)
     if not error and getattr(choice, "finish_reason", None) == "error":
         error = ENDED_BY_ERROR
-    found = getattr(choice, "message", None)
-    if not error and hasattr(found, "content"):
-        return found
+    answer = getattr(choice, "message", None)
+    if not error and hasattr(answer, "content"):
+        return answer
     body = reply
     if isinstance(reply, pydantic.BaseModel):
         body = reply.model_dump(exclude_unset=True, warnings=False)
     if isinstance(body, dict):
-        error = error or body.get("error") or (body if words(body) else None)
+        error = error or body.get("error") or (body if error_text(body) else None)
     raise NoAnswer(error or f"the reply has no answer: {str(body)[:80]}")
 
 
-def dicts(value: object) -> list[dict]:
+def objects_in(value: object) -> list[dict]:
     """The objects in a list of a reply; none if it is no list."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def pieces(delta: dict) -> list[tuple[str, str]]:
-    """What a delta or a message carries: pairs of its kind and a text that is not empty.
+def kinds_and_texts(delta: dict) -> list[tuple[str, str]]:
+    """The texts of a delta or a message that are not empty, each after its kind.
 
     The kinds are "content", "reasoning" and "tool_call". `content` may be a list of parts, as
     Mistral's reasoning models send it. `reasoning` is the field of OpenRouter and vLLM,
     `reasoning_content` that of older servers.
     """
-    found = [("reasoning", delta.get("reasoning") or delta.get("reasoning_content"))]
+    pairs = [("reasoning", delta.get("reasoning") or delta.get("reasoning_content"))]
     content = delta.get("content")
-    for part in dicts(content) if isinstance(content, list) else [{"text": content}]:
+    for part in objects_in(content) if isinstance(content, list) else [{"text": content}]:
         thought = part.get("thinking")
-        thought = dicts(thought) if isinstance(thought, list) else [{"text": thought}]
-        found += [("reasoning", each.get("text")) for each in thought]
-        found.append(("content", part.get("text")))
-    for call in dicts(delta.get("tool_calls")):
+        thought = objects_in(thought) if isinstance(thought, list) else [{"text": thought}]
+        pairs += [("reasoning", each.get("text")) for each in thought]
+        pairs.append(("content", part.get("text")))
+    for call in objects_in(delta.get("tool_calls")):
         function = call.get("function") if isinstance(call.get("function"), dict) else {}
         call = [function.get("name"), function.get("arguments")]
-        found.append(("tool_call", "".join(text for text in call if isinstance(text, str))))
-    return [(kind, text) for kind, text in found if isinstance(text, str) and text]
+        pairs.append(("tool_call", "".join(text for text in call if isinstance(text, str))))
+    return [(kind, text) for kind, text in pairs if isinstance(text, str) and text]
 
 
 def text_of(content: object) -> str:
     """The text of a message's or a delta's `content`, be it a string, a list of parts or null."""
-    return "".join(text for kind, text in pieces({"content": content}) if kind == "content")
+    pairs = kinds_and_texts({"content": content})
+    return "".join(text for kind, text in pairs if kind == "content")
 
 
 @dataclass
@@ -187,7 +191,7 @@ def collect(
         except StopIteration:
             break
         except Exception as error:  # the client does not wrap the transport's errors here
-            result.error = not_json(error) if isinstance(error, NOT_JSON) else error
+            result.error = as_no_answer(error) if isinstance(error, NOT_JSON) else error
             return result
         if isinstance(usage := getattr(chunk, "usage", None), CompletionUsage):
             result.usage = usage
@@ -203,14 +207,14 @@ def collect(
                 on_text(piece)
     if failed or result.finish_reason == "error":
         result.error = NoAnswer(failed or ENDED_BY_ERROR)
-    elif chunk is None and (kind := _other_type(stream)):
+    elif chunk is None and (kind := _wrong_media_type(stream)):
         result.error = NoAnswer(f"the reply is no stream of events, but {kind}")
     elif result.finish_reason is None:
         result.error = ConnectionError("the stream ended without a finish reason: it was cut off")
     return result
 
 
-def _other_type(stream: object) -> str:
+def _wrong_media_type(stream: object) -> str:
     """The media type of a reply that is not an event stream; "" if it is one, or if unknown."""
     headers = getattr(getattr(stream, "response", None), "headers", {})
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -19,10 +19,6 @@ from pocket_model.call_id import CALL_ID_PATTERN, new_call_id
 MAX_RESULT_CHARACTERS, MAX_ERROR_CHARACTERS = 20_000, 1_000
 
 
-def _field(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
-
-
 def _sendable(text: str, limit: int | None = None) -> str:
     """A text that a request can contain: without unpaired surrogates, and not too long."""
     text = text.encode("utf-8", "replace").decode()
@@ -31,7 +27,7 @@ def _sendable(text: str, limit: int | None = None) -> str:
     return f"{text[:limit]} … [cut here: {len(text):,} characters in all]"
 
 
-def read_text(message: Any) -> str:
+def answer_text(message: Any) -> str:
     """The text of a model's message, or its refusal."""
     refusal = getattr(message, "refusal", None)
     return _sendable(text_of(message.content) or text_of(refusal))
@@ -44,14 +40,16 @@ def read_calls(calls: Any) -> list[tuple[dict, str]]:
     accept, with an id that occurs twice in a message, or with arguments that are no JSON object.
     """
     read, ids = [], set()
-    for call in calls if isinstance(calls, list) else [calls]:
-        call_id, function = _field(call, "id"), _field(call, "function")
+    for call in calls:
+        call_id, function = getattr(call, "id", None), getattr(call, "function", None)
         valid = isinstance(call_id, str) and re.fullmatch(CALL_ID_PATTERN, call_id)
         if not valid or call_id in ids:
             call_id = new_call_id()
         ids.add(call_id)
-        name = re.sub(r"[^a-zA-Z0-9_-]", "_", str(_field(function, "name") or "nameless"))[:64]
-        text = _field(function, "arguments")
+        name = re.sub(r"[^a-zA-Z0-9_-]", "_", str(getattr(function, "name", None) or "nameless"))[
+            :64
+        ]
+        text = getattr(function, "arguments", None)
         if not isinstance(text, str):  # some servers send the object itself
             text = json.dumps(text or {})
         text = "{}" if text.strip() in ("", "null") else _sendable(text)
@@ -94,7 +92,7 @@ class RunningCall(threading.Thread):
         self.seconds = time.monotonic() - start
 
     def outcome(self, deadline: float, time_limit_s: float) -> tuple[str, str, float]:
-        """ "call" or "error", the result for the model, and the seconds that it took.
+        """The kind of step ("call" or "error"), the result for the model, and the tool's seconds.
 
         Args:
             deadline: when to stop waiting for it (`time.monotonic()`).

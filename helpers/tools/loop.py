@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from helpers import replies
-from helpers.tools.calls import RunningCall, read_calls, read_text
+from helpers.tools.calls import RunningCall, answer_text, read_calls
 from helpers.tools.schemas import ToolError, describe
 
 if TYPE_CHECKING:
@@ -148,10 +148,10 @@ def run_tools(
                 model=lab.model, messages=trace.messages, tools=schemas, **settings
             )
         except replies.NOT_JSON as error:
-            raise replies.not_json(error) from error
+            raise replies.as_no_answer(error) from error
         message = replies.message(reply)
         trace.finish_reason = reply.choices[0].finish_reason
-        content = read_text(message)
+        content = answer_text(message)
         if not message.tool_calls:
             seconds = round(time.monotonic() - start, 3)
             trace.steps.append(Step(number, "answer", "", "", content, seconds))

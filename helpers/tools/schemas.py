@@ -1,7 +1,6 @@
 """A function's schema, from its type hints and its docstring; and calls checked against it."""
 
 import inspect
-import json
 import re
 import typing
 from collections.abc import Callable
@@ -9,14 +8,11 @@ from typing import Any, NotRequired
 
 import jsonschema
 import pydantic
+import pydantic_core
+from transformers.utils.chat_template_utils import parse_google_format_docstring
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 NAME_PATTERN = "[a-zA-Z0-9_-]{1,64}"  # OpenAI's rule for a tool's name; Mistral's is the same
-
-# In a docstring of Google's style: the headings, and a parameter's line, "name: text" or
-# "name (type): text".
-_HEADING = re.compile(r"(Args|Arguments|Parameters|Params):$|(Returns?|Raises|Yields):")
-_ENTRY = re.compile(r"(\w+)\s*(?:\(.*?\))?:\s*(.*)")
 
 
 class ToolError(ValueError):
@@ -102,25 +98,14 @@ def typed_arguments(function: Callable, values: dict) -> dict[str, Any]:
 
 def _read_docstring(function: Callable) -> tuple[str, dict[str, str]]:
     """What a docstring in Google's style says of the function, and of each parameter."""
-    text, entries = [], {}
-    in_text, in_entries, depth, name = True, False, None, ""
-    for line in (inspect.getdoc(function) or "").splitlines():
-        words, indent = line.strip(), len(line) - len(line.lstrip())
-        if heading := _HEADING.match(words):
-            in_text, in_entries, depth = False, bool(heading[1]), None
-        elif in_text:
-            text.append(line)
-        elif in_entries and words:
-            depth = indent if depth is None else depth
-            if indent < depth:
-                in_entries = False
-            elif indent == depth and (entry := _ENTRY.match(words)):
-                name, entries[entry[1]] = entry[1], entry[2]
-            elif name:
-                entries[name] = f"{entries[name]} {words}".strip()
-    if not "".join(text).strip():
+    doc = inspect.getdoc(function) or ""
+    # Google's other forms: another heading, and a parameter's type after its name.
+    doc = re.sub(r"(?m)^(Arguments|Parameters|Params):$", "Args:", doc)
+    doc = re.sub(r"(?m)^(\s+\w+) *(?:\(.*?\))? *:", r"\1:", doc)
+    text, parameters, _ = parse_google_format_docstring(doc)
+    if not text:
         raise ToolError("it has no docstring that says what it does")
-    return "\n".join(text).strip(), entries
+    return text, parameters
 
 
 def _tidy(schema: Any, of_names: bool = False) -> Any:
@@ -164,18 +149,9 @@ def validate_call(name: str, arguments: str, tools: dict[str, dict]) -> str | No
 
 
 def parse_object(text: str) -> dict | None:
-    """A JSON object, with integers where a number is whole: for JSON Schema, 3.0 is an integer."""
+    """The JSON object that a text is; None if it is none."""
     try:
-        value = json.loads(text, parse_float=_number, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        value = pydantic_core.from_json(text, allow_inf_nan=False)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _number(text: str) -> float:
-    number = float(text)
-    return int(number) if number.is_integer() and abs(number) < 2**53 else number
-
-
-def _refuse(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")  # NaN and Infinity, which Python reads

@@ -222,7 +222,7 @@ def test_the_words_of_any_error_body_are_shown(name):
     assert says in advice.server
     assert "None" not in advice.server
     assert "Error code" not in advice.server  # these are the client's words
-    assert len(advice.server) <= 2 * replies.MAX_WORDS
+    assert len(advice.server) <= 2 * replies.MAX_CHARACTERS
     record = latency.stream_once(Played(reply(body, status)).client, "m", "Hi")
     assert says in record.error
 
@@ -416,9 +416,10 @@ def test_kinds_of_what_a_delta_carries():
     odd = [None, {}, {"function": None}, {"function": {"name": None, "arguments": 3}}]
     delta = {"reasoning_content": "r", "content": PARTS, "tool_calls": [*odd, call]}
     texts = ["r", "hm", "H", "i.", "f{}"]
-    assert [text for _, text in replies.pieces(delta)] == texts
-    assert {kind for kind, _ in replies.pieces(delta)} == {"reasoning", "content", "tool_call"}
-    assert replies.pieces({"reasoning": ["x"], "tool_calls": "x", "content": {}}) == []
+    pairs = replies.kinds_and_texts(delta)
+    assert [text for _, text in pairs] == texts
+    assert {kind for kind, _ in pairs} == {"reasoning", "content", "tool_call"}
+    assert replies.kinds_and_texts({"reasoning": ["x"], "tool_calls": "x", "content": {}}) == []
 
 
 # A server's counts: what is no number from 0 up is unknown, never zero and never an error.

@@ -108,7 +108,6 @@ TYPES = {
     "an integer for a float": (float, 3, 3.0),
     "whole floats in a list": (list[int], [1.0, 2.0], [1, 2]),
     "whole floats in an object": (dict[str, int], {"a": 1.0}, {"a": 1}),
-    "a whole float among literals": (Literal[1, 2], 2.0, 2),
     "a tuple": (tuple[int, str], [1.0, "a"], (1, "a")),
     "a set": (set[int], [1, 2.0], {1, 2}),
     "an enum": (Color, "red", Color.RED),
