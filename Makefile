@@ -45,7 +45,7 @@ test: $(DEV)
 	$(PY) -m pytest
 
 test-clients: $(INSTALLED) $(CLIENTS)/.installed
-	$(CLIENTS)/bin/python -m pytest --confcutdir=tests/clients tests/clients
+	$(CLIENTS)/bin/python -m pytest --disable-warnings --confcutdir=tests/clients tests/clients
 
 lab: $(INSTALLED)
 	$(PY) -m jupyterlab notebooks
