@@ -161,7 +161,7 @@ def test_models(client, server):
         ({"temperature": 5}, openai.BadRequestError, "temperature"),
         ({"model": "gpt-nobody"}, (openai.NotFoundError, openai.BadRequestError), "gpt-nobody"),
         ({"messages": []}, openai.BadRequestError, "messages"),
-        ({"messages": [*HELLO, {"role": "narrator", "content": "x"}]}, openai.BadRequestError, "role"),
+        ({"messages": [*HELLO, {"role": "actor", "content": "x"}]}, openai.BadRequestError, "role"),
         ({"messages": [{"role": "user", "content": "word " * 9000}]}, openai.BadRequestError,
          "maximum context length"),
     ],
