@@ -13,21 +13,16 @@ from pathlib import Path
 import httpx2
 import openai
 
-from helpers import jsonl
-from helpers.prices import BudgetError, answer_limit, cost, price
+from helpers import jsonl, replies
+from helpers.prices import BudgetError, answer_limit, cost, exact, price
 
 CAP_VARIABLE = "MISTRAL_LAB_MAX_USD"
 SPENT_VARIABLE = "MISTRAL_LAB_SPENT_FILE"
 
-_DONE: dict = {}  # the last event of a stream, which is no JSON
-
 PICTURE_TOKENS = 4096  # more than Mistral Small makes of the largest picture: 3,080
 
 # The request did not reach the server, so nothing can be billed for it.
-_NOT_SENT = (
-    *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError),
-    *(httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL),
-)
+_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
 
 def metered_client(model: str) -> "MeteredClient | None":
@@ -63,7 +58,7 @@ class Ledger:
         file: one JSON object per line: {"usd": "0.0000123"}.
     """
 
-    _lock = threading.Lock()  # of all ledgers of this process, which may share a file
+    _lock = threading.RLock()  # of all ledgers of this process, which may share a file
 
     def __init__(self, file: Path | None = None):
         self._file, self._own = file, Decimal(0)
@@ -78,15 +73,13 @@ class Ledger:
         if self._file is None or not self._file.exists():
             return self._own
         try:
-            amounts = [_exact(row["usd"]) for row in jsonl.read(self._file)]
-            if not all(usd.is_finite() for usd in amounts):
-                raise ValueError("an amount is no number")
+            in_file = sum((exact(row["usd"]) for row in jsonl.read(self._file)), Decimal(0))
         except (ValueError, KeyError, InvalidOperation) as error:
             raise BudgetError(
                 f"What was spent is unknown: {self._file} has a damaged line ({error}). Compare it "
                 "with the account at the provider, correct the file, and start again."
             ) from error
-        return max(self._own, sum(amounts, Decimal(0)))  # somebody may have deleted the file
+        return max(self._own, in_file)  # somebody may have deleted the file
 
     def reserve(self, usd: Decimal, cap_usd: Decimal) -> Decimal | None:
         """Add an amount if the sum stays within a cap; if not, returns the sum.
@@ -98,7 +91,7 @@ class Ledger:
             total = self.total()
             if total + usd > cap_usd:
                 return total
-            self._add(usd)
+            self.add(usd)
             return None
 
     def add(self, usd: Decimal) -> None:
@@ -108,12 +101,9 @@ class Ledger:
             OSError: the file cannot be written. Nothing is added then.
         """
         with self._lock:
-            self._add(usd)
-
-    def _add(self, usd: Decimal) -> None:
-        if self._file is not None:
-            jsonl.append(self._file, {"usd": f"{usd:f}"})
-        self._own += usd
+            if self._file is not None:
+                jsonl.append(self._file, {"usd": f"{usd:f}"})
+            self._own += usd
 
 
 class MeteredClient(openai.DefaultHttpxClient):
@@ -133,7 +123,9 @@ class MeteredClient(openai.DefaultHttpxClient):
 
     def __init__(self, cap_usd: float, model: str, spent_file: Path | None = None, **options):
         super().__init__(**options)
-        self._cap_usd, self._model, self._ledger = _exact(cap_usd), model, Ledger(spent_file)
+        self._cap_usd, self._model, self._ledger = exact(cap_usd), model, Ledger(spent_file)
+        # Only its reader of event streams is used.
+        self._reader = openai.OpenAI(api_key="unused", http_client=self)
 
     @property
     def booked_usd(self) -> Decimal:
@@ -157,12 +149,11 @@ class MeteredClient(openai.DefaultHttpxClient):
         except _NOT_SENT:
             self._correct(-worst)
             raise
-        encoding = response.headers.get("content-encoding", "")
 
         def settle(body: bytes) -> None:
-            known = self._cost(_decoded(body, encoding), response.is_error)
-            if known is not None:
-                self._correct(known - worst)
+            usd = self._cost(body, response)
+            if usd is not None:
+                self._correct(usd - worst)
 
         response.stream = _Tee(response.stream, settle)
         if not stream:
@@ -180,10 +171,10 @@ class MeteredClient(openai.DefaultHttpxClient):
             answer = answer_limit(json.loads(body))
         except (ValueError, RecursionError):
             answer = answer_limit({})
-        text = re.sub(rb'"data:[^"]*"', b"", body)
+        text = re.sub(rb'"(url|image_url)"\s*:\s*"data:[^"]*"', b"", body)
         pictures = len(re.findall(rb'"image_url"\s*:', body))
         tokens = len(text) + PICTURE_TOKENS * pictures
-        return _exact(cost({"prompt_tokens": tokens, "completion_tokens": answer}, self._model))
+        return exact(cost({"prompt_tokens": tokens, "completion_tokens": answer}, self._model))
 
     def _at_the_cap(self, used: Decimal, worst: Decimal) -> str:
         return (
@@ -191,18 +182,37 @@ class MeteredClient(openai.DefaultHttpxClient):
             f"request may cost {worst:.4f}, and the cap is {self._cap_usd:.4f} USD. Raise MAX_USD."
         )
 
-    def _cost(self, body: bytes, is_error: bool) -> Decimal | None:
+    def _cost(self, body: bytes, response: httpx2.Response) -> Decimal | None:
         """What a reply cost; None if it does not say."""
-        documents = _documents(body)
-        usage = _final_usage(documents)
-        if usage is not None:
+        documents = self._documents(body, response.request)
+        usage, ended = None, False
+        for document in documents:
+            choices = replies.objects_in(document.get("choices"))
+            ended = ended or any("message" in c or c.get("finish_reason") for c in choices)
+            if isinstance(document.get("usage"), dict) and document["usage"]:
+                usage, ended = document["usage"], ended or not choices
+        if usage and ended:  # some servers have a usage in every chunk, so far
             try:
-                return _exact(cost(usage, self._model))
+                return exact(cost(usage, self._model))
             except BudgetError:
                 return None
         # No provider charges for an error, also if it has status 200 and no choices.
-        failed = [d.get("error") and not d.get("choices") for d in documents if d is not _DONE]
-        return Decimal(0) if is_error or (failed and all(failed)) else None
+        failed = [d for d in documents if d.get("error") and not d.get("choices")]
+        return Decimal(0) if response.is_error or (failed and failed == documents) else None
+
+    def _documents(self, body: bytes, request: httpx2.Request) -> list[dict]:
+        """The JSON objects of a reply: one, or those of a stream of events as far as they came."""
+        with contextlib.suppress(ValueError, RecursionError):
+            return replies.objects_in([json.loads(body)])
+        reply, documents = httpx2.Response(200, content=body, request=request), []
+        try:
+            for event in openai.Stream(cast_to=object, response=reply, client=self._reader):
+                documents.append(event)
+        except openai.APIError as error:
+            documents.append({"error": error.body})
+        except (ValueError, RecursionError):
+            pass  # what came before it counts
+        return replies.objects_in(documents)
 
     def _correct(self, usd: Decimal) -> None:
         """Replace the worst case of a request by its cost."""
@@ -211,11 +221,10 @@ class MeteredClient(openai.DefaultHttpxClient):
 
 
 class _Tee(httpx2.SyncByteStream):
-    """Forwards a reply's bytes, and passes all of them to `on_close` at the end, once."""
+    """Forwards a reply's bytes, and passes all of them to `on_close` at the end."""
 
     def __init__(self, inner: httpx2.SyncByteStream, on_close: Callable[[bytes], None]):
         self._inner, self._on_close, self._body = inner, on_close, bytearray()
-        self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in self._inner:
@@ -223,9 +232,6 @@ class _Tee(httpx2.SyncByteStream):
             yield piece
 
     def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
         try:
             self._inner.close()
             self.elapsed = self._inner.elapsed  # `Response.elapsed` reads it
@@ -233,64 +239,7 @@ class _Tee(httpx2.SyncByteStream):
             self._on_close(bytes(self._body))
 
 
-def _exact(usd: float | str) -> Decimal:
-    """An amount with the digits that it is written with: their sum has no error."""
-    return Decimal(str(usd))
-
-
 def _refusal(request: httpx2.Request, message: str) -> httpx2.Response:
     # 402 is what a paid service answers without credit, and no client retries it.
     error = {"error": {"code": 402, "message": message}}
     return httpx2.Response(402, json=error, request=request)
-
-
-def _decoded(body: bytes, encoding: str) -> bytes:
-    """A body without its compression, which was not asked for."""
-    try:
-        return httpx2.Response(200, headers={"Content-Encoding": encoding}, content=body).content
-    except httpx2.DecodingError:
-        return body
-
-
-def last_usage(body: bytes) -> dict | None:
-    """The token counts and the cost of a reply; None if it does not say them.
-
-    Of an event stream they are in the last chunk that has a `usage`. Some servers have one in
-    every chunk: then the last one counts if the answer came to its end.
-    """
-    return _final_usage(_documents(body))
-
-
-def _final_usage(documents: list[dict]) -> dict | None:
-    usage, ended = None, False
-    for document in documents:
-        choices = document.get("choices")
-        choices = choices if isinstance(choices, list) else []
-        # The end: of a stream its finish reason or [DONE], and a whole reply is nothing but end.
-        ended = ended or document is _DONE
-        for choice in choices:
-            if isinstance(choice, dict):
-                ended = ended or "message" in choice or bool(choice.get("finish_reason"))
-        if isinstance(document.get("usage"), dict) and document["usage"]:
-            usage, ended = document["usage"], ended or not choices
-    return usage if ended else None
-
-
-def _documents(body: bytes) -> list[dict]:
-    """The JSON objects of a reply, be it one or a stream of events.
-
-    Lines end at CR, LF or both, and the space after the colon is optional:
-    https://html.spec.whatwg.org/multipage/server-sent-events.html
-    """
-    text = re.sub("\r\n?", "\n", body.decode("utf-8-sig", errors="replace"))
-    events = [
-        "\n".join(line[5:] for line in event.split("\n") if line.startswith("data:"))
-        for event in text.split("\n\n")
-    ]
-    documents = []
-    for data in [event for event in events if event] or [text]:
-        try:
-            documents.append(_DONE if data.strip() == "[DONE]" else json.loads(data))
-        except (ValueError, RecursionError):
-            continue
-    return [document for document in documents if isinstance(document, dict)]

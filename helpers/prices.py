@@ -55,7 +55,7 @@ def price(model: str) -> tuple[float, float]:
         models = priced_models() | json.loads(os.environ.get(PRICES_VARIABLE) or "{}")
         row = models.get(model)
         if row:
-            return float(_exact(row["input"]) / 10**6), float(_exact(row["output"]) / 10**6)
+            return float(exact(row["input"]) / 10**6), float(exact(row["output"]) / 10**6)
     except (ValueError, KeyError, TypeError, InvalidOperation) as error:
         raise BudgetError(
             f"{PRICES_VARIABLE} is a JSON object such as "
@@ -85,10 +85,11 @@ def cost(usage: dict, model: str) -> float:
             f"completion_tokens, so its cost is unknown: {str(usage)[:200]}"
         )
     # With decimals, so that two programs that compute it have the same last digit.
-    return float(_exact(prompt) * _exact(per_input) + _exact(completion) * _exact(per_output))
+    return float(exact(prompt) * exact(per_input) + exact(completion) * exact(per_output))
 
 
-def _exact(number: float | str) -> Decimal:
+def exact(number: float | str) -> Decimal:
+    """An amount with the digits that it is written with: a sum of such amounts has no error."""
     return Decimal(str(number))
 
 

@@ -1,21 +1,18 @@
 """The cap on money, against a real server on loopback that states what each reply costs."""
 
-import contextlib
-import gzip
 import json
 import math
-import threading
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import httpx2
 import openai
 import pytest
-import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import StreamingResponse
 from loopback_proxy import proxy
+from scripted_pocket import served
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
 
 from helpers import budget, prices, wire
 from helpers.backends import BACKENDS
@@ -27,30 +24,23 @@ SMALL = BACKENDS["openrouter"].model
 @pytest.fixture(scope="module")
 def priced_server():
     """Each reply states a cost of 0.01 USD, at the end of the stream when streaming."""
-    app = FastAPI()
     usage = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11, "cost": 0.01}
 
-    @app.post("/v1/chat/completions")
-    async def chat(request: Request):
+    async def chat(request):
         head = {"id": "gen-1", "created": 0, "model": SMALL}
         message = {"role": "assistant", "content": "hé"}
         if not (await request.json()).get("stream"):
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            return head | {"object": "chat.completion", "choices": [choice], "usage": usage}
+            body = {"object": "chat.completion", "choices": [choice], "usage": usage}
+            return JSONResponse(head | body)
         chunk = head | {"object": "chat.completion.chunk"}
         delta = {"index": 0, "delta": message, "finish_reason": None}
         documents = [chunk | {"choices": [delta]}, chunk | {"choices": [], "usage": usage}]
         lines = [f"data: {json.dumps(document)}\n\n" for document in documents]
         return StreamingResponse(iter([": PROCESSING\n\n", *lines, "data: [DONE]\n\n"]))
 
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        pass
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
-    server.should_exit = True
-    thread.join()
+    with served(Starlette(routes=[Route("/v1/chat/completions", chat, methods=["POST"])])) as url:
+        yield f"{url}/v1"
 
 
 def client(url):
@@ -197,7 +187,6 @@ BODIES = {
     "several at the end": (events(PIECE, END, LAST | {"usage": CHEAP}, LAST), DEAR),
     "null after it": (events(PIECE, with_usage(END, **DEAR), {"choices": [], "usage": None}), DEAR),
     "cut before its end": (events(with_usage(PIECE, **CHEAP), done=False), WORST),
-    "no finish reason, but [DONE]": (events(with_usage(PIECE, **DEAR)), DEAR),
     "an error after some text": (events(PIECE, {"error": {"code": 502}, **PIECE}), WORST),
     "an error at once": (events({"error": {"code": 502}}), {"cost": 0}),
     "lines that end in CR LF": (events(PIECE, LAST, end="\r\n\r\n"), DEAR),
@@ -240,13 +229,8 @@ def booked(metered, question=QUESTION) -> Decimal | None:
 
 
 @pytest.mark.parametrize(("cost", "expected"), COSTS.values(), ids=COSTS)
-@pytest.mark.parametrize("streamed", [False, True])
-def test_the_cost_that_a_usage_names(cost, expected, streamed):
-    usage = COUNTS | {"cost": cost}
-    whole = json.dumps(ANSWER | {"usage": usage}).encode()
-    assert booked(played(events(PIECE, END, LAST | {"usage": usage}) if streamed else whole)) == (
-        expected
-    )
+def test_the_cost_that_a_usage_names(cost, expected):
+    assert booked(played(json.dumps(with_usage(ANSWER, cost=cost)).encode())) == expected
 
 
 @pytest.mark.parametrize(("usage", "expected"), USAGES.values(), ids=USAGES)
@@ -260,7 +244,7 @@ def test_where_a_body_says_its_cost(body, usage):
     assert booked(played(body)) == (WORST if usage is WORST else Decimal(str(usage["cost"])))
 
 
-@pytest.mark.parametrize("status", [400, 402, 408, 429, 500, 502, 524])
+@pytest.mark.parametrize("status", [400, 429, 502])
 def test_an_error_costs_nothing_unless_it_says_so(status):
     error = {"error": {"code": status, "message": "no"}}
     assert booked(played(json.dumps(error).encode(), status)) == 0
@@ -271,28 +255,10 @@ def test_an_error_costs_nothing_unless_it_says_so(status):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
-)
-def test_a_compressed_body_is_read_although_none_was_asked_for(encoding, pack):
-    body = json.dumps(with_usage(ANSWER, **DEAR)).encode()
-    metered = played(pack(body), headers={"Content-Encoding": encoding})
-    reply = metered.post(URL, json=QUESTION)
-    assert reply.json()["usage"]["cost"] == 0.01
-    assert reply.request.headers["accept-encoding"] == "identity"
-    assert metered.booked_usd == Decimal("0.01")
-    damaged = played(pack(body)[:-9], headers={"Content-Encoding": encoding})
-    with contextlib.suppress(httpx2.DecodingError):
-        damaged.post(URL, json=QUESTION)
-    assert damaged.booked_usd > 0
-
-
-@pytest.mark.parametrize(
     ("error", "sent"),
     [
-        *[(error, False) for error in (httpx2.ConnectError, httpx2.ConnectTimeout)],
-        *[(error, False) for error in (httpx2.PoolTimeout, httpx2.ProxyError)],
-        *[(error, True) for error in (httpx2.ReadTimeout, httpx2.ReadError, httpx2.WriteError)],
-        *[(error, True) for error in (httpx2.RemoteProtocolError, KeyboardInterrupt)],
+        *[(httpx2.ConnectError, False), (httpx2.ProxyError, False)],
+        *[(httpx2.ReadTimeout, True), (KeyboardInterrupt, True)],
     ],
 )
 @pytest.mark.parametrize("after", [None, b"data: {}\n\n"])
@@ -312,20 +278,16 @@ def test_what_was_sent_and_not_answered_may_be_billed(error, sent, after):
     assert (metered.booked_usd > 0) == (sent or after is not None)
 
 
-def test_a_stream_that_is_left_stays_booked_and_one_that_is_closed_twice_is_booked_once():
+def test_a_stream_that_is_left_stays_booked():
     metered = played(events(PIECE, PIECE, END, LAST))
     with metered.stream("POST", URL, json=QUESTION) as reply:
         next(reply.iter_bytes())
     assert metered.booked_usd == Decimal("0.01")  # it had arrived whole
+    assert reply.request.headers["accept-encoding"] == "identity"  # the meter reads plain bytes
     metered = played(events(PIECE))
     with metered.stream("POST", URL, json=QUESTION):
         pass
     assert 0 < metered.booked_usd < Decimal("0.0001")
-    metered = played(events(LAST))
-    reply = metered.post(URL, json=QUESTION)
-    reply.close()
-    reply.stream.close()
-    assert metered.booked_usd == Decimal("0.01")
 
 
 @pytest.mark.parametrize(
@@ -336,9 +298,7 @@ def test_a_stream_that_is_left_stays_booked_and_one_that_is_closed_twice_is_book
         ({"max_tokens": 2, "max_completion_tokens": 3}, "0.6e-6"),
         ({"n": 3}, "0.6e-6"),
         ({"max_tokens": None}, "3276.8e-6"),
-        ({"max_tokens": 0}, "3276.8e-6"),
         ({"max_tokens": "many"}, "3276.8e-6"),
-        ({"max_tokens": -5}, "3276.8e-6"),
         ({"n": None}, "0.2e-6"),
     ],
 )
@@ -359,7 +319,13 @@ def test_the_worst_case_of_a_prompt_is_above_its_tokens():
     assert metered.booked_usd > tokens * Decimal("0.075e-6")
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"[" * 100_000, b"not JSON"])
+def test_a_text_that_looks_like_a_data_url_counts():
+    metered = played(b"")
+    metered.post(URL, json={"messages": [{"role": "user", "content": "data: " + "7 " * 10**6}]})
+    assert metered.booked_usd > 10**6 * Decimal("0.075e-6")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"[" * 100_000])
 def test_a_request_that_is_no_json_object_counts_as_one_without_a_limit(content):
     metered = played(b"")
     metered.post(URL, content=content)
@@ -401,7 +367,7 @@ def test_a_line_that_was_not_written_to_its_end_is_no_money_and_no_obstacle(tmp_
         assert metered.booked_usd == left + Decimal("0.01")
 
 
-@pytest.mark.parametrize("damage", [b"0.01\n", b'{"usd": null}\n', b'{"usd": "NaN"}\n', b"\0\0\n"])
+@pytest.mark.parametrize("damage", [b"0.01\n", b'{"usd": null}\n'])
 def test_a_damaged_file_stops_the_run_with_words_and_forgets_nothing(tmp_path, damage):
     file = tmp_path / "spent"
     played(PAID, file=file).post(URL, json=QUESTION)
