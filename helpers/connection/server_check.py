@@ -7,8 +7,9 @@ import httpx2
 import openai
 
 from helpers.connection.client import PROXY_VARIABLES, BackendError, is_local, variables_present
+from helpers.replies import objects_in
 
-NOT_THERE = (404, 405, 501)
+NOT_THERE, OUT_OF_ORDER = {404, 405, 501}, {429, 500, 502, 503, 504}
 MOST_NAMED = 10  # a gateway can have hundreds of models
 
 
@@ -32,12 +33,12 @@ def check_server(client: openai.OpenAI, model: str, setup_hint: str, key_from: s
     url += f" (asked through the proxy in {' or '.join(proxies)})" if proxies else ""
     client = client.with_options(timeout=5, max_retries=0)
     try:
-        status, listed = _status_and_json(client.get, "/models")
-        models, complete = model_ids(listed)
-        if not models and not _is_list(listed):
+        list_status, reply = _status_and_json(client.get, "/models")
+        models = _model_ids(reply)
+        if not models:
             # A server of this protocol refuses an empty request. It costs nothing.
             chat_status, refusal = _status_and_json(client.post, "/chat/completions", body={})
-            _check_chat(url, status, chat_status, refusal)
+            _check_chat(url, list_status, chat_status, refusal)
     except openai.APIConnectionError as error:
         cause = str(error.__cause__ or error)
         hint = f"To start one: {setup_hint}"
@@ -54,7 +55,7 @@ def check_server(client: openai.OpenAI, model: str, setup_hint: str, key_from: s
             "server has no such model, requests will fail.",
             stacklevel=4,  # the line that called `connect`
         )
-    elif complete and not {model, f"{model}:latest"} & set(models):
+    elif not {model, f"{model}:latest"} & set(models):
         near = difflib.get_close_matches(model, models, MOST_NAMED, 0.4)
         named = list(dict.fromkeys([*near, *models]))[:MOST_NAMED]
         more = f" and {len(models) - len(named)} more" if len(models) > len(named) else ""
@@ -85,11 +86,7 @@ def _status_and_json(send, path: str, **options) -> tuple[int, object]:
 
 def _check_chat(url: str, list_status: int, status: int, refusal: object) -> None:
     """Raise `BackendError` unless an empty chat request was refused as this protocol does it."""
-
-    def out_of_order(number: int) -> bool:
-        return number == 429 or (number >= 500 and number not in NOT_THERE)
-
-    if out_of_order(list_status) and out_of_order(status):
+    if {list_status, status} <= OUT_OF_ORDER:
         raise BackendError(
             f"{url} answers with status {status}, so it cannot be used now. Try again later, or "
             "look at the server's own messages."
@@ -102,23 +99,7 @@ def _check_chat(url: str, list_status: int, status: int, refusal: object) -> Non
         )
 
 
-def _is_list(reply: object) -> bool:
-    """Whether a reply to `/models` is a list, be it empty."""
-    named = isinstance(reply, dict) and {"data", "models"} & set(reply)
-    return isinstance(reply, list) or bool(named)
-
-
-def model_ids(reply: object) -> tuple[list[str], bool]:
-    """The ids in a reply to `/models`, and whether they are all.
-
-    OpenAI's form is `{"data": [{"id": …}]}`. Together AI sends the list alone, and Ollama's own
-    form is `{"models": [{"name": …}]}`. A server may send one page of several.
-    """
-    page = reply if isinstance(reply, dict) else {}
-    entries = reply if isinstance(reply, list) else page.get("data") or page.get("models")
-    ids = []
-    for entry in entries if isinstance(entries, list) else []:
-        named = entry if isinstance(entry, dict) else {"id": entry}
-        ids += [named[key] for key in ("id", "name") if isinstance(named.get(key), str)][:1]
-    more = any(page.get(key) for key in ("has_more", "next", "next_page", "nextPageToken"))
-    return ids, not more
+def _model_ids(reply: object) -> list[str]:
+    """The ids in a reply to `/models`: `{"data": [{"id": …}]}`, or that list alone."""
+    entries = objects_in(reply.get("data") if isinstance(reply, dict) else reply)
+    return [entry["id"] for entry in entries if isinstance(entry.get("id"), str)]

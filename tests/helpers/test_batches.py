@@ -206,16 +206,9 @@ def played(*replies):
         (COUNTS, 1000 * 0.075e-6 + 100 * 0.2e-6),
         (COUNTS | {"cost": "0.5"}, 0.5),
         (COUNTS | {"cost": None}, 1000 * 0.075e-6 + 100 * 0.2e-6),
-        (COUNTS | {"cost": -1}, 1000 * 0.075e-6 + 100 * 0.2e-6),
         ({"prompt_tokens": "1000", "completion_tokens": "100"}, 1000 * 0.075e-6 + 100 * 0.2e-6),
-        ({"prompt_tokens": 1000}, None),
         ({"prompt_tokens": None, "completion_tokens": None}, None),
-        ({"prompt_tokens": -1, "completion_tokens": 5}, None),
-        ({"prompt_tokens": "many", "completion_tokens": [5]}, None),
-        ({"total_tokens": 7}, None),
         ({}, None),
-        ([], None),
-        ("none", None),
         (None, None),
     ],
 )
@@ -227,12 +220,6 @@ def test_a_good_answer_is_kept_whatever_its_usage(tmp_path, usage, usd):
         assert list(table["text"]) == ["Hi."]
         assert table["usd"][0] == pytest.approx(usd or math.nan, nan_ok=True)
     assert len(server.requests) == 1
-
-
-def test_an_answer_without_usage_is_kept(tmp_path):
-    table = batches.run_batch(played(reply(answer())), ["Hi"], tmp_path / "a.jsonl")
-    assert list(table["status"]) == ["done"]
-    assert table["usd"].isna().all()
 
 
 def test_an_unknown_cost_counts_as_the_worst_case_against_the_budget(tmp_path):
@@ -255,7 +242,6 @@ THOUGHT = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]
     ("message", "finish", "says"),
     [
         ({"content": None}, "stop", "finish_reason: stop"),
-        ({"content": ""}, "length", "finish_reason: length"),
         ({"content": None}, "content_filter", "finish_reason: content_filter"),
         ({"content": None, "refusal": "I cannot."}, "stop", "it refused: I cannot."),
         ({"content": None, "tool_calls": [CALL]}, "tool_calls", "it has tool_calls instead"),
@@ -285,12 +271,8 @@ DIED = {"code": 502, "message": "Upstream died"}
     ("body", "status", "says"),
     [
         (b"\n \n", 200, "not complete JSON"),
-        ({}, 200, "no answer"),
-        (answer(message=None), 200, "no answer"),
         (answer("", finish_reason="error", error=DIED), 200, "Upstream died"),
-        (answer("", finish_reason="error"), 200, "finish_reason 'error'"),
         ({"detail": [{"loc": ["body", "x"], "msg": "no such field"}]}, 422, "body.x: no such"),
-        (b"<h1>Bad gateway</h1>", 502, "Bad gateway"),
         (b"", 503, "503"),
     ],
 )

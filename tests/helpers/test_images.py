@@ -132,23 +132,16 @@ def secret_text() -> PngImagePlugin.PngInfo:
 
 
 METADATA = {
-    "JPEG, EXIF": ("JPEG", {"exif": secret_exif()}, b""),
-    "PNG, EXIF": ("PNG", {"exif": secret_exif()}, b""),
-    "WebP, EXIF": ("WEBP", {"exif": secret_exif()}, b""),
-    "JPEG, XMP": ("JPEG", {"xmp": b"<x:xmpmeta>secret</x:xmpmeta>"}, b""),
-    "WebP, XMP": ("WEBP", {"xmp": b"<x:xmpmeta>secret</x:xmpmeta>"}, b""),
-    "JPEG, a comment": ("JPEG", {"comment": b"secret"}, b""),
-    "PNG, texts": ("PNG", {"pnginfo": secret_text()}, b""),
-    "GIF, a comment": ("GIF", {"comment": b"secret"}, b""),
-    "TIFF, a description": ("TIFF", {"description": "secret"}, b""),
-    "JPEG, a film behind it": ("JPEG", {}, b"secret"),
+    "JPEG, EXIF": ("JPEG", {"exif": secret_exif()}),
+    "WebP, XMP": ("WEBP", {"xmp": b"<x:xmpmeta>secret</x:xmpmeta>"}),
+    "PNG, texts": ("PNG", {"pnginfo": secret_text()}),
 }
 
 
 @pytest.mark.parametrize("name", METADATA)
 def test_what_a_file_says_about_its_picture_is_not_sent(picture, name):
-    kind, options, behind = METADATA[name]
-    data = saved(picture, kind, **options) + behind
+    kind, options = METADATA[name]
+    data = saved(picture, kind, **options)
     assert b"secret" in data
     part = images.image_part(data)
     assert b"secret" not in base64.b64decode(part["image_url"]["url"].partition(",")[2])
@@ -215,16 +208,12 @@ def pages(kind: str) -> bytes:
 BAD = {
     "text": (b"hello, I am not a picture", "not a picture"),
     "nothing": (b"", "not a picture"),
-    "a page": (b"%PDF-1.4", "not a picture"),
     "cut off": (damaged(), "damaged"),
     "an animation": (animation(), "3 frames"),
     "a hundred megapixels": (saved(Image.new("1", (10_001, 10_000))), "million pixels"),
     "no pixels": (np.zeros((0, 5, 3), dtype=np.uint8), "no pixels"),
-    "no pixels, PIL": (Image.new("RGB", (0, 7)), "no pixels"),
     "floats": (np.zeros((5, 5, 3)), r"uint8.*by \(255 \* array\)"),
-    "integers": (np.zeros((5, 5, 3), dtype=int), "dtype uint8, not .* int64"),
     "channels first": (np.zeros((3, 5, 5), dtype=np.uint8), "shape"),
-    "five channels": (np.zeros((5, 5, 5), dtype=np.uint8), "shape"),
     "a number": (7, "not int"),
     "no file": ("no/such/file.png", "cannot be read"),
     "nothing as name": ("", "cannot be read"),
@@ -233,15 +222,11 @@ BAD = {
     "a name with a NUL": ("a\0.png", "cannot be read"),
     "a name with a colon": ("scan:1.png", "'scan:1.png': there is no such file"),
     "base64": ("iVBOR" * 1000, r"^'(iVBOR){12}' … \(5,000 characters\) .* give base64.b64decode"),
-    "base64 with slashes": ("iVBOR/" * 100, "give base64.b64decode"),
     "a document": (pages("TIFF"), "a document of 2 pages. Choose one: "),
-    "an APNG": (pages("PNG"), "an animation of 2 frames"),
-    "an animated WebP": (pages("WEBP"), "an animation of 2 frames"),
     "another format": (saved(Image.new("RGB", (9, 9)), "ICO"), "these formats can: PNG"),
     "LAB": (Image.new("LAB", (9, 9)), "save the picture as RGB"),
     "a folder": (".", "cannot be read"),
     "file:": ("file:///etc/hostname", "not read"),
-    "ftp:": ("ftp://example.org/a.png", "not read"),
     "data:": ("data:image/png;base64,AAAA", "not a picture"),
     "data: without data": ("data:image/png;base64", "is not a data URL"),
     "not asked for": ("https://example.org/a.png", "fetch=True"),
@@ -259,12 +244,9 @@ def test_a_bad_picture_gives_its_reason(name):
     "address",
     [
         "http://127.0.0.1:9/a.png",
-        "http://localhost/a.png",
         "http://[::1]/a.png",
-        "http://10.0.0.7/a.png",
         "http://169.254.169.254/latest/meta-data",
         "http://192.168.1.1/a.png",
-        "http://0.0.0.0/a.png",
     ],
 )
 def test_hosts_in_the_own_network_are_never_fetched(address):
@@ -306,9 +288,7 @@ def test_a_picture_is_fetched_if_the_caller_allows_it(web, picture):
         images.image_part("http://127.0.0.1:1/a.png", fetch=True)
 
 
-@pytest.mark.parametrize(
-    "host", ["no-such-host.invalid", "a b.invalid", "a" * 70 + ".invalid", "\udcff.invalid", ""]
-)
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70 + ".invalid", ""])
 def test_an_unknown_host(host):
     with pytest.raises(images.ImageError, match="no host"):
         images.image_part(f"https://{host}/a.png", fetch=True)
