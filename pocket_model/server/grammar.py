@@ -15,17 +15,17 @@ Three decisions:
 What is enforced of JSON Schema 2020-12, and of older drafts that `$schema` names:
 
 - Enforced: types, `const`, `enum`, the limits of numbers, lengths and counts, `pattern`,
-  `properties` and the other keywords for arrays and objects, `$ref` inside the schema, `anyOf`,
-  `allOf`. The properties come in the order of the schema.
+  `properties` and the other keywords for arrays and objects, `anyOf`, `allOf`, and a `$ref` to a
+  place in the schema, such as `#/$defs/x`. The properties come in the order of the schema.
 - Enforced as a pattern of characters: `date`, `time`, `date-time`, `duration`, `email`, `hostname`,
   `ipv4`, `ipv6`, `uuid`, `uri`. 29 February exists in every year. Other formats are ignored.
-- `oneOf` if its options exclude one another: by their types, by consts or by what they require. A
-  property that tells them apart becomes required.
+- `oneOf` if its options exclude one another: by their types, by their consts, or by the consts of a
+  property, which becomes required.
 - Never enforced: that the names of properties beyond `properties` differ. Who reads the JSON has
   the last of them, so that there may be fewer than `minProperties`.
-- Refused: `not`, `if`, `contains`, `uniqueItems`, `propertyNames` without `enum`, the keywords
-  `dependent…` and `unevaluated…`, look-around and backreferences in patterns, integers beyond
-  2**53, and schemas that no finite value fits.
+- Refused: `not`, `if`, `contains`, `uniqueItems`, `propertyNames`, the keywords `dependent…` and
+  `unevaluated…`, other references, look-around and backreferences in patterns, integers beyond
+  2**53, and schemas of which a part contains itself without an end.
 
 A tool that is not `strict` is never refused: what would be is left out of its schema. If the rest
 cannot be enforced either, its arguments may be any object. OpenAI's and vLLM's servers enforce
@@ -45,7 +45,7 @@ from pocket_model.chat_format import ChatFormat
 from pocket_model.server.schemas import SchemaError, prepared
 
 _JSON_STYLE = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
-# Four items for each optional property of an object, and `prepared` permits 2,000 of them.
+# Four items for each optional property of an object, and a schema may have 2,000 of them.
 _LIMITS = LLParserLimits(max_items_in_row=10_000, step_max_items=500_000)
 # Keywords that may describe arguments outside "properties".
 _OPEN_KEYWORDS = {"additionalProperties", "anyOf", "oneOf", "allOf", "$ref", "patternProperties"}

@@ -1,46 +1,44 @@
 """JSON schemas of requests: checked, and made ready for the grammar library.
 
-The library (llguidance) refuses some schemas that it could enforce, and accepts some that no value
-can fit. `prepared` settles both, and names the place of what it refuses.
+The library (llguidance) takes schemas that no finite value fits, and its errors name no place.
 """
 
 import json
-from collections import Counter
-from collections.abc import Iterator
-from copy import deepcopy
+import re
+from functools import lru_cache
+from types import NoneType
 from typing import Any
+from urllib.parse import unquote
 
 from jsonschema import Draft3Validator, Draft202012Validator, FormatChecker, exceptions
 from jsonschema.validators import validator_for
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012, specification_with
+from llguidance import LLMatcher
 
 from pocket_model.server.errors import shortened
-from pocket_model.server.schema_keywords import (
-    TYPES,
-    are_disjoint,
-    fault_of,
-    inexact_number,
-    leave_out_what_permits_everything,
-    slots,
-    types_of,
-    values_of,
-)
 
 # The grammar of an object with this many optional properties takes a quarter of a second.
 MAX_OBJECTS = 2000
 MAX_CHARACTERS = 200_000
 MAX_PATTERN_PROPERTIES = 50  # each is compared with each
+MAX_ROUNDS = 30  # of the search for references that end
+EXACT = 2**53  # llguidance reads numbers as float64
 
-# The keywords that llguidance enforces.
-_ENFORCED = {
-    *("type", "const", "enum", "anyOf", "oneOf", "allOf", "$ref"),
-    *("properties", "additionalProperties", "patternProperties", "required"),
-    *("minProperties", "maxProperties", "items", "additionalItems", "prefixItems"),
-    *("minItems", "maxItems", "minLength", "maxLength", "pattern", "format"),
-    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+TYPES = {"null", "boolean", "number", "string", "array", "object"}
+# What llguidance enforces; other formats are annotations (JSON Schema 2020-12, 7.2.1).
+FORMATS = {
+    *("date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
 }
+# Values that permit everything; zod and generators of OpenAPI write them.
+_HARMLESS = {"uniqueItems": [False], "propertyNames": [True, {}, {"type": "string"}]}
+_UNSUPPORTED = {
+    *("not", "if", "contains", "uniqueItems", "propertyNames", "dependencies"),
+    *("dependentRequired", "dependentSchemas", "unevaluatedItems", "unevaluatedProperties"),
+    *("$dynamicRef", "$recursiveRef", "$id", "id"),
+}
+# Keywords whose value is an object of schemas, a list of schemas, or one schema.
+_OBJECTS = {"properties", "patternProperties", "$defs", "definitions"}
+_LISTS = {"allOf", "anyOf", "oneOf", "prefixItems", "items"}
+_SINGLE = {"additionalProperties", "additionalItems", "items"}
 
 
 class SchemaError(ValueError):
@@ -71,7 +69,7 @@ def check_schema(schema: dict[str, Any]) -> dict[str, Any]:
         # Without the check of patterns by Python, whose regular expressions are not ECMAScript's.
         _dialect(schema).check_schema(schema, format_checker=FormatChecker([]))
     except exceptions.SchemaError as error:
-        where = f" at {shortened(error.json_path)}" if error.path else ""
+        where = f" at {shortened(_pointer(*error.path))}" if error.path else ""
         raise ValueError(f"not a JSON schema{where}: {shortened(error.message)}") from error
     except RecursionError as error:
         raise ValueError("the JSON schema is nested too deeply") from error
@@ -99,218 +97,222 @@ def _dialect(schema: dict) -> type[Draft202012Validator]:
 def prepared(schema: dict, *, lenient: bool) -> dict:
     """A schema that llguidance can enforce, and whose values fit the given one.
 
-    - What permits everything is left out: unknown formats, `uniqueItems: false`, and the like.
+    - Unknown formats and some keywords that permit everything are left out.
     - If a property tells the options of a `oneOf` apart, as in pydantic's discriminated unions, it
       becomes required. So no value fits two options.
-    - `propertyNames` with an `enum` becomes `properties`.
 
     Args:
         schema: it has passed `check_schema`.
-        lenient: leave out, instead of refusing, the keywords that cannot be enforced.
+        lenient: do not refuse keywords that cannot be enforced.
 
     Raises:
         SchemaError: a keyword cannot be enforced, or no finite value fits.
     """
+    schema = json.loads(json.dumps(schema))  # a copy in which no object is in two places
+    schema.pop("$id", None)  # the name of the whole schema
+    if _dialect(schema) is Draft202012Validator:
+        schema.pop("$schema", None)  # perhaps an unknown one
     try:
-        return _Preparation(deepcopy(schema), lenient).schema
+        _prepare(schema, lenient)
     except RecursionError as error:
         raise SchemaError("it is nested too deeply") from error
-    except SchemaError:
-        raise
-    except (ValueError, TypeError, AttributeError) as error:
-        # Of `referencing`: an `$id` that is no address, or keywords of another draft than that of
-        # the metaschema that checked them.
-        raise SchemaError(f"its references cannot be followed: {error}") from error
+    except (TypeError, AttributeError) as error:
+        # In an older draft, `check_schema` does not read the newer keywords.
+        raise SchemaError(f"a keyword of another draft has an odd value: {error}") from error
+    return schema
 
 
-class _Preparation:
-    """Changes a schema in place; `schema` is the result."""
-
-    def __init__(self, schema: dict, lenient: bool):
-        self.schema = schema
-        if _dialect(schema) is Draft202012Validator:
-            schema.pop("$schema", None)  # perhaps an unknown one
-        self._targets: dict[int, Any] = {}  # what a `$ref` leads to, by the id of its object
-        self._referring: list[dict] = []  # those objects, so that their ids stay theirs
-        self._specification = specification_with(schema.get("$schema", ""), default=DRAFT202012)
-        root = self._specification.create_resource(schema)
-        self._resolver = Registry().with_resource("", root).crawl().resolver_with_root(root)
-        self._checked = self._ids_of_schemas(schema)
-        unenforced = {*_dialect(schema).VALIDATORS, "dependencies"} - _ENFORCED
-        for place, part in self._parts():
-            if len(part.get("patternProperties", {})) > MAX_PATTERN_PROPERTIES:
+def _prepare(schema: dict, lenient: bool) -> None:
+    places = _places(schema)
+    parts = {place: part for place, part in places.items() if isinstance(part, dict)}
+    targets = {}
+    for place, part in parts.items():
+        _leave_out(part, lenient)
+        if not lenient and (fault := _fault(part)):
+            raise SchemaError(f"at {shortened(place)}: {fault}")
+        if len(part.get("patternProperties", {})) > MAX_PATTERN_PROPERTIES:
+            raise SchemaError(f"at {shortened(place)}: more than {MAX_PATTERN_PROPERTIES} patterns")
+        if "$ref" in part:
+            if (target := unquote(part["$ref"])) not in places:
                 raise SchemaError(
-                    f"at {place}.patternProperties: more than {MAX_PATTERN_PROPERTIES} patterns"
+                    f"at {shortened(place)}: the $ref {shortened(part['$ref'])!r} leads to no "
+                    'schema here. Write it as "#/$defs/…"'
                 )
-            leave_out_what_permits_everything(part)
-            self._name_properties(part)
-            if lenient:
-                if "pattern" in part and fault_of("pattern", part["pattern"]):
-                    del part["pattern"]
-                continue
-            if faults := sorted(unenforced & part.keys()):
-                raise SchemaError(
-                    f"at {place}: `{faults[0]}` is not supported. Leave it out, and check the "
-                    "answer yourself"
-                )
-            if inexact_number(part):
-                raise SchemaError(f"at {place}: integers beyond 2**53 are not exact; use strings")
-            if "pattern" in part and (fault := fault_of("pattern", part["pattern"])):
-                raise SchemaError(f"at {place}.pattern: {fault}")
-        for place, part in self._parts():
-            if not self._exclude_each_other(part.get("oneOf", [])) and not lenient:
-                raise SchemaError(
-                    f"at {place}.oneOf: a value may fit two of the options. Use anyOf, or require "
-                    "in each option a property with a const of its own"
-                )
-        self._leave_out_what_never_ends()
-
-    def _parts(self) -> Iterator[tuple[str, dict]]:
-        """The schemas in this one to which a value is compared, with their places, each once."""
-        todo, seen = [("$", self.schema, self._resolver)], set()
-        while todo:
-            place, part, resolver = todo.pop()
-            if not isinstance(part, dict) or id(part) in seen:
-                continue
-            seen.add(id(part))
-            resolver = resolver.in_subresource(self._specification.create_resource(part))
-            for each in (part, part.get("propertyNames")):
-                if isinstance(each, dict) and "$ref" in each:
-                    found = self._looked_up(place, each["$ref"], resolver)
-                    self._referring.append(each)
-                    self._targets[id(each)] = found.contents
-                    todo.append((shortened(each["$ref"]), found.contents, found.resolver))
-            yield place, part
-            for container, key, name in slots(part):
-                todo.append((f"{place}{name}", container[key], resolver))
-
-    def _looked_up(self, place: str, reference: str, resolver: Any) -> Any:
-        """What a `$ref` leads to, inside this schema: nothing is ever fetched."""
-        try:
-            found = resolver.lookup(reference)
-            if not isinstance(found.contents, bool) and id(found.contents) not in self._checked:
-                check_schema(found.contents)  # it is where no schema was expected
-                self._checked.update(self._ids_of_schemas(found.contents))
-        except (Unresolvable, ValueError, TypeError, AttributeError) as error:
+            targets[part["$ref"]] = places[target]
+    _check_that_all_end(targets)
+    for place, part in parts.items():
+        if not lenient and not _exclude_each_other(part.get("oneOf", []), targets):
             raise SchemaError(
-                f"at {place}: the $ref {shortened(str(reference))!r} leads to nothing here"
-            ) from error
-        return found
+                f"at {shortened(place)}/oneOf: a value may fit two of the options. Use anyOf, or "
+                "require in each option a property with a const of its own"
+            )
 
-    def _ids_of_schemas(self, schema: Any) -> set[int]:
-        """The ids of a schema and of all schemas inside it."""
-        ids, todo = set(), [schema]
-        while todo:
-            ids.add(id(part := todo.pop()))
-            todo.extend(self._specification.subresources_of(part))
-        return ids
 
-    def _resolved(self, part: Any) -> Any:
-        """What `part` leads to, if it is a `$ref`."""
-        for _ in range(100):  # two may lead to each other
-            part = self._targets.get(id(part), part)
-        return part
+def _places(schema: dict) -> dict[str, Any]:
+    """The schema and all schemas inside it, by their JSON pointers (RFC 6901)."""
+    places, todo = {}, [("#", schema)]
+    while todo:
+        place, part = todo.pop()
+        places[place] = part
+        for keyword, value in part.items() if isinstance(part, dict) else ():
+            here = f"{place}/{keyword}"
+            if keyword in _OBJECTS:
+                todo.extend((_pointer(name, base=here), inner) for name, inner in value.items())
+            elif keyword in _LISTS and isinstance(value, list):
+                todo.extend((f"{here}/{number}", inner) for number, inner in enumerate(value))
+            elif keyword in _SINGLE:
+                todo.append((here, value))
+    return places
 
-    def _name_properties(self, part: dict) -> None:
-        """Put the names that a `propertyNames` lists into `properties`."""
-        if "propertyNames" not in part or "patternProperties" in part:
-            return
-        names = values_of(self._resolved(part["propertyNames"]))
-        if names is None:
-            return
-        del part["propertyNames"]
-        value = part.pop("additionalProperties", True)
-        given = part.get("properties", {})
-        names = [name for _, name in sorted(names, key=str) if isinstance(name, str)]
-        part["properties"] = {name: given.get(name, value) for name in names}
-        part["additionalProperties"] = False
 
-    def _exclude_each_other(self, options: list) -> bool:
-        """Whether no value fits two of the options of a `oneOf`, as far as this can be seen.
+def _pointer(*keys: str | int, base: str = "#") -> str:
+    return "/".join([base, *(str(key).replace("~", "~0").replace("/", "~1") for key in keys)])
 
-        A property that tells them apart becomes required.
-        """
-        leaves, todo, opened = [], list(options), set()
-        while todo:
-            option = self._resolved(todo.pop())
-            inner = option.get("oneOf") if isinstance(option, dict) else None
-            if inner and id(inner) not in opened:
-                opened.add(id(inner))
-                todo.extend(inner)
-            else:
-                leaves.append(option)
-        for type_ in TYPES:
-            same = [option for option in leaves if type_ in types_of(option)]
-            if len(same) < 2 or are_disjoint(map(values_of, same)):
-                continue
-            if type_ != "object" or not self._have_different_properties(same):
-                return False
+
+def _leave_out(part: dict, lenient: bool) -> None:
+    """Leave out the keywords of a part that are not enforced without a word."""
+    for keyword, values in _HARMLESS.items():
+        if part.get(keyword) in values:
+            del part[keyword]
+    if part.get("format") not in FORMATS:
+        part.pop("format", None)
+    if "pattern" in part:
+        part["pattern"] = _with_plain_classes(part["pattern"])
+        if lenient and _fault_of_pattern(part["pattern"]):
+            del part["pattern"]
+
+
+def _fault(part: dict) -> str:
+    """Why the keywords of a part cannot be enforced, or nothing."""
+    if unsupported := sorted(_UNSUPPORTED & part.keys()):
+        return f"`{unsupported[0]}` is not supported. Leave it out, and check the answer yourself"
+    numbers = [value for _, value in _values(part) or ()]
+    numbers += [value for name, value in part.items() if name.endswith(("inimum", "aximum"))]
+    if any(type(number) is int and abs(number) > EXACT for number in numbers):
+        return "integers beyond 2**53 are not exact; use strings"
+    return f"pattern: {fault}" if (fault := _fault_of_pattern(part.get("pattern", ""))) else ""
+
+
+def _with_plain_classes(pattern: str) -> str:
+    """A pattern whose classes are not nested: in ECMAScript, `[` is a character there."""
+    inside, pieces = False, []
+    for piece in re.findall(r"\\.|.", pattern, re.DOTALL):
+        if inside and piece in "[&~":
+            piece = f"\\{piece}"
+        elif piece in "[]":
+            inside = piece == "["
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+@lru_cache(256)
+def _fault_of_pattern(pattern: str) -> str:
+    grammar = LLMatcher.grammar_from_json_schema({"type": "string", "pattern": pattern})
+    lines = LLMatcher.validate_grammar(grammar).split("\n")
+    lines = [line for line in lines if line.startswith("error: ")] or lines
+    return lines[0].removeprefix("error: ")
+
+
+# --- whether a finite value fits ---------------------------------------------------------------
+
+
+def _check_that_all_end(targets: dict[str, Any]) -> None:
+    """Refuse a `$ref` that leads to itself in every value. Otherwise an answer would never end."""
+    ending: set[str] = set()
+    for _ in range(MAX_ROUNDS):
+        for reference, target in targets.items():
+            if reference not in ending and _ends(target, ending):
+                ending.add(reference)
+    for reference in targets.keys() - ending:
+        raise SchemaError(
+            f"no finite value fits {shortened(reference)}, since it contains itself without an end"
+        )
+
+
+def _ends(part: Any, ending: set[str]) -> bool:
+    """Whether a finite value can fit; `ending` are the references that are known to end."""
+    if not isinstance(part, dict):
         return True
-
-    def _have_different_properties(self, options: list) -> bool:
-        if not all(isinstance(option, dict) for option in options):
+    if "$ref" in part and part["$ref"] not in ending:
+        return False
+    for keyword, enough in (("allOf", all), ("anyOf", any), ("oneOf", any)):
+        if keyword in part and not enough(_ends(each, ending) for each in part[keyword]):
             return False
-        properties = [option.get("properties", {}) for option in options]
-        for name in properties[0]:
-            if are_disjoint(values_of(self._resolved(each.get(name))) for each in properties):
-                for option in options:
-                    required = option.get("required", [])
-                    option["required"] = required if name in required else [*required, name]
-                return True
-        # Or each is closed, and has a required property that no other has (but for one of them).
-        closed = all(
-            option.get("additionalProperties") is False and "patternProperties" not in option
-            for option in options
-        )
-        owners = Counter(name for each in properties for name in each)
-        common = [
-            option
-            for option in options
-            if all(owners[name] != 1 for name in option.get("required", []))
-        ]
-        return closed and len(common) <= 1
+    if _types(part) - {"object", "array"} or _values(part) is not None:
+        return True
+    properties, others = part.get("properties", {}), part.get("additionalProperties")
+    needed = [properties.get(name, others) for name in part.get("required", [])]
+    first, items = part.get("prefixItems", []), part.get("items")
+    if isinstance(items, list):  # in older drafts
+        first, items = items, part.get("additionalItems")
+    least = part.get("minItems", 0)
+    needed += [*first[:least], *([items] if least > len(first) else [])]
+    return all(_ends(each, ending) for each in needed)
 
-    def _leave_out_what_never_ends(self) -> None:
-        """Forbid the parts that contain themselves without an end, if the rest can do without."""
-        targets = {id(each): each for each in reversed(self._targets.values())}
-        ending: set[int] = set()
-        while True:
-            known = len(ending)
-            for key, target in targets.items():
-                if key not in ending and self._ends(target, ending):
-                    ending.add(key)
-            if len(ending) == known:
-                break
-        if not self._ends(self.schema, ending):
-            raise SchemaError("no finite value fits it, since it contains itself without an end")
-        for _, part in list(self._parts()):
-            for container, key, _ in slots(part):
-                if not self._ends(container[key], ending):
-                    container[key] = False
 
-    def _ends(self, part: Any, ending: set[int]) -> bool:
-        """Whether a finite value can fit; `ending` are the `$ref` targets that are known to."""
-        if not isinstance(part, dict):
+# --- whether the options of a oneOf exclude one another ------------------------------------------
+
+
+def _exclude_each_other(options: list, targets: dict[str, Any]) -> bool:
+    """Whether no value fits two of the options of a `oneOf`, as far as this can be seen.
+
+    A property that tells them apart becomes required.
+    """
+    options = [_target(option, targets) for option in options]
+    for type_ in TYPES:
+        same = [option for option in options if type_ in _types(option)]
+        if len(same) < 2 or _are_disjoint([_values(option) for option in same]):
+            continue
+        if type_ != "object" or not _require_what_differs(same, targets):
+            return False
+    return True
+
+
+def _target(part: Any, targets: dict[str, Any]) -> Any:
+    """What a `$ref` leads to; other schemas as they are."""
+    while isinstance(part, dict) and "$ref" in part:
+        part = targets[part["$ref"]]
+    return part
+
+
+def _require_what_differs(options: list, targets: dict[str, Any]) -> bool:
+    """Require a property whose values differ in all options; False if there is none."""
+    if not all(isinstance(option, dict) for option in options):
+        return False
+    properties = [option.get("properties", {}) for option in options]
+    for name in properties[0]:
+        if _are_disjoint([_values(_target(each.get(name), targets)) for each in properties]):
+            for option in options:
+                required = option.get("required", [])
+                option["required"] = required if name in required else [*required, name]
             return True
-        if id(part) in self._targets and id(self._targets[id(part)]) not in ending:
-            return False
-        if not all(self._ends(each, ending) for each in part.get("allOf", [])):
-            return False
-        for options in (part.get("anyOf"), part.get("oneOf")):
-            if options and not any(self._ends(each, ending) for each in options):
-                return False
-        types = types_of(part)
-        if not types <= {"object", "array"} or values_of(part) is not None:
-            return True
-        properties, others = part.get("properties", {}), part.get("additionalProperties")
-        required = [properties.get(name, others) for name in part.get("required", [])]
-        first, items = part.get("prefixItems", []), part.get("items")
-        if isinstance(items, list):  # in older dialects
-            first, items = items, part.get("additionalItems")
-        least = part.get("minItems", 0)
-        needed = [*first[:least], *([items] if least > len(first) else [])]
-        return any(
-            all(self._ends(each, ending) for each in inner)
-            for type_, inner in (("object", required), ("array", needed))
-            if type_ in types
-        )
+    return False
+
+
+def _types(part: Any) -> set[str]:
+    """The types that a schema permits, as far as this can be seen; "number" for "integer" too."""
+    if not isinstance(part, dict):
+        return set() if part is False else TYPES
+    named = part.get("type", [*TYPES])
+    types = {named} if isinstance(named, str) else {*named}
+    if "integer" in types:
+        types = types - {"integer"} | {"number"}
+    if (values := _values(part)) is not None:
+        types &= {type_ for type_, _ in values}
+    return types
+
+
+def _values(part: Any) -> set[tuple[str, Any]] | None:
+    """The values that a schema lists, each with its type; None if any is no scalar, or none is."""
+    if not isinstance(part, dict) or not {"const", "enum"} & part.keys():
+        return None
+    values = [part["const"]] if "const" in part else part["enum"]
+    if any(isinstance(value, dict | list) for value in values):
+        return None
+    names = {bool: "boolean", str: "string", NoneType: "null"}
+    return {(names.get(type(value), "number"), value) for value in values}
+
+
+def _are_disjoint(sets: list[set | None]) -> bool:
+    """Whether all sets are known, and no value is in two of them."""
+    return None not in sets and sum(map(len, sets)) == len(set().union(*sets))

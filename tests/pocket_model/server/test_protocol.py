@@ -139,7 +139,7 @@ TUPLE = {"type": "array", "items": [{"type": "string"}]}  # the keyword of older
         (
             {"tools": [TOOL, {"function": {"name": "g", "parameters": SIMPLE}}]},
             "tools.1.function.parameters",
-            "the tool g: not a JSON schema at $.properties.a.type",
+            "the tool g: not a JSON schema at #/properties/a/type",
         ),
         (
             {"tools": [{"function": {"name": "g", "parameters": {"type": "array"}}}]},
@@ -149,7 +149,7 @@ TUPLE = {"type": "array", "items": [{"type": "string"}]}  # the keyword of older
         (
             {"response_format": schema(TUPLE)},
             "response_format.json_schema.schema",
-            'the schema "answer": not a JSON schema at $.items',
+            'the schema "answer": not a JSON schema at #/items',
         ),
         ({"response_format": "json"}, "response_format", '"json_object"}'),
         ({"response_format": {}}, "response_format", "not {}"),
