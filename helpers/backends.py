@@ -18,6 +18,7 @@ from helpers import budget, prices
 from helpers.connection.client import (
     BackendError,
     checked_address,
+    is_local,
     make_client,
     network_settings,
 )
@@ -281,8 +282,10 @@ def _connect_server(backend: str, model: str | None, base_url: str | None) -> La
         raise BackendError(f"{backend!r} needs an address and a model: {row.setup_hint}")
     base_url = checked_address(str(base_url))
     key = _key(backend)
-    with network_settings():
-        http_client = budget.metered_client(model) if row.paid else None
+    http_client = None
+    if row.paid:
+        with network_settings():
+            http_client = budget.metered_client(model, trust_env=not is_local(base_url))
     client = make_client(base_url, key, http_client)
     if not row.paid:
         key_from = row.key_variable or "CUSTOM_API_KEY (with the backend custom)"

@@ -25,10 +25,13 @@ PICTURE_TOKENS = 4096  # more than Mistral Small makes of the largest picture: 3
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
 
-def metered_client(model: str) -> "MeteredClient | None":
+def metered_client(model: str, **options) -> "MeteredClient | None":
     """The HTTP client for a run under a cap; None if the environment sets no cap.
 
     `python -m helpers run --max-usd` sets the cap, in USD, for all notebooks of a run together.
+
+    Args:
+        options: of `httpx2.Client`.
 
     Raises:
         BudgetError: the cap is not a number, or the model has no price.
@@ -44,7 +47,7 @@ def metered_client(model: str) -> "MeteredClient | None":
         raise BudgetError(f"{CAP_VARIABLE} must be a number of USD from 0 up, got {cap!r}.")
     price(model)
     spent_file = os.environ.get(SPENT_VARIABLE)
-    return MeteredClient(cap_usd, model, Path(spent_file) if spent_file else None)
+    return MeteredClient(cap_usd, model, Path(spent_file) if spent_file else None, **options)
 
 
 class Ledger:

@@ -182,26 +182,14 @@ def stream_once(
     """
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
-    options = {"scheduled": scheduled, "time_limit_s": time_limit_s, "stop": stop}
     address = str(client.base_url)
     if "stream_options" not in params and address not in _no_stream_options:
         asked = params | {"stream_options": {"include_usage": True}}
-        record = _stream(client, model, messages, **options, params=asked)
+        options = {"scheduled": scheduled, "time_limit_s": time_limit_s, "stop": stop}
+        record = stream_once(client, model, messages, **options, **asked)
         if record.deltas or "stream_options" not in (record.error or ""):
             return record
         _no_stream_options.add(address)
-    return _stream(client, model, messages, **options, params=params)
-
-
-def _stream(
-    client: openai.OpenAI,
-    model: str,
-    messages: list[dict],
-    scheduled: float | None,
-    time_limit_s: float,
-    stop: threading.Event | None,
-    params: dict,
-) -> Record:
     completions = client.with_options(max_retries=0, timeout=time_limit_s).chat.completions
     started = datetime.now().astimezone().isoformat("T", "milliseconds")
     record = Record(_now(), scheduled, started=started)

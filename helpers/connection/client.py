@@ -45,6 +45,10 @@ def checked_address(base_url: str) -> str:
 def make_client(base_url: str, key: str, http_client: httpx2.Client | None = None) -> openai.OpenAI:
     """A client for one server. Servers on this machine are reached without a proxy.
 
+    Args:
+        http_client: sends the requests. For a server on this machine it must not read the
+            environment (`trust_env=False`).
+
     Raises:
         BackendError: the environment's proxy or certificates cannot be used.
     """

@@ -101,7 +101,7 @@ def _read_docstring(function: Callable) -> tuple[str, dict[str, str]]:
     doc = inspect.getdoc(function) or ""
     # Google's other forms: another heading, and a parameter's type after its name.
     doc = re.sub(r"(?m)^(Arguments|Parameters|Params):$", "Args:", doc)
-    doc = re.sub(r"(?m)^(\s+\w+) *(?:\(.*?\))? *:", r"\1:", doc)
+    doc = re.sub(r"(?m)^([ \t]+\w+) *(?:\(.*?\))? *:", r"\1:", doc)
     text, parameters, _ = parse_google_format_docstring(doc)
     if not text:
         raise ToolError("it has no docstring that says what it does")

@@ -13,7 +13,7 @@ import openai
 import pytest
 from loopback_proxy import proxy
 
-from helpers import BackendError, backends, connect
+from helpers import BackendError, backends, budget, connect
 from helpers.paths import ROOT
 
 CANARY = "sk-or-v1-canary0000000000"
@@ -293,6 +293,19 @@ def test_an_environment_that_no_client_can_use(
     assert "no" in set(backends.table()["ready"])  # and no exception
     json_server.answer = '{"data": [{"id": "m"}]}'  # on this machine it does not matter
     assert connect("custom", base_url=json_server.url, model="m").client.models.list().data
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_a_paid_gateway_on_this_machine_is_reached_directly_under_a_cap_too(
+    address, no_network_variables, json_server
+):
+    no_network_variables.setenv("OPENROUTER_API_KEY", CANARY)
+    no_network_variables.setenv("ALL_PROXY", address)
+    no_network_variables.setenv(budget.CAP_VARIABLE, "1")
+    json_server.answer = '{"data": [{"id": "m"}]}'
+    lab = connect("openrouter", base_url=json_server.url)
+    assert isinstance(lab.client._client, budget.MeteredClient)
+    assert [entry.id for entry in lab.client.models.list()] == ["m"]
 
 
 def test_a_proxys_password_is_in_no_message(no_network_variables, monkeypatch):
