@@ -4,6 +4,7 @@ Money is decimal here: the sum of many costs has no error in its last digit.
 """
 
 import re
+import secrets
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -15,52 +16,43 @@ from openrouter_sim.faults import Refusal
 
 WELL_FORMED = re.compile(r"sk-or-v1-[A-Za-z0-9-]{12,}")
 THROTTLE, THROTTLE_S = 4, 2.0
-MAX_GENERATIONS = 10_000  # of one key, which `/generation` remembers
 
 
 @dataclass
 class Generation:
-    """One completion: who asked for it, what came of it, and what it cost.
+    """One completion: what came of it, and what it cost.
 
     Attributes:
+        created: seconds since 1970.
         usage: the token counts, OpenAI's names; None if nothing was generated.
         cost: USD.
         cancelled: whether the client left before the end.
-        first_token_s, seconds: from the request, to the first token and to the end.
     """
 
-    id: str
     model: str
     provider: str
     streamed: bool
-    user: str | None = None
-    user_agent: str | None = None
-    referer: str | None = None
-    session_id: str | None = None
     created: float = field(default_factory=time.time)
     usage: dict | None = None
     cost: Decimal = Decimal(0)
     finish_reason: str | None = None
     cancelled: bool = False
-    first_token_s: float | None = None
-    seconds: float | None = None
+
+    def __post_init__(self):
+        self.id = f"gen-{int(self.created)}-{secrets.token_hex(10)}"
 
     def entry(self) -> dict:
         """The body of `/generation`: what OpenRouter's description requires."""
         usage, cost = self.usage or {}, float(self.cost)
-        tokens = {
-            f"{prefix}tokens_{side}": usage.get(f"{side}_tokens", 0)
-            for prefix in ("", "native_")
-            for side in ("prompt", "completion")
-        }
+        prompt, completion = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
         unknown = (
-            *("upstream_id", "cache_discount", "upstream_inference_cost", "app_id"),
-            *("moderation_latency", "service_tier", "native_tokens_completion_images"),
+            *("upstream_id", "cache_discount", "upstream_inference_cost", "app_id", "latency"),
+            *("moderation_latency", "generation_time", "service_tier", "web_search_engine"),
+            *("native_tokens_completion_images", "native_tokens_reasoning", "native_tokens_cached"),
             *("num_media_prompt", "num_input_audio_prompt", "num_media_completion"),
-            *("num_search_results", "num_fetches", "web_search_engine", "preset_id", "router"),
-            *("provider_responses", "workspace_id", "request_id"),
+            *("num_search_results", "num_fetches", "preset_id", "router", "provider_responses"),
+            *("workspace_id", "request_id", "external_user", "user_agent", "http_referer"),
         )
-        details = usage.get("prompt_tokens_details") or {}
         return {
             "id": self.id,
             "model": self.model,
@@ -75,22 +67,13 @@ class Generation:
             "is_byok": False,
             "api_type": "completions",
             "data_region": "global",
-            "origin": self.referer or "",
-            "http_referer": self.referer,
-            "user_agent": self.user_agent,
-            "external_user": self.user,
-            "session_id": self.session_id,
-            "latency": _milliseconds(self.first_token_s),
-            "generation_time": _milliseconds(self.seconds),
-            "native_tokens_reasoning": 0,
-            "native_tokens_cached": details.get("cached_tokens", 0),
-            **tokens,
+            "origin": "",
+            "tokens_prompt": prompt,
+            "native_tokens_prompt": prompt,
+            "tokens_completion": completion,
+            "native_tokens_completion": completion,
             **dict.fromkeys(unknown),
         }
-
-
-def _milliseconds(seconds: float | None) -> int | None:
-    return None if seconds is None else round(1000 * seconds)
 
 
 @dataclass
@@ -107,8 +90,6 @@ class Account:
         """Charge a generation, and remember it."""
         self.usage += generation.cost
         self.generations[generation.id] = generation
-        if len(self.generations) > MAX_GENERATIONS:
-            del self.generations[next(iter(self.generations))]
 
     def throttle(self) -> None:
         """Count a request. Raises `Refusal` if too many came just before it."""
@@ -124,8 +105,11 @@ class Account:
         remaining = float(max(Decimal(0), self.limit - self.usage))
         spent = dict.fromkeys(("usage", "usage_daily", "usage_weekly", "usage_monthly"), usage)
         unknown = (
-            *("limit_reset", "expires_at"),
-            *("creator_user_id", "organization_id", "workspace_id"),
+            "limit_reset",
+            "expires_at",
+            "creator_user_id",
+            "organization_id",
+            "workspace_id",
         )
         budget = {
             **dict.fromkeys(("budget_id", "guardrail_id", "reset_interval", "resets_at")),

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 
+import httpx2
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -24,7 +25,7 @@ from pocket_model.cache import path_from
 from pocket_model.server.errors import shortened
 
 BASE_PATH = "/api/v1"
-HERE = "POST /chat/completions; GET /models, /model/…, /providers, /key, /credits, /generation"
+PATHS = "POST /chat/completions; GET /models, /model/…, /providers, /key, /credits, /generation"
 # What clients can be set to send instead of chat completions.
 OTHER_APIS = ("responses", "completions", "messages", "embeddings", "rerank", "images", "audio")
 
@@ -33,7 +34,6 @@ def create_app(gateway: Gateway) -> Starlette:
     """The HTTP application."""
     gets = {
         "/models": gateway.models,
-        "/models/user": gateway.models,
         "/models/count": gateway.count,
         "/models/{id:path}/endpoints": gateway.endpoints,
         "/models/{id:path}": gateway.listed_model,
@@ -54,14 +54,14 @@ def create_app(gateway: Gateway) -> Starlette:
 async def _error_reply(request: Request, error: Exception) -> JSONResponse:
     """Any error in OpenRouter's form: a refusal, one of the web framework's, or a bug."""
     if isinstance(error, HTTPException):
-        error = Refusal(error.status_code, _words(request, error), error.headers)
+        error = Refusal(error.status_code, _what_to_do(request, error), error.headers)
     elif not isinstance(error, Refusal):
         message = f"The simulator failed ({type(error).__name__}); please report the request."
         error = Refusal(500, message)
     return JSONResponse(error.body, error.status, headers=error.headers)
 
 
-def _words(request: Request, error: HTTPException) -> str:
+def _what_to_do(request: Request, error: HTTPException) -> str:
     """What an error of the web framework means here, and what to do."""
     path = request.url.path
     asked = f"{request.method} {shortened(path)}"
@@ -70,7 +70,7 @@ def _words(request: Request, error: HTTPException) -> str:
         return f"{asked}: this path takes {allowed} only."
     if error.status_code != 404:
         return error.detail
-    message = f"{asked}: there is no such path. Under {BASE_PATH} are {HERE}."
+    message = f"{asked}: there is no such path. Under {BASE_PATH} are {PATHS}."
     if not path.startswith(f"{BASE_PATH}/"):
         address = f"http://127.0.0.1:{request.scope['server'][1]}{BASE_PATH}"
         return f"{message} Give your client the base URL {address}."
@@ -100,9 +100,11 @@ class Simulator:
         listener = socket.create_server(("127.0.0.1", port))
         try:
             self.lease = lease.acquire()
+            listed = httpx2.get(f"{self.lease.base_url}/models", trust_env=False).json()
         except BaseException:
             listener.close()
             raise
+        catalog.pocket_context = listed["data"][0]["max_model_len"]
         self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}{BASE_PATH}"
         self.gateway = Gateway(self.lease.base_url, catalog)
         app = create_app(self.gateway)

@@ -2,9 +2,6 @@
 
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
-from typing import NamedTuple
-
-from starlette.datastructures import QueryParams
 
 from openrouter_sim.chat_request import GatewayRequest, Routing
 from openrouter_sim.faults import PROVIDERS, Refusal
@@ -18,13 +15,6 @@ WITHOUT_TOOLS = {
     "mistralai/mistral-small-3.1-24b-instruct",
 }
 TOOL_CHOICES = ("auto", "function", "none", "required")
-
-
-class Route(NamedTuple):
-    """The model that answers a request, as the request names it, and the providers in turn."""
-
-    model: str
-    providers: list[str]
 
 
 def without_routing_suffix(model: str) -> str:
@@ -43,9 +33,14 @@ class Catalog:
     Args:
         prices: by model id: `input` and `output` in USD per million tokens, `context` in tokens.
 
+    Attributes:
+        pocket_context: how many tokens the pocket model takes, which answers for all of them.
+
     Raises:
         ValueError: a model lacks one of these.
     """
+
+    pocket_context = 0
 
     def __init__(self, prices: dict[str, dict]):
         self._rows: dict[str, dict] = {}
@@ -63,85 +58,58 @@ class Catalog:
 
     def cost(self, model: str, usage: dict) -> dict[str, Decimal]:
         """USD for the prompt and for the completion, by OpenAI's token counts."""
-        row = self._rows[without_routing_suffix(model)]
+        row = self._row(model)
         return {side: usage[f"{side}_tokens"] * row[side] for side, _ in SIDES}
 
     def context(self, model: str) -> int:
         """How many tokens the real model takes."""
-        return self._rows[without_routing_suffix(model)]["context"]
+        return self._row(model)["context"]
 
-    def route(self, request: GatewayRequest) -> Route:
-        """Where a request goes.
+    def route(self, request: GatewayRequest) -> tuple[str, list[str]]:
+        """The model that answers a request, as the request names it, and the providers in turn.
 
         Raises:
             Refusal: no model or no provider can do what the request asks for.
         """
-        models = [request.model] if request.model is not None else []
-        models += request.models or []
+        models = [*filter(None, [request.model]), *request.models]
         if not models:
             raise Refusal(400, 'No models provided: set "model" to one of the ids in /models.')
         for model in models:
             if without_routing_suffix(model) not in self._rows:
                 raise Refusal(400, f"{shortened(model)} is not a valid model ID")
-        routing = request.provider or Routing()
-        providers = _providers(routing)
+        providers = _providers(request.provider)
         if not providers:
             raise Refusal(404, "No allowed providers are available for the selected model.")
         if request.tools:
             models = [m for m in models if _has_tools(m)]
             if not models:
                 raise Refusal(404, "No endpoints found that support tool use.")
-        for kind in request.input_modalities:
+        for kind in sorted(request.input_modalities):
             models = [m for m in models if kind in _input_modalities(m)]
             if not models:
                 raise Refusal(404, f"No endpoints found that support {kind} input")
-        if routing.require_parameters and request.unsupported:
+        if request.provider.require_parameters and request.unsupported:
             raise Refusal(404, "No endpoints found that can handle the requested parameters.")
-        row = self._rows[without_routing_suffix(models[0])]
-        for side, usd_per_million in routing.max_prices.items():
-            if usd_per_million < row[side] * 10**6:
+        for side, _ in SIDES:
+            limit = (request.provider.max_price or {}).get(side)  # USD per million tokens
+            if limit is not None and limit < self._row(models[0])[side] * 10**6:
                 raise Refusal(404, "No endpoints found below the maximum price.")
-        return Route(models[0], providers)
+        return models[0], providers
 
-    def entries(self, query: QueryParams, pocket_context: int) -> list[dict]:
-        """The entries of `/models` that its parameters ask for.
+    def entries(self) -> list[dict]:
+        """The entries of `/models`. OpenRouter's filters and pages of it are not simulated."""
+        return [self.entry(model) for model in self._rows]
 
-        Raises:
-            Refusal: 400: `context`, `offset` or `limit` is no number.
-        """
-        entries = [self.entry(model, pocket_context) for model in self._rows]
-        if query.get("q"):
-            entries = [e for e in entries if query["q"].lower() in f"{e['id']} {e['name']}".lower()]
-        if query.get("supported_parameters"):
-            needed = set(query["supported_parameters"].split(","))
-            entries = [e for e in entries if needed <= set(e["supported_parameters"])]
-        for side in ("input_modalities", "output_modalities"):
-            if query.get(side) and query[side] != "all":
-                needed = set(query[side].split(","))
-                entries = [e for e in entries if needed <= set(e["architecture"][side])]
-        least = _number(query, "context", 0)
-        return [e for e in entries if e["context_length"] >= least]
-
-    def page(self, query: QueryParams, pocket_context: int) -> dict:
-        """The body of `/models`."""
-        entries = self.entries(query, pocket_context)
-        start, count = _number(query, "offset", 0), _number(query, "limit", len(entries) or 1)
-        page = entries[start : start + count]
-        return {"data": page, "total_count": len(entries), "links": {"next": None}}
-
-    def entry(self, model: str, pocket_context: int) -> dict:
+    def entry(self, model: str) -> dict:
         """One entry of `/models`: what OpenRouter's description requires, and the prices.
-
-        Args:
-            pocket_context: how many tokens the pocket model takes.
 
         Raises:
             Refusal: 404: there is no such model.
         """
-        context = self._row(model)["context"]
-        limits = dict.fromkeys(("prompt_tokens", "completion_tokens"), pocket_context)
+        context = self.context(model)
+        limits = dict.fromkeys(("prompt_tokens", "completion_tokens"), self.pocket_context)
         return {
-            **self._head(model, pocket_context),
+            **self._head(model),
             "canonical_slug": model,
             "context_length": context,
             "pricing": self._pricing(model),
@@ -152,14 +120,14 @@ class Catalog:
             **dict.fromkeys(("default_parameters", "supported_voices")),
         }
 
-    def endpoints(self, model: str, pocket_context: int) -> dict:
+    def endpoints(self, model: str) -> dict:
         """The body of `/models/{author}/{slug}/endpoints`. Raises `Refusal` as `entry`."""
         shared = {
             "model_id": model,
             "model_name": f"{model} (simulated)",
-            "context_length": self._row(model)["context"],
-            "max_prompt_tokens": pocket_context,
-            "max_completion_tokens": pocket_context,
+            "context_length": self.context(model),
+            "max_prompt_tokens": self.pocket_context,
+            "max_completion_tokens": self.pocket_context,
             "pricing": self._pricing(model),
             "quantization": "unknown",
             "status": 0,
@@ -176,18 +144,19 @@ class Catalog:
             {"name": f"{name}: {model}", "provider_name": name, "tag": provider_slug(name)} | shared
             for name in PROVIDERS
         ]
-        return self._head(model, pocket_context) | {"endpoints": endpoints}
+        return self._head(model) | {"endpoints": endpoints}
 
     def _row(self, model: str) -> dict:
-        if model not in self._rows:
+        row = self._rows.get(without_routing_suffix(model))
+        if row is None:
             known = ", ".join(self._rows)
             raise Refusal(404, f"There is no model {shortened(model)}. There are: {known}.")
-        return self._rows[model]
+        return row
 
-    def _head(self, model: str, pocket_context: int) -> dict:
+    def _head(self, model: str) -> dict:
         inputs = _input_modalities(model)
         description = (
-            f"Simulated: the kit's pocket model answers. It takes {pocket_context:,} tokens, "
+            f"Simulated: the kit's pocket model answers. It takes {self.pocket_context:,} tokens, "
             "prompt and answer together; context_length is that of the real model."
         )
         return {
@@ -205,7 +174,7 @@ class Catalog:
         }
 
     def _pricing(self, model: str) -> dict:
-        return {side: f"{self._rows[model][side]:f}" for side, _ in SIDES}
+        return {side: f"{self._row(model)[side]:f}" for side, _ in SIDES}
 
 
 def provider_entries() -> list[dict]:
@@ -231,13 +200,6 @@ def _parameters(model: str) -> list[str]:
     return shared + tools if _has_tools(model) else shared
 
 
-def _number(query: QueryParams, name: str, default: int) -> int:
-    text = query.get(name) or str(default)
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise Refusal(400, f"{name}: {shortened(text)!r} is not a whole number from 0 up.")
-    return int(text)
-
-
 def _providers(routing: Routing) -> list[str]:
     """The providers that a request's `provider` object allows, in its order.
 
@@ -245,14 +207,12 @@ def _providers(routing: Routing) -> list[str]:
     """
 
     def known(names: Iterable[str] | None) -> list[str]:
-        slugs = [provider_slug(name) for name in names or ()]
-        return sorted(
-            (name for name in PROVIDERS if provider_slug(name) in slugs),
-            key=lambda name: slugs.index(provider_slug(name)),
-        )
+        by_slug = {provider_slug(name): name for name in PROVIDERS}
+        slugs = dict.fromkeys(provider_slug(name) for name in names or ())
+        return [by_slug[slug] for slug in slugs if slug in by_slug]
 
     order = known(routing.order)
     if routing.allow_fallbacks is not False or not routing.order:
         order += [name for name in PROVIDERS if name not in order]
-    only = PROVIDERS if routing.only is None or not routing.only else known(routing.only)
+    only = known(routing.only) if routing.only else PROVIDERS
     return [name for name in order if name in only and name not in known(routing.ignore)]

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from decimal import Decimal
@@ -18,7 +17,7 @@ from pocket_model.build import MODEL_ID
 COMMENT = ": OPENROUTER PROCESSING\n\n"
 
 
-class ProxiedCompletion:
+class Completion:
     """One completion. Its tokens are charged however it ends.
 
     The pocket server always streams, with the token counts so far in every chunk. So an answer
@@ -62,8 +61,6 @@ class ProxiedCompletion:
                     content += choice["delta"].get("content") or ""
                     for piece in choice["delta"].get("tool_calls") or []:
                         _add_call(calls, piece)
-        if finish_reason is None:
-            raise Refusal(502, "The pocket server ended its answer too early. Ask again.")
         message = {"role": "assistant", "content": content, "refusal": None, "reasoning": None}
         if calls:
             message |= {"content": content or None, "tool_calls": calls}
@@ -90,13 +87,15 @@ class ProxiedCompletion:
                 async for chunk in chunks:
                     if not count:
                         yield COMMENT
-                        async for comment in self._more_comments():
-                            yield comment
+                        for _ in range(5 if self._fault.effect == "comments" else 0):
+                            await asyncio.sleep(0.1)
+                            yield COMMENT
                     if not chunk["choices"]:
                         yield self._event(choices=[], usage=self._book())
                         continue
                     count += 1
-                    if count > faults.CHUNKS_BEFORE_FAILURE:
+                    ends = any(choice["finish_reason"] for choice in chunk["choices"])
+                    if ends or count > faults.CHUNKS_BEFORE_FAILURE:
                         if self._fault.effect == "cut":
                             raise ConnectionResetError("simulated: the connection breaks")
                         if self._fault.effect == "stream":
@@ -113,15 +112,10 @@ class ProxiedCompletion:
             return
         yield "data: [DONE]\n\n"
 
-    async def _more_comments(self) -> AsyncIterator[str]:
-        for _ in range(5 if self._fault.effect == "comments" else 0):
-            await asyncio.sleep(0.1)
-            yield COMMENT
-
     async def _chunks(self) -> AsyncIterator[dict]:
         """The pocket server's chunks. The account is charged when no more of them are read."""
-        started, generation = time.monotonic(), self._generation
-        content = json.dumps(self._body).encode()  # ASCII: half of a character cannot be encoded
+        generation = self._generation
+        content = json.dumps(self._body).encode()  # httpx2 itself raises for 1e999, which is JSON
         json_type = {"Content-Type": "application/json"}
         post = self._pocket.stream("POST", "chat/completions", content=content, headers=json_type)
         try:
@@ -136,8 +130,6 @@ class ProxiedCompletion:
                         raise Refusal(400 if callers else 502, error["message"])
                     self._usage = chunk.pop("usage", None) or self._usage
                     for choice in chunk["choices"]:
-                        if generation.first_token_s is None and choice["delta"].get("content"):
-                            generation.first_token_s = time.monotonic() - started
                         generation.finish_reason = choice["finish_reason"]
                     yield chunk
         except httpx2.HTTPError as error:
@@ -151,18 +143,14 @@ class ProxiedCompletion:
             generation.cancelled = self._fault.effect not in ("cut", "stream", "truncated")
             raise
         finally:
-            generation.seconds = time.monotonic() - started
             self._book()
 
     async def _refuse_errors(self, response: httpx2.Response) -> None:
         """Raise the pocket server's error as the `Refusal` that OpenRouter would send."""
         if response.status_code == 200:
             return
-        try:
-            error = json.loads(await response.aread())["error"]
-            message, code = str(error["message"]), error.get("code")
-        except (ValueError, LookupError, TypeError):
-            message, code = "Provider returned error", None
+        error = json.loads(await response.aread())["error"]
+        message, code = error["message"], error["code"]
         if code == "context_length_exceeded":
             model = self._generation.model
             context = self._catalog.context(model)

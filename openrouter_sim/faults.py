@@ -136,16 +136,8 @@ HOW_TO_ASK = (
 )
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What an `X-Simulate` header asks for: a failure, and for how many attempts (None: all)."""
-
-    fault: Fault = NO_FAULT
-    attempts: int | None = None
-
-
-def wanted(header: str, streamed: bool) -> Wanted:
-    """Read an `X-Simulate` header; an empty one asks for no failure.
+def requested(header: str, streamed: bool) -> tuple[Fault, int | None]:
+    """The failure that an `X-Simulate` header asks for, and for how many attempts (None: all).
 
     Args:
         streamed: whether the request asks for a stream. Some failures are those of a stream.
@@ -154,7 +146,7 @@ def wanted(header: str, streamed: bool) -> Wanted:
         Refusal: 400: there is no such failure, or not without a stream.
     """
     if not header.strip():
-        return Wanted()
+        return NO_FAULT, None
     match = re.fullmatch(r"([a-z0-9-]+)(?:\s+([0-9]{1,4}))?", header.strip().lower())
     if not match or match[1] not in FAULTS:
         known = f"X-Simulate knows: {', '.join(FAULTS)}."
@@ -163,7 +155,7 @@ def wanted(header: str, streamed: bool) -> Wanted:
     if fault.effect in STREAM_EFFECTS and not streamed:
         message = f"X-Simulate: {match[1]} is a failure of streams: {fault.title}. "
         raise Refusal(400, message + 'Send "stream": true, or choose another failure.')
-    return Wanted(fault, int(match[2]) if match[2] else None)
+    return fault, int(match[2]) if match[2] else None
 
 
 class Attempts:

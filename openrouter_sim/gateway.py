@@ -2,21 +2,18 @@
 
 import asyncio
 import hashlib
-import secrets
-import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 
 import httpx2
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
-from starlette.types import Send
 
 from openrouter_sim import faults
 from openrouter_sim.accounts import Account, Accounts, Generation
 from openrouter_sim.catalog import Catalog, provider_entries
-from openrouter_sim.chat_request import GatewayRequest, read_request
-from openrouter_sim.completion import ProxiedCompletion
+from openrouter_sim.chat_request import read_request
+from openrouter_sim.completion import Completion
 from openrouter_sim.faults import Attempts, Fault, Refusal
 
 
@@ -30,36 +27,31 @@ class Gateway:
 
     def __init__(self, pocket_url: str, catalog: Catalog):
         self._pocket = httpx2.AsyncClient(base_url=f"{pocket_url}/", timeout=600, trust_env=False)
-        self._pocket_context: int | None = None
         self._catalog = catalog
         self._attempts = Attempts()
         self.accounts = Accounts()
 
-    async def models(self, request: Request) -> JSONResponse:
-        """GET /models, and /models/user."""
-        return JSONResponse(self._catalog.page(request.query_params, await self._context()))
+    async def models(self, _: Request) -> JSONResponse:
+        """GET /models."""
+        data = self._catalog.entries()
+        return JSONResponse({"data": data, "total_count": len(data), "links": {"next": None}})
 
-    async def count(self, request: Request) -> JSONResponse:
+    async def count(self, _: Request) -> JSONResponse:
         """GET /models/count."""
-        entries = self._catalog.entries(request.query_params, await self._context())
-        return JSONResponse({"data": {"count": len(entries)}})
+        return JSONResponse({"data": {"count": len(self._catalog.entries())}})
 
     async def model(self, request: Request) -> JSONResponse:
         """GET /model/{author}/{slug}."""
-        entry = self._catalog.entry(request.path_params["id"], await self._context())
-        return JSONResponse({"data": entry})
+        return JSONResponse({"data": self._catalog.entry(request.path_params["id"])})
 
     async def listed_model(self, request: Request) -> JSONResponse:
         """GET /models/{id}: as OpenAI's API has it, the entry itself."""
-        return JSONResponse(
-            self._catalog.entry(request.path_params["id"], await self._context())
-            | {"object": "model", "owned_by": "simulated"}
-        )
+        entry = self._catalog.entry(request.path_params["id"])
+        return JSONResponse(entry | {"object": "model", "owned_by": "simulated"})
 
     async def endpoints(self, request: Request) -> JSONResponse:
         """GET /models/{author}/{slug}/endpoints."""
-        data = self._catalog.endpoints(request.path_params["id"], await self._context())
-        return JSONResponse({"data": data})
+        return JSONResponse({"data": self._catalog.endpoints(request.path_params["id"])})
 
     async def providers(self, _: Request) -> JSONResponse:
         """GET /providers."""
@@ -93,16 +85,16 @@ class Gateway:
         """POST /chat/completions."""
         key, account = self._account(request)
         if account.is_management:
-            raise _denied("A management key cannot ask models. Use another key.")
+            message = "A management key cannot ask models. Use another key."
+            raise Refusal(403, message, error_type="permission_denied")
         if key == faults.THROTTLED:
             account.throttle()
         data = await request.body()
         body = await asyncio.to_thread(read_request, data)
-        fault = self._fault(request, key, data, bool(body.stream))
+        fault = self._fault(request, key, data, body.stream)
         if fault.status != 200:
             raise fault.refusal()
-        route = self._catalog.route(body)
-        providers = route.providers
+        model, providers = self._catalog.route(body)
         if fault.effect == "provider":
             providers = providers[1:]
             if not providers:
@@ -113,13 +105,13 @@ class Gateway:
             await asyncio.sleep(faults.SLOW_S)
         if fault.effect == "body":
             return JSONResponse({"error": fault.provider_error(), "user_id": "simulated"})
-        generation = _begin(request, body, route.model, providers[0])
-        completion = ProxiedCompletion(
+        generation = Generation(model, providers[0], body.stream)
+        completion = Completion(
             self._pocket, self._catalog, account, body.forwarded(), fault, generation
         )
         headers = {"X-Generation-Id": generation.id}
         if body.stream:
-            return await EventStream.begin(completion.events(), headers)
+            return await _stream(completion.events(), headers)
         reply = await _unless_disconnected(completion.reply(), request)
         return JSONResponse(reply, headers=headers)
 
@@ -129,63 +121,25 @@ class Gateway:
     def _fault(self, request: Request, key: str, data: bytes, streamed: bool) -> Fault:
         """The failure that this attempt of a request shall show."""
         header = request.headers.get("x-simulate", "")
-        wanted = faults.wanted(header, streamed)
-        if wanted.attempts is None:
-            return wanted.fault
+        fault, attempts = faults.requested(header, streamed)
+        if attempts is None:
+            return fault
         same = (key, header, hashlib.sha256(data).digest())
         retries = request.headers.get("x-stainless-retry-count", "")
-        fails = self._attempts.fails(same, wanted.attempts, retries)
-        return wanted.fault if fails else faults.NO_FAULT
-
-    async def _context(self) -> int:
-        """How many tokens the pocket model takes."""
-        if self._pocket_context is None:
-            try:
-                reply = await self._pocket.get("models")
-                self._pocket_context = reply.json()["data"][0]["max_model_len"]
-            except httpx2.HTTPError as error:
-                message = f"The pocket server does not answer ({type(error).__name__}). Ask again."
-                raise Refusal(502, message) from error
-        return self._pocket_context
+        return fault if self._attempts.fails(same, attempts, retries) else faults.NO_FAULT
 
 
-class EventStream(StreamingResponse):
-    """A stream of server-sent events that ends its source when the client leaves."""
+async def _stream(events: AsyncIterator[str], headers: dict[str, str]) -> StreamingResponse:
+    """The response; its first event is awaited, since it can still be an error status."""
+    first = await anext(events)
 
-    @classmethod
-    async def begin(cls, events: AsyncIterator[str], headers: dict[str, str]) -> "EventStream":
-        """Wait for the first event: it decides between a stream and an error status."""
-        first = await anext(events)
+    async def every_event() -> AsyncIterator[str]:
+        async with aclosing(events):
+            yield first
+            async for event in events:
+                yield event
 
-        async def every_event() -> AsyncIterator[str]:
-            async with aclosing(events):
-                yield first
-                async for event in events:
-                    yield event
-
-        return cls(every_event(), media_type="text/event-stream", headers=headers)
-
-    async def stream_response(self, send: Send) -> None:
-        """Send the events; at the end, however it comes, the source is closed."""
-        async with aclosing(self.body_iterator):
-            await super().stream_response(send)
-
-
-def _denied(message: str) -> Refusal:
-    return Refusal(403, message, error_type="permission_denied")
-
-
-def _begin(request: Request, body: GatewayRequest, model: str, provider: str) -> Generation:
-    return Generation(
-        id=f"gen-{int(time.time())}-{secrets.token_hex(10)}",
-        model=model,
-        provider=provider,
-        streamed=bool(body.stream),
-        user=body.user,
-        user_agent=request.headers.get("user-agent"),
-        referer=request.headers.get("http-referer"),
-        session_id=body.session_id,
-    )
+    return StreamingResponse(every_event(), media_type="text/event-stream", headers=headers)
 
 
 async def _unless_disconnected(work: Coroutine, request: Request) -> dict:

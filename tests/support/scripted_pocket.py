@@ -11,17 +11,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import httpx2
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from openrouter_sim import app, faults
 from pocket_model.server.errors import ApiError
 from pocket_model.server.protocol import read_request
 
 CONTEXT = 8192
 TOKENS_PER_MESSAGE = 10
+
+MODEL = "mistralai/mistral-small-3.2-24b-instruct"
+QUESTION = [{"role": "user", "content": "Hi"}]
+
+
+def body(**more) -> dict:
+    """A request to the simulator."""
+    return {"model": MODEL, "messages": QUESTION, "max_tokens": 2} | more
+
+
+def message_of(reply: httpx2.Response) -> str:
+    return reply.json()["error"]["message"]
 
 
 class ScriptedPocket:
@@ -88,8 +102,8 @@ class ScriptedPocket:
         yield "data: [DONE]\n\n"
 
 
-def data(body: dict) -> str:
-    return f"data: {json.dumps(body)}\n\n"
+def data(event: dict) -> str:
+    return f"data: {json.dumps(event)}\n\n"
 
 
 @contextmanager
@@ -106,15 +120,32 @@ def served(app) -> Iterator[str]:
     thread.join(5)
 
 
-@contextmanager
-def scripted_simulator(monkeypatch, prices: dict) -> Iterator[SimpleNamespace]:
-    """The simulator in front of a `ScriptedPocket`: `.base_url`, `.pocket` and `.simulator`."""
-    from openrouter_sim import app
+class ScriptedSimulator:
+    """The simulator in front of a `ScriptedPocket`, and requests to it by a plain HTTP client."""
 
+    def __init__(self, pocket: ScriptedPocket, prices: dict):
+        self.pocket = pocket
+        self.simulator = app.Simulator(prices)
+        self.base_url = self.simulator.base_url
+        self.http = httpx2.Client(trust_env=False)
+
+    def post(self, body: dict | bytes, fault="", key=faults.KEY, **headers) -> httpx2.Response:
+        """Ask for a completion."""
+        headers |= {"Authorization": f"Bearer {key}"} | ({"X-Simulate": fault} if fault else {})
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.http.post(f"{self.base_url}/chat/completions", content=data, headers=headers)
+
+    def get(self, path: str, key: str = faults.KEY) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {key}"}
+        return self.http.get(f"{self.base_url}{path}", headers=headers)
+
+
+@contextmanager
+def scripted_simulator(monkeypatch, prices: dict) -> Iterator[ScriptedSimulator]:
     pocket = ScriptedPocket()
     with served(pocket.app) as url:
         lease = SimpleNamespace(base_url=f"{url}/v1", close=lambda: None)
         monkeypatch.setattr(app.lease, "acquire", lambda: lease)
-        simulator = app.Simulator(prices)
-        yield SimpleNamespace(base_url=simulator.base_url, pocket=pocket, simulator=simulator)
-        simulator.close()
+        sim = ScriptedSimulator(pocket, prices)
+        yield sim
+        sim.simulator.close()
