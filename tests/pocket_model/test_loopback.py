@@ -17,20 +17,15 @@ LIMIT = 1000  # bytes of a body, in these tests
 
 
 async def app(scope, receive, send):
-    """Answers with the path and the size of the body; /wait and /stream last until one leaves."""
+    """Answers with the path and the size of the body; /wait lasts until one leaves."""
     if scope["type"] != "http":
         return
     body = (await receive())["body"]
     if scope["path"] == "/wait":
         await receive()
         return
-    kind = b"text/event-stream" if scope["path"] == "/stream" else b"application/json"
-    headers = [(b"content-type", kind)]
+    headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    if scope["path"] == "/stream":
-        await send({"type": "http.response.body", "body": b"data: {}\n\n", "more_body": True})
-        await receive()
-        return
     data = json.dumps([scope["path"], len(body)]).encode()
     await send({"type": "http.response.body", "body": data})
 
@@ -221,77 +216,29 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(address, monkeypatch, pie
     assert b"connection: close" in received
 
 
-@pytest.mark.parametrize("pieces", [(), (HEAD,), (NEXT.replace(b"close", b"keep-alive"), HEAD)])
-def test_a_head_that_does_not_arrive_is_not_waited_for(monkeypatch, pieces):
-    monkeypatch.setattr(loopback, "HEAD_TIMEOUT_S", 0.2)
-    with running() as address, socket.create_connection(address, timeout=5) as connection:
-        for piece in pieces:
-            connection.sendall(piece)
-        while connection.recv(65536):  # ends when the server has closed the connection
-            pass
-
-
-def test_an_answer_may_take_longer_than_its_head(monkeypatch):
-    monkeypatch.setattr(loopback, "HEAD_TIMEOUT_S", 0.1)
-    with running() as (_, port), httpx2.stream("GET", f"http://127.0.0.1:{port}/stream") as reply:
-        time.sleep(0.5)
-        assert next(reply.iter_lines()) == "data: {}"
-
-
-def test_bodies_that_wait_have_a_common_limit(monkeypatch):
-    monkeypatch.setattr(loopback, "MAX_ALL_BODIES", 1500)
-    with running() as address:
-        waiting = HEAD.replace(b"/x", b"/wait") + b"Content-Length: 1000\r\n\r\n" + b"a" * 1000
-        other = HEAD + b"Content-Length: 600\r\nConnection: close\r\n\r\n" + b"a" * 600
-        with socket.create_connection(address) as connection:
-            connection.sendall(waiting)
-            time.sleep(0.1)
-            refused = say(address, other)
-        assert refused.startswith(b"HTTP/1.1 503")
-        assert b"retry-after" in refused
-        assert say(address, other).startswith(b"HTTP/1.1 200")  # the first client has left
-
-
-def test_memory_is_given_back_when_no_request_is_left(monkeypatch):
-    given_back = threading.Event()
-    monkeypatch.setattr(loopback, "_give_memory_back", lambda _: given_back.set())
-    monkeypatch.setattr(loopback, "GIVE_BACK_AFTER_S", 0.0)
-    with running() as address:
-        say(address, HEAD, b"Connection: close\r\nContent-Length: 3\r\n\r\n", b"abc")
-        assert given_back.wait(5)
-
-
-def test_a_client_that_leaves_within_its_body_leaves_nothing_behind():
-    guard = loopback.Guard(app)
+def test_nothing_is_passed_on_if_the_client_leaves_within_its_body():
     messages = iter([{"type": "http.request", "body": b"half", "more_body": True}])
 
     async def receive():
         return next(messages, {"type": "http.disconnect"})
 
-    async def send(message):
+    async def never(*message):
         raise AssertionError(message)
 
     scope = {"type": "http", "path": "/", "headers": [], "server": ("127.0.0.1", 1)}
-    asyncio.run(guard(scope, receive, send))
-    assert guard._bytes_held == 0
+    asyncio.run(loopback.Guard(never)(scope, receive, never))
 
 
 def test_requests_under_way_hear_that_the_server_ends():
-    replies = {}
+    replies = []
 
-    def ask(path, body):
-        head = HEAD.replace(b"/x", path) + b"Content-Length: 10\r\n\r\n"
-        replies[path] = say(address, head, body, silence_s=5)
+    def ask():
+        replies.append(say(address, HEAD.replace(b"/x", b"/wait"), b"\r\n", silence_s=5))
 
     with running() as address:
-        asked = [(b"/wait", b"0123456789"), (b"/stream", b"0123456789"), (b"/half", b"half")]
-        threads = [threading.Thread(target=ask, args=args) for args in asked]
-        for thread in threads:
-            thread.start()
+        thread = threading.Thread(target=ask)
+        thread.start()
         time.sleep(0.2)
-    for thread in threads:
-        thread.join()
-    for path in (b"/wait", b"/half"):
-        assert replies[path].startswith(b"HTTP/1.1 503")
-        assert b'"message": "The server ended' in replies[path]
-    assert b'data: {"error": {"message": "The server ended' in replies[b"/stream"]
+    thread.join()
+    assert replies[0].startswith(b"HTTP/1.1 503")
+    assert b'"message": "The server ended' in replies[0]
