@@ -420,9 +420,7 @@ class _Load:
                 if number is None:
                     return
                 self._request(number)
-        except (
-            BaseException
-        ) as failure:  # of this module or of `keep`: must not be lost in a thread
+        except BaseException as failure:  # must not be lost in a thread
             self.failures.append(failure)
             self.stop.set()
 

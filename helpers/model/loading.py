@@ -237,9 +237,7 @@ def _check_attention(config: PretrainedConfig, name: str) -> None:
 def _read_config(folder: Path) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(folder)
-    except (
-        Exception
-    ) as error:  # transformers checks little: a wrong value raises errors of any type
+    except Exception as error:  # a wrong value raises errors of any type
         raise LoadError(
             f"The config.json in {folder} is not one that transformers "
             f"{version('transformers')} knows: {error}"

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -38,16 +36,19 @@ def save_4bit(loaded: "Loaded", folder: str | Path) -> Path:
             "rounded their scales, so the saved model would be another one. Load it again, and "
             "save it before its first answer."
         )
-    folder = _empty_target(folder)
+    folder = Path(folder).expanduser().resolve()  # a link stays, and leads to the new folder
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise LoadError(f"{folder} is not an empty folder. Choose another, or delete it first.")
     size = sum(loaded.placement.values())
     check_disk(size, folder, f"Saving {loaded.source} in 4 bits")
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        with _save_errors(folder):  # found out now, and not when all is written
-            unfinished.mkdir(parents=True)
-            if folder.exists():
-                folder.rmdir()
+        unfinished.mkdir(parents=True)  # found out now, and not when all is written
+    except OSError as error:
+        reason = error.strerror
+        raise LoadError(f"{folder} cannot be written ({reason}). Choose another folder.") from error
+    try:
         loaded.model.save_pretrained(unfinished)
         loaded.tokenizer.save_pretrained(unfinished)
         files = {path.name: path for path in sorted(unfinished.iterdir())}
@@ -59,32 +60,12 @@ def save_4bit(loaded: "Loaded", folder: str | Path) -> Path:
             "sha256": {name: sha256_of(path) for name, path in files.items()},
         }
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
         os.replace(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
-
-
-def _empty_target(folder: str | Path) -> Path:
-    """The folder to save into: empty, or one that does not exist."""
-    with _save_errors(folder):
-        target = Path(folder).expanduser().resolve()  # a link stays, and leads to the new folder
-        if target.exists() and not target.is_dir():
-            raise LoadError(f"{target} is a file. Choose a folder, or delete it first.")
-        if target.exists() and any(target.iterdir()):
-            raise LoadError(f"{target} is not empty. Choose another folder, or delete it first.")
-    return target
-
-
-@contextmanager
-def _save_errors(folder: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except LoadError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:  # also of a name, and of links in a loop
-        reason = getattr(error, "strerror", None) or error
-        raise LoadError(f"{folder} cannot be written ({reason}). Choose another folder.") from error
 
 
 def can_save(model: "PreTrainedModel") -> bool:
