@@ -24,7 +24,7 @@ class Generation:
 
     Attributes:
         created: seconds since 1970.
-        usage: the token counts, OpenAI's names; None if nothing was generated.
+        usage: the token counts, OpenAI's names; empty if the model was not asked.
         cost: USD.
         cancelled: whether the client left before the end.
     """
@@ -33,7 +33,7 @@ class Generation:
     provider: str
     streamed: bool
     created: float = field(default_factory=time.time)
-    usage: dict | None = None
+    usage: dict = field(default_factory=dict)
     cost: Decimal = Decimal(0)
     finish_reason: str | None = None
     cancelled: bool = False
@@ -43,8 +43,10 @@ class Generation:
 
     def entry(self) -> dict:
         """The body of `/generation`: what OpenRouter's description requires."""
-        usage, cost = self.usage or {}, float(self.cost)
-        prompt, completion = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+        cost = float(self.cost)
+        prompt, completion = (
+            self.usage.get(f"{side}_tokens", 0) for side in ("prompt", "completion")
+        )
         unknown = (
             *("upstream_id", "cache_discount", "upstream_inference_cost", "app_id", "latency"),
             *("moderation_latency", "generation_time", "service_tier", "web_search_engine"),

@@ -49,7 +49,7 @@ class Completion:
             "created": int(generation.created),
         }
         self._usage: dict | None = None
-        self._booked: dict | None = None
+        self._charged: dict | None = None
 
     async def reply(self) -> dict:
         """The whole reply. If the task is cancelled, the account pays what was generated."""
@@ -71,7 +71,7 @@ class Completion:
             "object": "chat.completion",
             "system_fingerprint": None,
             "choices": [choice],
-            "usage": self._book(),
+            "usage": self._charge(),
         }
 
     async def events(self) -> AsyncIterator[str]:
@@ -91,7 +91,7 @@ class Completion:
                             await asyncio.sleep(0.1)
                             yield COMMENT
                     if not chunk["choices"]:
-                        yield self._event(choices=[], usage=self._book())
+                        yield self._event(choices=[], usage=self._charge())
                         continue
                     count += 1
                     ends = any(choice["finish_reason"] for choice in chunk["choices"])
@@ -143,7 +143,7 @@ class Completion:
             generation.cancelled = self._fault.effect not in ("cut", "stream", "truncated")
             raise
         finally:
-            self._book()
+            self._charge()
 
     async def _refuse_errors(self, response: httpx2.Response) -> None:
         """Raise the pocket server's error as the `Refusal` that OpenRouter would send."""
@@ -160,27 +160,23 @@ class Completion:
         metadata = {"error_type": types[code]} if code in types else {}
         raise Refusal(status, message, **metadata)
 
-    def _book(self) -> dict | None:
-        """Charge the account, once; returns OpenRouter's usage object.
-
-        An answer without any token costs nothing, as at OpenRouter.
-        """
-        if self._booked is not None:
-            return self._booked
-        generation, usage = self._generation, self._usage or {}
-        if usage.get("completion_tokens"):
-            usd = self._catalog.cost(generation.model, usage)
-            generation.usage, generation.cost = usage, sum(usd.values(), Decimal(0))
+    def _charge(self) -> dict:
+        """Charge the account, once; returns OpenRouter's usage object."""
+        if self._charged is None:
+            generation, usage = self._generation, self._usage or {}
+            usd = {"prompt": Decimal(0), "completion": Decimal(0)}
+            if usage.get("completion_tokens"):  # as at OpenRouter, an empty answer costs nothing
+                usd = self._catalog.cost(generation.model, usage)
+            generation.usage, generation.cost = usage, usd["prompt"] + usd["completion"]
+            self._account.book(generation)
             details = {
                 "upstream_inference_cost": None,
                 "upstream_inference_prompt_cost": float(usd["prompt"]),
                 "upstream_inference_completions_cost": float(usd["completion"]),
             }
-            usage = {**usage, "cost": float(generation.cost), "is_byok": False}
-            usage["cost_details"] = details
-        self._account.book(generation)
-        self._booked = usage
-        return usage
+            cost = {"cost": float(generation.cost), "is_byok": False, "cost_details": details}
+            self._charged = usage | cost
+        return self._charged
 
     def _event(self, **fields) -> str:
         chunk = {**self._head, "object": "chat.completion.chunk", **fields}

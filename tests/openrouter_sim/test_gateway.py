@@ -272,6 +272,12 @@ def test_a_cost_is_tokens_times_the_snapshots_prices_and_is_charged(sim):
     assert sim.get("/key", key).json()["data"]["usage"] == usage["cost"]
 
 
+def test_an_answer_without_a_token_costs_nothing_and_says_so(sim, client, monkeypatch):
+    monkeypatch.setattr(sim.pocket, "is_empty", True)
+    assert client.chat.completions.create(**body()).usage.cost == 0
+    assert list(client.chat.completions.create(**body(stream=True)))[-1].usage.cost == 0
+
+
 def test_todays_prices_are_the_servers(client):
     listed = openrouter.list_prices(client)
     snapshot = prices.priced_models()

@@ -48,6 +48,7 @@ class ScriptedPocket:
         bodies: the requests, as the protocol reads them.
         generated: tokens of all answers so far.
         fails_after: tokens after which an answer breaks off with an error event; None for none.
+        is_empty: whether answers have no token at all.
         status: of that error: 400 if the request itself is its cause.
     """
 
@@ -57,6 +58,7 @@ class ScriptedPocket:
         self.generated = 0
         self.fails_after: int | None = None
         self.status = 500
+        self.is_empty = False
         self.app = Starlette(
             routes=[
                 Route("/v1/models", self.models),
@@ -86,7 +88,7 @@ class ScriptedPocket:
             return data({"choices": [choice], "usage": counts})
 
         yield event({"role": "assistant", "content": ""})
-        for number in range(body.token_limit):
+        for number in range(0 if self.is_empty else body.token_limit):
             await asyncio.sleep(self.token_s)
             if number == self.fails_after:
                 yield data(ApiError(self.status, "scripted: the engine fails").body)
