@@ -1,8 +1,7 @@
 """A short crowd of rough clients against the servers: `benchmarks/crowd.py` takes a minute."""
 
 import asyncio
-import importlib.util
-from contextlib import nullcontext
+import importlib
 
 import pytest
 
@@ -14,11 +13,9 @@ pytestmark = pytest.mark.pocket
 
 @pytest.fixture(scope="module")
 def crowd():
-    path = ROOT / "benchmarks" / "crowd.py"
-    spec = importlib.util.spec_from_file_location("crowd", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield importlib.import_module("crowd")
 
 
 @pytest.fixture(scope="module", params=["pocket", "openrouter-sim"])
@@ -45,12 +42,9 @@ def test_a_server_stays_well_among_rough_clients(crowd, target, lab):
     assert report.probes_s
 
 
-def test_the_script_prints_what_happened(crowd, target, monkeypatch, capsys):
-    async def no_warm_up(_):
-        pass
-
-    monkeypatch.setattr(crowd, "warm_up", no_warm_up)
-    monkeypatch.setattr(crowd, "started", lambda _: nullcontext(target))
+def test_the_script_prints_what_happened(crowd, lab, monkeypatch, capsys):
+    monkeypatch.setattr(crowd, "connected", lambda _: lab)
+    monkeypatch.setattr(lab, "close", lambda: None)
     monkeypatch.setattr(crowd, "PROBE_S", 600)
     code = crowd.main(["--clients", "2", "--seconds", "1"])
     printed = capsys.readouterr().out

@@ -119,7 +119,8 @@ BENCHMARKS = [path for path in ROOT.glob("benchmarks/*.py") if "def main(" in pa
 
 
 @pytest.mark.parametrize("script", sorted(BENCHMARKS), ids=lambda path: path.stem)
-def test_every_benchmark_finds_what_it_uses(script):
+def test_every_benchmark_finds_what_it_uses(script, monkeypatch):
+    monkeypatch.syspath_prepend(script.parent)  # as Python does for a script
     module = runpy.run_path(str(script))  # not as `__main__`: nothing is measured
     assert f"benchmarks/{script.name}" in module["__doc__"], "says how it is started"
 
