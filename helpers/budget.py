@@ -51,14 +51,15 @@ def metered_client(model: str, **options) -> "MeteredClient | None":
 
 
 class Ledger:
-    """Adds up USD to the last digit, in memory or in a file that several processes share.
+    """Adds up USD to the last digit, in memory or in a file.
 
     A request's worst case is added before it is sent, and corrected when its cost is known. So a
     process that is killed leaves the worst case of what was under way, never less than was spent.
     A line that was not written to its end is safe to leave out for the same reason.
 
     Args:
-        file: one JSON object per line: {"usd": "0.0000123"}.
+        file: one JSON object per line: {"usd": "0.0000123"}. Processes use it one after the
+            other, as the notebooks of a run do.
     """
 
     _lock = threading.RLock()  # of all ledgers of this process, which may share a file
