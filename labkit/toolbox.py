@@ -76,7 +76,8 @@ def _require_unit(text: str) -> None:
     from pint.util import string_preprocessor  # writes "cubic m", "m³" and "m^3" as m**3
 
     known = string_preprocessor(text) if len(text) <= MAX_CHARACTERS else "**"
-    powers = re.findall(r"[^\W\d]\w*\s*\*\*\s*\(?-?\d\)?(?![\d.]|\s*\*\*)", known)
+    # A power is a name's, and its exponent has one digit.
+    powers = re.findall(r"[^\W\d]\w*\s*\*\*\s*(?:\(-?\d\)|-?\d)(?![\w.]|\s*\*\*)", known)
     if known.count("**") != len(powers):
         raise ValueError(f"{text[:40]!r} is not a unit such as meters, km/h or m**2")
 
