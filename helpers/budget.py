@@ -129,7 +129,7 @@ class MeteredClient(openai.DefaultHttpxClient):
         super().__init__(**options)
         self._cap_usd, self._model, self._ledger = exact(cap_usd), model, Ledger(spent_file)
         # Only its reader of event streams is used.
-        self._reader = openai.OpenAI(api_key="unused", http_client=self)
+        self._reader = openai.OpenAI(api_key="-", base_url="http://-", http_client=self)
 
     @property
     def booked_usd(self) -> Decimal:
