@@ -63,15 +63,14 @@ class Leases:
         return not self._held and time.monotonic() - self._idle_since > LINGER_S
 
 
-# What other programs ask for at paths that are not here, and the setting that helps.
-SETTINGS = {
+# What other programs ask for at paths that are not here, and what to choose in them instead.
+CLIENT_SETTINGS = {
     "/responses": "choose chat completions instead of the Responses API",
     "/completions": "choose chat completions; there is no completion of plain text",
     "/embeddings": "choose another server for embeddings; this one has none",
     "/messages": "choose the OpenAI protocol instead of Anthropic's",
     "/api/": "choose the OpenAI protocol instead of Ollama's",
 }
-LARGE = 2**20  # bytes
 
 
 class Endpoints:
@@ -79,8 +78,6 @@ class Endpoints:
 
     def __init__(self, service: ChatService, leases: Leases):
         self._service, self._leases = service, leases
-        # Reading a large request takes several times its size in memory.
-        self._large_requests = asyncio.Semaphore(2)
 
     async def health(self, _: Request) -> JSONResponse:
         """GET /health: whether requests are answered, as load generators ask it."""
@@ -115,7 +112,8 @@ class Endpoints:
     async def chat(self, http: Request) -> JSONResponse | StreamingResponse:
         """POST /v1/chat/completions."""
         _check_content_type(http.headers.get("content-type", ""))
-        body, request = await self._read(await http.body())
+        # In a thread: pictures and schemas take a while, and others wait for their tokens.
+        body, request = await asyncio.to_thread(self._read, await http.body())
         options = (body.stream and body.stream_options) or StreamOptions()
         counts = options.include_usage and options.continuous_usage_stats
         events = self._service.stream_reply(request, body.stop, count_tokens=counts)
@@ -129,17 +127,9 @@ class Endpoints:
         completion = {"object": "chat.completion", "choices": [choice], "usage": end.usage}
         return JSONResponse(head | completion)
 
-    async def _read(self, data: bytes) -> tuple[ChatRequest, EngineRequest]:
-        """In a thread: pictures and schemas take a while, and others wait for their tokens."""
-
-        def read() -> tuple[ChatRequest, EngineRequest]:
-            body = read_request(data)
-            return body, self._service.to_engine_request(body)
-
-        if len(data) < LARGE:
-            return await asyncio.to_thread(read)
-        async with self._large_requests:
-            return await asyncio.to_thread(read)
+    def _read(self, data: bytes) -> tuple[ChatRequest, EngineRequest]:
+        body = read_request(data)
+        return body, self._service.to_engine_request(body)
 
 
 def create_app(service: ChatService, leases: Leases) -> Starlette:
@@ -194,7 +184,7 @@ def _nothing_there(http: Request) -> str:
         "POST /v1/chat/completions, GET /v1/models and GET /health. The base URL for clients is "
         f"http://127.0.0.1:{http.scope['server'][1]}/v1."
     )
-    for part, setting in SETTINGS.items():
+    for part, setting in CLIENT_SETTINGS.items():
         if part in f"{http.url.path}/" and not http.url.path.endswith("/chat/completions"):
             return f"{message} In your client, {setting}."
     return message

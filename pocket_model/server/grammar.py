@@ -98,8 +98,8 @@ class Grammars:
             return self._json_rule(schema, lenient=not tool.get("strict"))
         except SchemaError as error:
             if tool.get("strict"):
-                words = f"{error}. Without `strict`, the tool is taken as it is"
-                raise SchemaError(words, tool["name"]) from error
+                message = f"{error}. Without `strict`, the tool is taken as it is"
+                raise SchemaError(message, tool["name"]) from error
             return self._json_rule({"type": "object"})
 
     def _json_rule(self, schema: dict, *, lenient: bool = False) -> str:
@@ -239,8 +239,8 @@ def only_token(logits: torch.Tensor, token: int) -> torch.Tensor:
 
 
 def _reason(matcher: LLMatcher) -> str:
-    words = matcher.get_error().split("\n")[0].strip()
-    return words.split("failed to compile JSON schema: ")[-1][:200]
+    message = matcher.get_error().split("\n")[0].strip()
+    return message.split("failed to compile JSON schema: ")[-1][:200]
 
 
 def _arguments_schema(parameters: dict | None) -> dict:

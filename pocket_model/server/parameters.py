@@ -74,8 +74,7 @@ def supported(body: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ApiError: a parameter would change the answer in a way that this server cannot.
     """
-    kept = {name: value for name, value in body.items() if value is not None}
-    kept = {name: value for name, value in kept.items() if name not in LABELS}
+    kept = {k: v for k, v in body.items() if v is not None and k not in LABELS}
     seed = kept.pop("random_seed", None)  # Mistral's name
     if seed is not None and kept.setdefault("seed", seed) != seed:
         raise ApiError(400, "random_seed: seed is given too, and differs; send one", "random_seed")

@@ -18,7 +18,6 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_core import from_json
 
@@ -60,16 +59,6 @@ NUMBER = BeforeValidator(_number)
 
 class Strict(JsonObject, extra="forbid"):
     """An object whose fields are all known here."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_one_unknown_field(cls, data: Any) -> Any:
-        # Only the first is told. To collect a million of them would take seconds.
-        if not isinstance(data, dict):
-            return data
-        known = {field.alias or name for name, field in cls.model_fields.items()}
-        unknown = [name for name in data if name not in known]
-        return {name: data[name] for name in data if name in known or name == unknown[0]}
 
 
 class ToolFunction(Strict):

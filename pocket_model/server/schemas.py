@@ -109,7 +109,8 @@ def prepared(schema: dict, *, lenient: bool) -> dict:
         SchemaError: a keyword cannot be enforced, or no finite value fits.
     """
     schema = json.loads(json.dumps(schema))  # a copy in which no object is in two places
-    schema.pop("$id", None)  # the name of the whole schema
+    for name in ("$id", "id"):  # of the whole schema
+        schema.pop(name, None)
     if _dialect(schema) is Draft202012Validator:
         schema.pop("$schema", None)  # perhaps an unknown one
     try:
@@ -219,11 +220,13 @@ def _fault_of_pattern(pattern: str) -> str:
 def _check_that_all_end(targets: dict[str, Any]) -> None:
     """Refuse a `$ref` that leads to itself in every value. Otherwise an answer would never end."""
     ending: set[str] = set()
+    references = list(targets)
     for _ in range(MAX_ROUNDS):
-        for reference, target in targets.items():
-            if reference not in ending and _ends(target, ending):
+        references.reverse()  # so that a chain of references in either order takes two rounds
+        for reference in references:
+            if reference not in ending and _ends(targets[reference], ending):
                 ending.add(reference)
-    for reference in targets.keys() - ending:
+    for reference in sorted(targets.keys() - ending):
         raise SchemaError(
             f"no finite value fits {shortened(reference)}, since it contains itself without an end"
         )

@@ -208,6 +208,12 @@ ENFORCED = {
         "$defs": {"n": closed({"v": FLAG, "n": {"anyOf": [{"$ref": "#/$defs/n"}, NULL]}})},
         "$ref": "#/$defs/n",
     },
+    "a long chain of references": {
+        "$defs": {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(99)} | {"d99": FLAG},
+        "$ref": "#/$defs/d0",
+    },
+    "names of the whole schema": {"$id": "http://e.org/b", "id": "b", "$ref": "#/$defs/x"}
+    | {"$defs": {"x": FLAG}},
     "zod's record": {"type": "object", "propertyNames": {"type": "string"}, "maxProperties": 1},
     "keywords that permit everything": {
         **{"type": "array", "items": NULL, "uniqueItems": False, "contentSchema": {}},
@@ -259,13 +265,11 @@ def test_patterns_are_those_of_ecmascript(pattern, fits, grammars, chat_format):
         guide.advance(token)
 
 
-FORMATS = ["path", "password", "byte", "binary", "int32", "int64", "float", "uri-reference", "iri"]
-FORMATS += ["idn-email", "json-pointer", "regex", "decimal", "color", "phone", "", "Date Time"]
+FORMATS = ["path", "password", "binary", "int64", "uri-reference", "regex", "", "Date Time"]
 
 
-@pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("name", FORMATS)
-def test_unknown_formats_are_annotations(name, strict, grammars):
+def test_unknown_formats_are_annotations(name, grammars):
     """JSON Schema 2020-12, Validation, 7.2.1."""
     inner = {"type": ["string", "integer"], "format": name}
     schema = {
@@ -273,7 +277,7 @@ def test_unknown_formats_are_annotations(name, strict, grammars):
         "type": "object",
         "properties": {"a": inner, "b": {"$ref": "#/$defs/x"}, "c": {"anyOf": [inner, NULL]}},
     }
-    grammars.guide([{"name": "f", "parameters": schema, "strict": strict}], schema=schema)
+    grammars.guide([{"name": "f", "parameters": schema, "strict": True}], schema=schema)
 
 
 # --- what is refused ---------------------------------------------------------------------------
