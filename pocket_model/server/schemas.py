@@ -244,7 +244,12 @@ def _ends(part: Any, ending: set[str]) -> bool:
     if _types(part) - {"object", "array"} or _values(part) is not None:
         return True
     properties, others = part.get("properties", {}), part.get("additionalProperties")
-    needed = [properties.get(name, others) for name in part.get("required", [])]
+    required = part.get("required", [])
+    needed = [properties.get(name, others) for name in required]
+    if part.get("minProperties", 0) > len(required) and (
+        others is False or not _ends(others, ending)
+    ):
+        needed += [*properties.values(), others]  # perhaps more than are needed
     first, items = part.get("prefixItems", []), part.get("items")
     if isinstance(items, list):  # in older drafts
         first, items = items, part.get("additionalItems")

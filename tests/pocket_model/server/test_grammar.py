@@ -343,6 +343,14 @@ REFUSED = {
         closed({"a": {"$ref": "#/$defs/x"}}, required=[]) | {"$defs": {"x": INFINITE}},
         "itself",
     ),
+    "properties without an end": (
+        closed({"a": {"$ref": "#"}}, required=[], minProperties=1),
+        "itself",
+    ),
+    "other properties without an end": (
+        {"type": "object", "additionalProperties": {"$ref": "#"}, "minProperties": 1},
+        "itself",
+    ),
     "options that overlap": ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "at #/oneOf"),
     "equal options": ({"oneOf": [{"const": 1}, {"const": 1.0}]}, "at #/oneOf"),
     "limits of 64 bits": ({"type": "integer", "minimum": -(2**63)}, "2\\*\\*53"),
