@@ -8,8 +8,10 @@ by a schema or a named tool: it must hold the request's own word, and no reply m
 A probe asks a small question again and again.
 
 The script prints a table of acts by outcome, the times of the probe, and memory and open files of
-the server's process before and after. (The simulator is in this process.) It exits with 1 if there
-was a fault: a status 500 or 502, a word in the wrong place, or a probe without an answer.
+the server's process before and after. A shorter crowd comes first, so that the server has allocated
+what it keeps on purpose. (The simulator is in this process.) The script exits with 1 if there was a
+fault: a status 500 or 502, a word in the wrong place, a probe without an answer, or more than
+200 MB kept.
 """
 
 import argparse
@@ -37,6 +39,7 @@ from helpers import Lab, connect
 
 PROBE_S = 5.0  # for a small answer, when the crowd has left
 PATIENCE_S = 90.0  # of a client
+KEPT_MB = 200
 WORD = re.compile(r"zq[a-z]{10}")
 HERE = "<here>"
 OUTCOMES_WITH_FAULT = ("500", "502")
@@ -346,6 +349,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         headers = {"Authorization": f"Bearer {lab.client.api_key}"}
         target = Target(str(lab.client.base_url).rstrip("/"), lab.model, headers)
+        # First a shorter crowd: the server allocates what it keeps, such as its caches.
+        asyncio.run(crowd(target, options.clients, options.seconds / 4, options.seed + 1))
         process = listening(target.address[1])
         before = memory_and_files(process) if process else None
         report = asyncio.run(crowd(target, options.clients, options.seconds, options.seed))
@@ -358,6 +363,8 @@ def main(arguments: list[str] | None = None) -> int:
         if process:
             now = memory_and_files(process)
             print(f"memory {before[0]:.0f} -> {now[0]:.0f} MB, open files {before[1]} -> {now[1]}")
+            if now[0] - before[0] > KEPT_MB:
+                report.faults.append(f"more than {KEPT_MB} MB are kept")
     finally:
         lab.close()
     for fault in report.faults + after.faults:
