@@ -1,5 +1,6 @@
 # make run      every notebook, from first cell to last, on the embedded model
 # make test     set up what is missing and run the whole suite
+# make test-clients   the kit's servers with other people's clients
 # make lab      open JupyterLab
 # make help     all of it
 
@@ -29,7 +30,7 @@ help:
 	@echo '                 BACKEND=mistral  MAX_USD=0.50  PRICE=IN,OUT (USD per million tokens)'
 	@echo '                 BACKEND=vllm  MODEL=...  BASE_URL=http://host:8000/v1'
 	@echo 'make test        run the whole test suite'
-	@echo 'make test-clients  test the two servers with the clients of other people (600 MB)'
+	@echo 'make test-clients  test the kit'\''s servers with other people'\''s clients (600 MB)'
 	@echo 'make lab         open JupyterLab on the notebooks'
 	@echo 'make notebooks   re-execute the committed notebooks in place (NOTEBOOKS="03 05")'
 	@echo 'make lint        ruff, the import contracts and the notebook checks'

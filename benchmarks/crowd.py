@@ -1,4 +1,4 @@
-"""A crowd of rough clients: what a server answers them, and whether it stays well.
+"""A crowd of rough clients: what a server answers them, and whether it still works.
 
     python benchmarks/crowd.py --server batching --seconds 60
 
@@ -10,8 +10,8 @@ A probe asks a small question again and again.
 The script prints a table of acts by outcome, the times of the probe, and memory and open files of
 the server's process before and after. A shorter crowd comes first, so that the server has allocated
 what it keeps on purpose. (The simulator is in this process.) The script exits with 1 if there was a
-fault: a status 500 or 502, a word in the wrong place, a probe without an answer, or more than
-200 MB kept.
+fault. Faults are a status 500 or 502, a word in the wrong place, a probe without an answer or with
+a late one when all have left, and more than 200 MB kept.
 """
 
 import argparse

@@ -218,7 +218,7 @@ def connect(
         model: another model of that backend than its default one.
         base_url: another address of the same kind of server (it ends in /v1). If `model` or
             `base_url` is None, the variables of the environment count, such as
-            MISTRAL_LAB_VLLM_MODEL and MISTRAL_LAB_VLLM_URL; see `variable`.
+            MISTRAL_LAB_VLLM_MODEL and MISTRAL_LAB_VLLM_URL, except for "pocket"; see `variable`.
         quantization: "nf4" runs the pocket model in 4 bits; pocket only.
         batching: continuous batching instead of one request at a time; pocket only.
 
@@ -289,7 +289,8 @@ def _connect_server(backend: str, model: str | None, base_url: str | None) -> La
     client = make_client(base_url, key, http_client)
     if not row.paid:
         key_from = row.key_variable or "CUSTOM_API_KEY (with the backend custom)"
-        check_server(client, model, row.setup_hint, key_from)
+        hint = row.setup_hint if base_url == row.base_url else "check the address"
+        check_server(client, model, hint, key_from)
     return Lab(backend, client, model, *supported_features(backend, model))
 
 
@@ -374,13 +375,19 @@ def table() -> "pd.DataFrame":
             "address": row.base_url or "",
             "key from": _key_source(row),
             "default model": row.model or "",
-            "costs money": "yes" if row.paid else "no",
+            "costs money": _costs_money(name),
             "last checked": last_checked(name),
             "ready": "yes" if readiness(name) is None else "no",
         }
         for name, row in BACKENDS.items()
     ]
     return pd.DataFrame(rows).set_index("backend")
+
+
+def _costs_money(backend: str) -> str:
+    if backend == "custom":
+        return "depends on the server"
+    return "yes" if BACKENDS[backend].paid else "no"
 
 
 def last_checked(backend: str) -> str:
@@ -401,7 +408,7 @@ def readiness(backend: str) -> str | None:
     row = BACKENDS[backend]
     url = os.environ.get(variable(backend, "URL")) or row.base_url
     model = os.environ.get(variable(backend, "MODEL")) or row.model
-    if backend in ("pocket", "openrouter-sim") and not url:
+    if backend == "pocket" or (backend == "openrouter-sim" and not url):
         return None
     try:
         with warnings.catch_warnings(action="ignore"):

@@ -1,4 +1,4 @@
-"""Calling a model through OpenRouter: errors explained, retries, streams, parsed answers, cost.
+"""Calling a model through OpenRouter: errors explained, retries, parsed answers, cost.
 
 Everything works with a plain `openai.OpenAI` client, and with any server of the same protocol.
 The statuses and their causes are those of OpenRouter's documentation.
@@ -336,7 +336,7 @@ class Estimate:
 def estimate_cost(
     messages: list[dict], model: str, *, max_tokens: int, tools: list[dict] | None = None
 ) -> Estimate:
-    """Bounds of a request's cost, offline: tokens by Tekken, prices from `data/prices.json`.
+    """Bounds of a request's cost, offline: tokens by Tekken, prices by `prices.price`.
 
     Raises:
         prices.BudgetError: there is no price for the model.

@@ -72,8 +72,8 @@ def cost(usage: dict, model: str) -> float:
     """USD for one reply: the `cost` in its `usage` if the server names one, else by price.
 
     Raises:
-        BudgetError: the server names no cost, and the snapshot has no price for the model or
-            `usage` lacks a count of tokens.
+        BudgetError: the server names no cost, and there is no price for the model or `usage`
+            lacks a count of tokens.
     """
     if (usd := amount(usage.get("cost"))) is not None:
         return usd

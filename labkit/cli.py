@@ -89,13 +89,15 @@ def run(
     out: Path = Option("runs", help="Folder for the results."),
     max_usd: float | None = Option(None, help="The most that a paid backend may cost."),
     price: str | None = Option(
-        None, metavar="IN,OUT", help="USD per million tokens, if the server does not say it."
+        None, metavar="IN,OUT", help="USD per million tokens, instead of the server's own price."
     ),
     parameters: list[str] = Option(
         [], "-p", metavar="NAME=VALUE", help="Set a notebook parameter; may be repeated."
     ),
     record_tokens: bool = Option(
-        False, "--record-tokens", help="After a whole run on pocket: keep its token counts."
+        False,
+        "--record-tokens",
+        help="After a whole run on pocket or openrouter-sim: keep its token counts.",
     ),
 ) -> int:
     """Execute the notebooks and write runs/BACKEND/index.html."""
@@ -162,7 +164,7 @@ def fit(
     image_size: str | None = Option(None, help="Such as 1024x768; the largest by default."),
     kv_dtype: str = Option("bf16", help="Number format of the KV cache: bf16, fp16, fp32 or fp8."),
     quantize_vision: bool = Option(
-        False, "--quantize-vision", help="Quantize the vision tower too."
+        False, "--quantize-vision", help="Quantize the vision encoder too."
     ),
 ) -> int:
     """Does a model fit into a memory, and how fast can it be?
@@ -237,7 +239,7 @@ def latency(
     requests: int = Option(16, min=1, help="Requests at each level."),
     max_tokens: int = Option(32, min=1, help="Tokens of each answer."),
     ttft_goal: float = Option(0.8, help="Goal for the time to first token, in seconds."),
-    card: str | None = Option(None, help="The server's GPU, for the ceiling: 4090, H100, …"),
+    card: str | None = Option(None, help="The server's GPU, for the speed limit: 4090, H100, …"),
     shape: str = Option("mistral-small-3.2", help="With --card: which model's weights."),
     scheme: str = Option("bf16", help="With --card: bf16, fp8, int8, nf4 or nf4-dq."),
     usd_per_hour: float | None = Option(None, help="What the server costs, for token prices."),

@@ -266,7 +266,7 @@ def run(
         folder: where the notebooks are.
         model: another model than the backend's default.
         base_url: another address of the server.
-        price: `IN,OUT` in USD per million tokens, if the server does not say it itself.
+        price: `IN,OUT` in USD per million tokens, instead of the server's own price.
 
     Raises:
         RunError: an unknown backend or notebook, a missing key, no cap, no price.

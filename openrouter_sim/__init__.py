@@ -4,6 +4,8 @@ It is not OpenRouter and contains no code of OpenRouter. No money moves: costs a
 prices that the caller supplies. The HTTP is real, and so are the text, which the pocket model
 writes, and the token counts.
 
-`faults` lists the failures and the keys, `app` is the server, `gateway` its endpoints, `recorder`
-keeps what was sent. `python -m openrouter_sim` starts it.
+`faults` lists the failures and the keys. `app` is the server and `gateway` has its endpoints.
+`catalog` has models and prices, `accounts` keys and balances. `chat_request` reads a request, and
+`completion` makes an answer and its cost. `recorder` keeps requests and replies.
+`python -m openrouter_sim` starts it.
 """

@@ -75,6 +75,7 @@ def main(
 if __name__ == "__main__":
     accept_any_encoding()
     app = typer.Typer(
+        rich_markup_mode=None,  # plain help: readable in a pipe
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help=__doc__,
+    rich_markup_mode=None,  # plain help: readable in a pipe and in a terminal of any encoding
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -44,7 +45,7 @@ def serve(
     leased: Annotated[bool, typer.Option("--leased", hidden=True)] = False,
     info: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Serve the model on loopback until Ctrl-C."""
+    """Serve the model to programs on this machine until Ctrl-C."""
     folder = ensure_built()
     try:
         listener = socket.create_server(("127.0.0.1", port))
@@ -74,7 +75,7 @@ def serve(
 
 @app.command()
 def chat(
-    temperature: float = DEFAULT_TEMPERATURE,
+    temperature: Annotated[float, typer.Option(help="From 0 to 2.")] = DEFAULT_TEMPERATURE,
     quantization: Quantization = None,
     batching: Batching = False,
 ) -> None:

@@ -14,6 +14,7 @@ from pocket_model.console import accept_any_encoding
 app = typer.Typer(
     help=__doc__,
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: readable in a pipe
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -32,7 +32,7 @@ def checked_address(base_url: str) -> str:
     if url.userinfo:
         raise BackendError(
             "base_url contains a user name or a password. Addresses are shown and saved, so leave "
-            "it out. A key belongs into the backend's environment variable, such as CUSTOM_API_KEY."
+            "it out. A key belongs in the backend's environment variable, such as CUSTOM_API_KEY."
         )
     if url.scheme not in ("http", "https") or not url.host:
         raise BackendError(f"base_url must begin with http:// or https://, got {address!r}.")

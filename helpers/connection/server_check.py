@@ -21,7 +21,7 @@ def check_server(client: openai.OpenAI, model: str, setup_hint: str, key_from: s
 
     Args:
         model: the model that requests will name.
-        setup_hint: how to start the server.
+        setup_hint: what to do if no server answers.
         key_from: the environment variable of its key.
 
     Raises:
@@ -41,7 +41,7 @@ def check_server(client: openai.OpenAI, model: str, setup_hint: str, key_from: s
             _check_chat(url, list_status, chat_status, refusal)
     except openai.APIConnectionError as error:
         cause = str(error.__cause__ or error)
-        hint = f"To start one: {setup_hint}"
+        hint = f"What to do: {setup_hint}"
         if "SSL" in cause:
             hint = "Does it begin with http:// and not https://? Is its certificate its own?"
         raise BackendError(f"No server answers at {url}: {cause}. {hint}") from error

@@ -106,7 +106,7 @@ def check_disk(needed: int, folder: Path, what: str) -> None:
 def check_complete(folder: Path) -> None:
     """Check that every file that a checkpoint names is present and has its full length.
 
-    Reads the index, each safetensors header and the file list of `loading.save_4bit` if there is
+    Reads the index, each safetensors header and the file list of `saving.save_4bit` if there is
     one, but not the weights themselves.
 
     Raises:

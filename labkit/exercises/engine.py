@@ -25,7 +25,7 @@ Judge = Callable[[Any], str | None]
 
 @dataclass(frozen=True)
 class Exercise:
-    """`judge` returns None or a hint. `hint` is for an empty answer."""
+    """`judge` returns None or a hint. `hint` is for an empty or an unreadable answer."""
 
     hint: str
     judge: Judge

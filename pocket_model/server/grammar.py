@@ -24,12 +24,13 @@ What is enforced of JSON Schema 2020-12, and of older drafts that `$schema` name
 - Never enforced: that the names of properties beyond `properties` differ. Who reads the JSON has
   the last of them, so that there may be fewer than `minProperties`.
 - Refused: `not`, `if`, `contains`, `uniqueItems`, `propertyNames`, the keywords `dependent…` and
-  `unevaluated…`, other references, look-around and backreferences in patterns, integers beyond
-  2**53, and schemas of which a part contains itself without an end.
+  `unevaluated…`, `dependencies`, other references, an `$id` inside, other uses of `oneOf`,
+  look-around and backreferences in patterns, integers beyond 2**53, schemas of which a part
+  contains itself without an end, and schemas that are too large (see `schemas`).
 
-A tool that is not `strict` is never refused: what would be is left out of its schema. If the rest
-cannot be enforced either, its arguments may be any object. OpenAI's and vLLM's servers enforce
-nothing for such tools.
+A tool that is not `strict` is refused only if its parameters are no JSON schema of an object, or
+too large. What cannot be enforced is left out of its schema. If the rest cannot be enforced either,
+its arguments may be any object. OpenAI's and vLLM's servers enforce nothing for such tools.
 """
 
 import json

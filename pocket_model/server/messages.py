@@ -1,7 +1,8 @@
 """The messages of a chat request, as pydantic models, and the order that Mistral's format wants.
 
-Unknown fields of a message are ignored, since no field changes the prompt. So clients can send
-back the messages of a reply with whatever they or their server added.
+Unknown fields of a message are ignored, so that clients can send back the messages of a reply with
+whatever they or their server added. `prefix` and `function_call` would change the prompt; they are
+refused.
 """
 
 import json
