@@ -289,7 +289,7 @@ def _connect_server(backend: str, model: str | None, base_url: str | None) -> La
     client = make_client(base_url, key, http_client)
     if not row.paid:
         key_from = row.key_variable or "CUSTOM_API_KEY (with the backend custom)"
-        hint = row.setup_hint if base_url == row.base_url else "check the address"
+        hint = "check the address" if backend == "openrouter-sim" else row.setup_hint
         check_server(client, model, hint, key_from)
     return Lab(backend, client, model, *supported_features(backend, model))
 

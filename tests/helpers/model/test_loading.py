@@ -212,7 +212,7 @@ def test_an_interrupted_save_leaves_no_files(text_folder, tmp_path, monkeypatch)
 
 def test_a_folder_with_files_is_not_touched(text_folder, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(LoadError, match="not empty"):
+    with pytest.raises(LoadError, match="not an empty folder"):
         loading.save_4bit(loading.load_4bit(text_folder), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 

@@ -108,14 +108,15 @@ def test_on_a_gpu_activations_and_the_allocators_spare_memory_are_measured(
 
 def test_the_peak_includes_what_was_freed_again():
     with memory.PeakMemory() as peak:
-        block = np.ones(50_000_000, dtype=np.uint8)  # 50 MB, touched
+        block = np.ones(200_000_000, dtype=np.uint8)  # 200 MB, touched
         total = int(block.sum())
         deadline = time.monotonic() + 20
-        while peak.bytes - peak.before < 45e6 and time.monotonic() < deadline:
-            time.sleep(0.01)  # a busy machine may take its sample late
+        # A busy machine may take its sample late, and other libraries may give memory back.
+        while peak.bytes - peak.before < 150e6 and time.monotonic() < deadline:
+            time.sleep(0.01)
         del block
-    assert total == 50_000_000
-    assert 45e6 < peak.bytes - peak.before < 200e6
+    assert total == 200_000_000
+    assert 150e6 < peak.bytes - peak.before < 300e6
 
 
 def test_the_plot_has_predicted_and_measured_bytes(text_folder):
