@@ -46,6 +46,7 @@ def test_the_script_prints_what_happened(crowd, lab, monkeypatch, capsys):
     monkeypatch.setattr(crowd, "connected", lambda _: lab)
     monkeypatch.setattr(lab, "close", lambda: None)
     monkeypatch.setattr(crowd, "PROBE_S", 600)
+    monkeypatch.setattr(crowd, "KEPT_MB", 10_000)  # what a server keeps shows in a minute only
     code = crowd.main(["--clients", "2", "--seconds", "1"])
     printed = capsys.readouterr().out
     assert code == 0, printed
