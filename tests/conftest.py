@@ -72,6 +72,16 @@ def lab(model_folder):
     connected.close()
 
 
+@pytest.fixture(scope="module")
+def simulator(model_folder):
+    """A simulator of OpenRouter for each module, so that no other has used up its balance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OPENROUTER_API_KEY", raising=False)
+        connected = connect("openrouter-sim")
+    yield connected
+    connected.close()
+
+
 @pytest.fixture
 def private_cache(model_folder, tmp_path, monkeypatch) -> Path:
     """A cache folder of this test's own, the built model linked into it: servers of its own."""

@@ -6,16 +6,16 @@ back. What the small model says is not held, except where a grammar or `tool_cho
 """
 
 import base64
+import io
 import os
 import re
-import struct
 import subprocess
 import threading
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = "Scripts/python.exe" if os.name == "nt" else "bin/python"
@@ -90,15 +90,9 @@ def server(request) -> Server:
 @pytest.fixture(scope="session")
 def picture() -> bytes:
     """A red PNG of 32 × 32 pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + data))
-        return struct.pack(">I", len(data)) + kind + data + check
-
-    rows = (b"\0" + b"\xff\0\0" * 32) * 32
-    head = struct.pack(">IIBBBBB", 32, 32, 8, 2, 0, 0, 0)
-    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai_requests import requests
 from openrouter_contract import DOCUMENT, answer_schema, fits
 
-from helpers import connect
 from pocket_model.chat_format import ChatFormat
 from pocket_model.pictures import ImageError, PictureReader
 from pocket_model.server.errors import ApiError
@@ -60,11 +59,6 @@ INTERNAL = re.compile(
     r"\bInput\b|Extra inputs|Field required|after validation|tagged-union|union_tag|value_error"
     r"|literal\[|list\[|function-|pydantic|<[a-z]+>|0x[0-9a-f]{6}|Traceback|Error\b"
 )
-
-
-@pytest.fixture(scope="module")
-def chat_format(model_folder):
-    return ChatFormat(model_folder / "tekken.json")
 
 
 def assert_has_a_reason(refused: ApiError, body: dict) -> None:
@@ -157,15 +151,6 @@ def test_a_request_is_taken_with_its_meaning_or_refused_with_a_reason(chat_forma
     check()
     print(dict(outcomes))
     assert min(outcomes["taken"], outcomes["refused"]) > 50
-
-
-@pytest.fixture(scope="module")
-def simulator(model_folder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("OPENROUTER_API_KEY", raising=False)
-        connected = connect("openrouter-sim")
-    yield connected
-    connected.close()
 
 
 def assert_is_an_answer(reply: httpx2.Response, body: dict) -> None:

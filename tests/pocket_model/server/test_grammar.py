@@ -22,23 +22,11 @@ import torch
 from jsonschema.validators import validator_for
 from pydantic import Field
 
-from pocket_model.chat_format import ChatFormat
 from pocket_model.server.errors import ApiError
-from pocket_model.server.grammar import Grammars
 from pocket_model.server.protocol import to_request
 from pocket_model.server.schemas import MAX_OBJECTS, SchemaError, check_schema, prepared
 from pocket_model.server.service import ChatService
 from pocket_model.tekken import CONTROL_IDS
-
-
-@pytest.fixture(scope="module")
-def chat_format(model_folder):
-    return ChatFormat(model_folder / "tekken.json")
-
-
-@pytest.fixture(scope="module")
-def grammars(chat_format):
-    return Grammars(chat_format)
 
 
 @pytest.fixture(scope="module")

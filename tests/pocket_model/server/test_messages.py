@@ -12,14 +12,9 @@ from chat_bodies import ASK, ID, PARTS, PICTURE, REPLY, RESULT, SYSTEM, called, 
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from openai.types.chat import ParsedChatCompletionMessage
 
-from pocket_model.chat_format import ChatFormat, FormatError
+from pocket_model.chat_format import FormatError
 from pocket_model.server.errors import ApiError
 from pocket_model.server.service import ChatService
-
-
-@pytest.fixture(scope="module")
-def chat_format(model_folder) -> ChatFormat:
-    return ChatFormat(model_folder / "tekken.json")
 
 
 def with_call(**fields) -> dict:

@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from tiny_models import thin_model
 
 from helpers import connect
-from pocket_model.chat_format import ChatFormat
 from pocket_model.reply import read_reply
 from pocket_model.server.engine import EngineRequest, Token
-from pocket_model.server.grammar import Grammars
 from pocket_model.server.sampling import Sampler
 from pocket_model.server.serial_engine import SerialEngine
 from pocket_model.tekken import CONTROL_IDS
@@ -45,16 +43,6 @@ SCHEMAS = {each["function"]["name"]: each["function"]["parameters"] for each in 
 
 
 # --- the grammar, with random logits ------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def chat_format(model_folder):
-    return ChatFormat(model_folder / "tekken.json")
-
-
-@pytest.fixture(scope="module")
-def grammars(chat_format):
-    return Grammars(chat_format)
 
 
 def written(chat_format, guide, *, seed=0, max_tokens=400, runs=False) -> list[int]:
