@@ -13,58 +13,49 @@ import httpx2
 import pytest
 from played import Played, answer, reply
 
-from helpers import batches, connect, jsonl, openrouter, prices
+from helpers import batches, jsonl, openrouter, prices
 from openrouter_sim import faults
 
 PROMPTS = [f"What is {n} plus {n}?" for n in range(12)]
 SETTINGS = {"max_tokens": 4, "temperature": 0}
 
 
-@pytest.fixture(scope="module")
-def sim(model_folder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("OPENROUTER_API_KEY", raising=False)
-        lab = connect("openrouter-sim")
-    yield lab
-    lab.close()
-
-
 def spent(lab) -> float:
     return openrouter.key_status(lab.client).usage
 
 
-def test_every_prompt_is_answered_in_order_and_costs_what_was_charged(sim, tmp_path):
-    before = spent(sim)
-    table = batches.run_batch(sim, PROMPTS, tmp_path / "a.jsonl", **SETTINGS)
+def test_every_prompt_is_answered_in_order_and_costs_what_was_charged(simulator, tmp_path):
+    before = spent(simulator)
+    table = batches.run_batch(simulator, PROMPTS, tmp_path / "a.jsonl", **SETTINGS)
     assert list(table["prompt"]) == PROMPTS
     assert set(table["status"]) == {"done"}
-    assert table["usd"].sum() == pytest.approx(spent(sim) - before)
+    assert table["usd"].sum() == pytest.approx(spent(simulator) - before)
     # Each answer is what the prompt gets when it is sent alone.
-    alone = sim.client.chat.completions.create(
-        model=sim.model, messages=[{"role": "user", "content": PROMPTS[7]}], **SETTINGS
+    alone = simulator.client.chat.completions.create(
+        model=simulator.model, messages=[{"role": "user", "content": PROMPTS[7]}], **SETTINGS
     )
     assert table["text"][7] == alone.choices[0].message.content
 
 
-def test_a_second_run_pays_nothing_and_other_settings_are_other_requests(sim, tmp_path):
-    first = batches.run_batch(sim, PROMPTS[:3], tmp_path / "a.jsonl", **SETTINGS)
-    before = spent(sim)
-    again = batches.run_batch(sim, PROMPTS[:3], tmp_path / "a.jsonl", **SETTINGS)
-    assert spent(sim) == before
+def test_a_second_run_pays_nothing_and_other_settings_are_other_requests(simulator, tmp_path):
+    first = batches.run_batch(simulator, PROMPTS[:3], tmp_path / "a.jsonl", **SETTINGS)
+    before = spent(simulator)
+    again = batches.run_batch(simulator, PROMPTS[:3], tmp_path / "a.jsonl", **SETTINGS)
+    assert spent(simulator) == before
     assert again["text"].equals(first["text"])
-    batches.run_batch(sim, PROMPTS[:3], tmp_path / "a.jsonl", **SETTINGS | {"max_tokens": 3})
-    assert spent(sim) > before
+    batches.run_batch(simulator, PROMPTS[:3], tmp_path / "a.jsonl", **SETTINGS | {"max_tokens": 3})
+    assert spent(simulator) > before
 
 
-def test_equal_prompts_are_asked_once_each(sim, tmp_path):
-    before = spent(sim)
-    table = batches.run_batch(sim, ["Hi", "Hi", "Hi"], tmp_path / "a.jsonl", **SETTINGS)
+def test_equal_prompts_are_asked_once_each(simulator, tmp_path):
+    before = spent(simulator)
+    table = batches.run_batch(simulator, ["Hi", "Hi", "Hi"], tmp_path / "a.jsonl", **SETTINGS)
     assert len(set(table["usd"])) == 1
-    assert spent(sim) - before == pytest.approx(3 * table["usd"][0])
+    assert spent(simulator) - before == pytest.approx(3 * table["usd"][0])
     assert len(batches.read(tmp_path / "a.jsonl")) == 3
 
 
-def test_no_more_requests_than_allowed_are_under_way(sim, tmp_path, monkeypatch):
+def test_no_more_requests_than_allowed_are_under_way(simulator, tmp_path, monkeypatch):
     real, under_way, counts = openrouter.complete, [], []
 
     def watched(*args, **request):
@@ -76,20 +67,20 @@ def test_no_more_requests_than_allowed_are_under_way(sim, tmp_path, monkeypatch)
             under_way.pop()
 
     monkeypatch.setattr(openrouter, "complete", watched)
-    batches.run_batch(sim, PROMPTS, tmp_path / "a.jsonl", concurrency=3, **SETTINGS)
+    batches.run_batch(simulator, PROMPTS, tmp_path / "a.jsonl", concurrency=3, **SETTINGS)
     assert max(counts) == 3
 
 
-def test_a_budget_stops_the_batch_and_lists_the_rest(sim, tmp_path):
-    before = spent(sim)
+def test_a_budget_stops_the_batch_and_lists_the_rest(simulator, tmp_path):
+    before = spent(simulator)
     limit = 0.000006
-    table = batches.run_batch(sim, PROMPTS, tmp_path / "a.jsonl", max_usd=limit, **SETTINGS)
-    assert spent(sim) - before <= limit
+    table = batches.run_batch(simulator, PROMPTS, tmp_path / "a.jsonl", max_usd=limit, **SETTINGS)
+    assert spent(simulator) - before <= limit
     assert 0 < (table["status"] == "done").sum() < len(PROMPTS)
     assert (table["status"] == "not sent").sum() + (table["status"] == "done").sum() == 12
-    rest = batches.run_batch(sim, PROMPTS, tmp_path / "a.jsonl", max_usd=1, **SETTINGS)
+    rest = batches.run_batch(simulator, PROMPTS, tmp_path / "a.jsonl", max_usd=1, **SETTINGS)
     assert set(rest["status"]) == {"done"}
-    assert rest["usd"].sum() == pytest.approx(spent(sim) - before)
+    assert rest["usd"].sum() == pytest.approx(spent(simulator) - before)
 
 
 def test_a_budget_needs_a_price(lab, tmp_path):
@@ -99,19 +90,19 @@ def test_a_budget_needs_a_price(lab, tmp_path):
     assert table["usd"].isna().all()
 
 
-def test_a_failure_is_kept_with_its_reason_and_tried_again_later(sim, tmp_path):
+def test_a_failure_is_kept_with_its_reason_and_tried_again_later(simulator, tmp_path):
     path = tmp_path / "a.jsonl"
     long = "word " * 9000
-    table = batches.run_batch(sim, ["Hi", long], path, **SETTINGS)
+    table = batches.run_batch(simulator, ["Hi", long], path, **SETTINGS)
     assert list(table["status"]) == ["done", "failed"]
     assert "Shorten" in table["error"][1]
     headers = {"X-Simulate": "moderation"}
-    failed = batches.run_batch(sim, PROMPTS[:2], path, extra_headers=headers, **SETTINGS)
+    failed = batches.run_batch(simulator, PROMPTS[:2], path, extra_headers=headers, **SETTINGS)
     assert set(failed["status"]) == {"failed"}
     assert "moderation" in failed["error"][0]
 
 
-def test_one_odd_reply_does_not_cost_the_others(sim, tmp_path, monkeypatch):
+def test_one_odd_reply_does_not_cost_the_others(simulator, tmp_path, monkeypatch):
     real = openrouter.message
 
     def odd(reply):
@@ -121,13 +112,15 @@ def test_one_odd_reply_does_not_cost_the_others(sim, tmp_path, monkeypatch):
 
     turn = iter(range(1000))
     monkeypatch.setattr(openrouter, "message", odd)
-    table = batches.run_batch(sim, PROMPTS[:6], tmp_path / "a.jsonl", concurrency=2, **SETTINGS)
+    table = batches.run_batch(
+        simulator, PROMPTS[:6], tmp_path / "a.jsonl", concurrency=2, **SETTINGS
+    )
     assert (table["status"] == "failed").sum() == 1
     assert (table["status"] == "done").sum() == 5
     assert "odd" in table[table["status"] == "failed"]["error"].item()
 
 
-def test_a_batch_ends_if_an_answer_cannot_be_kept(sim, tmp_path, monkeypatch):
+def test_a_batch_ends_if_an_answer_cannot_be_kept(simulator, tmp_path, monkeypatch):
     attempts = []
 
     def full_disk(*_, **__):
@@ -136,13 +129,13 @@ def test_a_batch_ends_if_an_answer_cannot_be_kept(sim, tmp_path, monkeypatch):
 
     monkeypatch.setattr(jsonl, "append", full_disk)
     with pytest.raises(OSError, match="No space"):
-        batches.run_batch(sim, PROMPTS, tmp_path / "a.jsonl", concurrency=2, **SETTINGS)
+        batches.run_batch(simulator, PROMPTS, tmp_path / "a.jsonl", concurrency=2, **SETTINGS)
     assert len(attempts) == 2
 
 
-def test_an_empty_account_ends_the_batch_and_lists_the_rest(sim, tmp_path):
+def test_an_empty_account_ends_the_batch_and_lists_the_rest(simulator, tmp_path):
     poor = dataclasses.replace(
-        sim, client=sim.client.with_options(api_key=faults.NEARLY_EMPTY, max_retries=0)
+        simulator, client=simulator.client.with_options(api_key=faults.NEARLY_EMPTY, max_retries=0)
     )
     many = [f"What is {n} minus {n}?" for n in range(60)]
     table = batches.run_batch(poor, many, tmp_path / "a.jsonl", concurrency=2, **SETTINGS)
@@ -153,13 +146,13 @@ def test_an_empty_account_ends_the_batch_and_lists_the_rest(sim, tmp_path):
     assert "402" in table["error"].iloc[-1]
 
 
-def test_an_attempt_that_timed_out_counts_against_the_budget(sim, tmp_path):
+def test_an_attempt_that_timed_out_counts_against_the_budget(simulator, tmp_path):
     slow = {"extra_headers": {"X-Simulate": "slow"}, **SETTINGS}
     worst = openrouter.estimate_cost(
-        [{"role": "user", "content": PROMPTS[0]}], sim.model, max_tokens=4
+        [{"role": "user", "content": PROMPTS[0]}], simulator.model, max_tokens=4
     ).max_usd
     table = batches.run_batch(
-        sim, PROMPTS, tmp_path / "a.jsonl", concurrency=1, attempts=1, total_s=0.5,
+        simulator, PROMPTS, tmp_path / "a.jsonl", concurrency=1, attempts=1, total_s=0.5,
         max_usd=2.5 * worst, **slow,
     )  # fmt: skip
     assert (table["status"] == "failed").sum() == 2
@@ -176,12 +169,12 @@ def test_lines_that_unicode_would_break_and_files_cut_inside_a_character(tmp_pat
     assert batches.read(path) == {"0": {"status": "done", "text": odd}}
 
 
-def test_a_half_written_line_is_passed_over(sim, tmp_path):
+def test_a_half_written_line_is_passed_over(simulator, tmp_path):
     path = tmp_path / "a.jsonl"
-    batches.run_batch(sim, PROMPTS[:3], path, **SETTINGS)
+    batches.run_batch(simulator, PROMPTS[:3], path, **SETTINGS)
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
-    table = batches.run_batch(sim, PROMPTS[:3], path, **SETTINGS)
+    table = batches.run_batch(simulator, PROMPTS[:3], path, **SETTINGS)
     assert set(table["status"]) == {"done"}
     assert len(batches.read(path)) == 3
 
