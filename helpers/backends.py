@@ -88,14 +88,14 @@ BACKENDS: dict[str, Backend] = {
         "mistralai/mistral-small-3.2-24b-instruct",
         paid=True,
         setup_hint="make a key at https://openrouter.ai/settings/keys",
-        checked="2026-11-26: a simulator held against its OpenAPI document",
+        checked="2026-11-26: a simulator checked against its OpenAPI document",
     ),
     "openrouter-sim": Backend(
         "a simulator of OpenRouter on this machine; the pocket model answers, and it costs nothing",
         key_variable="OPENROUTER_API_KEY",
         model="mistralai/mistral-small-3.2-24b-instruct",
         setup_hint="nothing: it starts in this process; it takes any well-formed key, or its own",
-        checked="2026-11-26: held against OpenRouter's OpenAPI document",
+        checked="2026-11-26: checked against OpenRouter's OpenAPI document",
         default_key=SIMULATED_KEY,
     ),
     "mistral": Backend(
@@ -107,7 +107,7 @@ BACKENDS: dict[str, Backend] = {
         # It refuses `stream_options` with status 422, and counts tokens in every stream.
         documented=frozenset(ALL_FEATURES) - {"stream_options"},
         setup_hint="make a key at https://console.mistral.ai/api-keys",
-        checked="2026-11-26: a scripted server held against its OpenAPI document of 2026-08-21",
+        checked="2026-11-26: a scripted server checked against its OpenAPI document of 2026-08-21",
         seed_name="random_seed",
     ),
     "together": Backend(
@@ -118,7 +118,7 @@ BACKENDS: dict[str, Backend] = {
         paid=True,
         documented=frozenset(ALL_FEATURES) - {"stream_options", "vision"},
         setup_hint="make a key at https://api.together.ai/settings/api-keys",
-        checked="2026-11-26: a scripted server held against its OpenAPI document of 2026-04-28",
+        checked="2026-11-26: a scripted server checked against its OpenAPI document of 2026-04-28",
     ),
     "fireworks": Backend(
         "Fireworks AI",

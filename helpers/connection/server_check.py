@@ -1,6 +1,7 @@
 """Whether a server can be used, and which models it has."""
 
 import difflib
+import re
 import warnings
 
 import httpx2
@@ -40,7 +41,7 @@ def check_server(client: openai.OpenAI, model: str, setup_hint: str, key_from: s
             chat_status, refusal = _status_and_json(client.post, "/chat/completions", body={})
             _check_chat(url, list_status, chat_status, refusal)
     except openai.APIConnectionError as error:
-        cause = str(error.__cause__ or error)
+        cause = re.sub(r"^\[Errno -?\d+\] ", "", str(error.__cause__ or error))
         hint = f"What to do: {setup_hint}"
         if "SSL" in cause:
             hint = "Does it begin with http:// and not https://? Is its certificate its own?"
