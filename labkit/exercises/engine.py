@@ -1,4 +1,4 @@
-"""`check(name, answer)` grades an exercise: it prints whether the answer is right, or a hint.
+"""`check(name, answer)` grades an exercise: it shows whether the answer is right, or a hint.
 
 Nothing is sent anywhere. Each exercise has a judge: a small function that returns None for a right
 answer, and otherwise a hint for the mistake that it recognizes. `answers.py` reads an answer by its
@@ -9,6 +9,7 @@ The exercises of notebook 01 are in `nb01.py`, and so on. A file is imported whe
 exercises is checked for the first time. Solutions are only in the notebooks, folded.
 """
 
+import html
 import math
 import textwrap
 from collections.abc import Callable, Sequence
@@ -18,7 +19,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from labkit.display import GREY, show_html
 from labkit.exercises.answers import WrongForm, alone, number
+
+GREEN, RED = "#2e9e4f", "#d64545"  # the sign and the words say the same without the color
 
 Judge = Callable[[Any], str | None]
 
@@ -36,12 +40,19 @@ _exercises: dict[str, Exercise] = {}
 
 
 def check(name: str, answer: Any) -> None:
-    """Print whether `answer` solves the exercise `name`, with a hint if it does not.
+    """Show whether `answer` solves the exercise `name`, with a hint if it does not.
 
     Raises:
         KeyError: No exercise has this name. The message lists the names.
     """
-    print(textwrap.fill(verdict(name, answer)[1], 80))  # JupyterLab breaks longer lines in a word
+    right, message = verdict(name, answer)
+    sign, color = ("✓", GREEN) if right else ("○", GREY) if answer is ... else ("✗", RED)
+    result, stop, hint = html.escape(message).partition(". ")
+    show_html(
+        f'<div style="border-left: 4px solid {color}; padding: 0.3em 0.8em; max-width: 50em">'
+        f'<b><span style="color: {color}">{sign}</span> {result}{stop}</b>{hint}</div>',
+        textwrap.fill(f"{sign} {message}", 80),
+    )
 
 
 def verdict(name: str, answer: Any) -> tuple[bool, str]:

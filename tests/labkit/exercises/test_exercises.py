@@ -105,7 +105,7 @@ def test_mistakes_get_their_hint(name, wrong, hint):
 
 def test_check_prints_and_returns_nothing(capsys):
     assert check("02-bits", 4.5) is None
-    assert capsys.readouterr().out == "02-bits: right!\n"
+    assert capsys.readouterr().out == "✓ 02-bits: right!\n"
 
 
 @pytest.mark.parametrize("name", ["99-none", "01-none", "01", "", "..-kv", "kv", 1, ..., None, []])
@@ -125,8 +125,10 @@ def test_a_check_imports_its_own_notebooks_exercises_only():
         "print(sorted(name[-4:] for name in sys.modules if name.startswith('labkit.exercises.nb')))"
     )
     command = [sys.executable, "-c", code]
-    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert output == "02-bits: right!\n['nb02']\n"
+    output = subprocess.run(
+        command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    ).stdout
+    assert output == "✓ 02-bits: right!\n['nb02']\n"
 
 
 def test_an_answer_that_raises_is_a_hint_not_a_crash():
