@@ -1,7 +1,7 @@
 # make run      every notebook, from first cell to last, on the embedded model
 # make test     set up what is missing and run the whole suite
 # make test-clients   the kit's servers with other people's clients
-# make lab      open JupyterLab
+# make lab      open JupyterLab on your own copy of the notebooks
 # make help     all of it
 
 BACKEND   ?= pocket
@@ -31,7 +31,7 @@ help:
 	@echo '                 BACKEND=vllm  MODEL=...  BASE_URL=http://host:8000/v1'
 	@echo 'make test        run the whole test suite'
 	@echo 'make test-clients  test the kit'\''s servers with other people'\''s clients (600 MB)'
-	@echo 'make lab         open JupyterLab on the notebooks'
+	@echo 'make lab         open JupyterLab on my/, your own copy of the notebooks'
 	@echo 'make notebooks   re-execute the committed notebooks in place (NOTEBOOKS="03 05")'
 	@echo 'make lint        ruff, the import contracts and the notebook checks'
 	@echo 'make clean       remove runs/ and caches (.venv and .venv-clients stay)'
@@ -49,7 +49,7 @@ test-clients: $(INSTALLED) $(CLIENTS)/.installed
 	$(CLIENTS)/bin/python -m pytest --disable-warnings --confcutdir=tests/clients tests/clients
 
 lab: $(INSTALLED)
-	$(PY) -m jupyterlab notebooks
+	@$(PY) -m helpers lab
 
 notebooks: $(DEV)
 	$(PY) -m helpers notebooks $(NOTEBOOKS)

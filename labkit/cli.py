@@ -81,6 +81,39 @@ def connected(sends: str, backend: str, **options: object) -> "Iterator[Lab]":
 
 
 @app.command()
+def lab(
+    first: str = Argument("00", metavar="[NOTEBOOK]", help="Which notebook opens."),
+    fresh: list[str] = Option(
+        [], "--fresh", metavar="NOTEBOOK", help="Set your copy aside and take the newest version."
+    ),
+    port: int | None = Option(None, min=1, max=65535, help="Port on this machine."),
+    browser: bool = Option(True, "--browser/--no-browser", help="Whether to open the browser."),
+) -> int:
+    """Open JupyterLab on my/, your own copy of the notebooks.
+
+    Your answers stay when the kit is updated.
+    """
+    from labkit import lab, notebooks
+
+    with user_errors(ValueError, OSError):
+        name = notebooks.select([first])[0].name
+        messages = [*(lab.set_aside(fresh) if fresh else []), *lab.update()]
+        address = lab.running()
+        lab.write_settings()
+    for message in messages:
+        print(message)
+    if address:
+        print(
+            f"JupyterLab is open on this folder already: {address}\n"
+            "A kernel that was started before an update of the kit has the old code: "
+            "Kernel > Restart Kernel."
+        )
+        return SUCCESS
+    print(f"JupyterLab opens {lab.WORKING_COPY.name}/{name}. Ctrl-C here ends it.", flush=True)
+    return lab.start(lab.command(first=name, port=port, browser=browser))
+
+
+@app.command()
 def run(
     backend: str = BACKEND,
     model: str | None = MODEL,
