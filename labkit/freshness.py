@@ -36,7 +36,6 @@ WORDS = DATA / "pocket" / "words"
 # `DATA / "images" / f"{name}.png"`, or the same as one string: "../data/images/europe.png".
 DATA_PATH = re.compile(r'(?:\bDATA|"data")((?:\s*/\s*f?"[^"]+")+)|"(?:\.\./)?data/([^"\s]+)"')
 
-RECORD = "freshness.json"
 TIMEOUT_S = 600
 
 
@@ -131,9 +130,14 @@ def dependency_counts(paths: list[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("notebook")
 
 
+def record_file(folder: Path) -> Path:
+    """Where the fingerprints of a folder's notebooks are: `data/freshness.json` beside it."""
+    return folder.parent / "data" / "freshness.json"
+
+
 def recorded(folder: Path = paths.NOTEBOOKS) -> dict[str, str]:
     """The fingerprints recorded at the last execution, by file name."""
-    file = folder / RECORD
+    file = record_file(folder)
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
@@ -161,7 +165,7 @@ def execute_in_place(path: Path) -> None:
     record = recorded(path.parent) | {path.name: fingerprint(path)}
     names = [other.name for other in notebooks.available(path.parent)]
     current = {name: record[name] for name in names if name in record}
-    paths.write_text(path.parent / RECORD, json.dumps(current, indent=2) + "\n")
+    paths.write_text(record_file(path.parent), json.dumps(current, indent=2) + "\n")
 
 
 def tidy(notebook: NotebookNode) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat.v4 as v4
 import pytest
 
-from helpers.paths import DATA, ROOT
+from helpers.paths import DATA, NOTEBOOKS, ROOT
 from labkit import freshness, notebooks
 
 FILES = {
@@ -131,7 +131,9 @@ def test_a_committed_notebook_depends_on_the_server_and_on_its_own_exercises(pat
 
 
 def test_execution_replaces_only_what_succeeded(tmp_path):
-    path = tmp_path / "00_one.ipynb"
+    for folder in ("notebooks", "data"):
+        (tmp_path / folder).mkdir()
+    path = tmp_path / "notebooks" / "00_one.ipynb"
     cells = [v4.new_code_cell("print('fine')"), v4.new_code_cell("1 / 0")]
     cells[0].metadata["execution"] = {"iopub.execute_input": "2026-01-01"}
     book = v4.new_notebook(cells=cells, metadata={"widgets": {"state": {}}})
@@ -147,4 +149,10 @@ def test_execution_replaces_only_what_succeeded(tmp_path):
     assert [cell.execution_count for cell in notebooks.code_cells(done)] == [1, 2]
     assert set(done.metadata) == {"kernelspec", "language_info"}
     assert not any("execution" in cell.metadata for cell in done.cells)
-    assert freshness.recorded(tmp_path)[path.name] == freshness.fingerprint(path)
+    assert freshness.recorded(path.parent)[path.name] == freshness.fingerprint(path)
+
+
+def test_the_folder_of_notebooks_holds_only_notebooks():
+    seen = [file for file in NOTEBOOKS.iterdir() if not file.name.startswith(".")]
+    assert sorted(seen) == notebooks.available()
+    assert freshness.recorded().keys() <= {path.name for path in notebooks.available()}

@@ -99,9 +99,9 @@ def test_the_same_depth_and_no_work_for_git():
 
 def test_jupyterlab_has_these_settings(tmp_path):
     """The names exist in the installed version; a setting that is unknown there does nothing."""
+    from jupyter_server.services.contents.filemanager import FileContentsManager
     from jupyterlab.commands import get_app_dir
     from jupyterlab.labapp import LabApp
-    from jupyter_server.services.contents.filemanager import FileContentsManager
 
     lab.write_settings(tmp_path, {"some:plugin": {"key": 1}})
     written = json.loads((tmp_path / lab.STATE / "settings/overrides.json").read_text())

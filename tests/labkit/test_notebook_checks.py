@@ -70,7 +70,8 @@ def sound(tmp_path):
     path = folder / "05_sound.ipynb"
     notebooks.write(good(path), path)
     record = {path.name: freshness.fingerprint(path)}
-    (folder / freshness.RECORD).write_text(json.dumps(record))
+    (tmp_path / "data").mkdir()
+    freshness.record_file(folder).write_text(json.dumps(record))
     return path
 
 
