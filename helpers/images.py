@@ -72,8 +72,20 @@ def image_part(
 
 def sent_size(part: dict) -> tuple[int, int]:
     """Width and height in pixels of the picture in a part that `image_part` made."""
-    data = part["image_url"]["url"].partition(",")[2]
-    return Image.open(io.BytesIO(base64.b64decode(data))).size
+    return image_of(part).size
+
+
+def image_of(part: dict) -> Image.Image | None:
+    """The picture in a part of a message, to look at it; None if it is not a picture's data URL."""
+    scheme, _, data = part["image_url"]["url"].partition(",")
+    if not scheme.startswith("data:image/"):
+        return None
+    try:
+        picture = Image.open(io.BytesIO(base64.b64decode(data)), formats=FORMATS)
+        picture.load()
+    except Exception:  # Pillow's decoders raise errors of many types
+        return None
+    return picture
 
 
 def _upright(picture: Image.Image) -> Image.Image:

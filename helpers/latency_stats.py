@@ -14,6 +14,18 @@ import pandas as pd
 
 from helpers.latency import Record
 
+# How `readable` names the columns, and to how many digits it rounds them.
+READABLE = {
+    "output_tokens_per_s": ("tokens/s in total", 1),
+    "ttft_p50": ("TTFT, median (s)", 3),
+    "ttft_p99": ("TTFT, p99 (s)", 3),
+    "tpot_p50": ("TPOT, median (s)", 3),
+    "e2e_p50": ("end to end, median (s)", 3),
+    "goodput": ("goodput", 2),
+    "ceiling": ("ceiling (tokens/s)", 1),
+    "share": ("share of ceiling", 3),
+    "usd_per_million": ("USD per million tokens", 3),
+}
 MEASURES = {"TTFT (s)": "ttft_s", "TPOT (s)": "tpot_s", "end to end (s)": "e2e_s"}
 
 
@@ -189,6 +201,15 @@ def level_table(
         output_tokens_per_s=output_tokens_per_s,
         goodput=partial(goodput, ttft_s=ttft_s, tpot_s=tpot_s),
     )
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of this module for people: rounded, with units, without columns that are empty."""
+    table = table.dropna(axis=1, how="all")
+    known = {name: READABLE.get(name, (name, 3)) for name in table.columns}
+    table = table.round({name: digits for name, (_, digits) in known.items()})
+    table = table.rename(columns={name: words for name, (words, _) in known.items()})
+    return table.rename_axis(index={"concurrency": "users at once"})
 
 
 def _table(

@@ -5,13 +5,13 @@ model answers with text. An error in a call is sent back to the model as the res
 since a model can often correct it. Nothing that a model generates makes the loop raise.
 """
 
-import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from helpers import replies
+from helpers.tools import diagram
 from helpers.tools.calls import RunningCall, answer_text, read_calls
 from helpers.tools.schemas import ToolError, describe
 
@@ -31,6 +31,7 @@ class Step:
         name, arguments: of the call; empty for an answer.
         content: the result that the model got, or its answer.
         seconds: of the tool, or of the model for an answer.
+        call_id: of the call, as in its messages; empty for an answer.
     """
 
     round: int
@@ -39,6 +40,7 @@ class Step:
     arguments: str
     content: str
     seconds: float
+    call_id: str = ""
 
 
 @dataclass
@@ -66,42 +68,11 @@ class Trace:
         return pd.DataFrame(self.steps, columns=[*Step.__annotations__])
 
     def draw(self) -> None:
-        """Draw the steps as a sequence diagram of user, model and tools."""
-        import matplotlib.pyplot as plt
-
-        arrows = self._arrows()
-        x_of = {"user": 0.0, "model": 1.0, "tools": 2.0}
-        _, ax = plt.subplots(figsize=(9, 0.5 + 0.55 * len(arrows)))
-        for name, x in x_of.items():
-            ax.axvline(x, color="lightgrey", zorder=0)
-            ax.text(x, -0.9, name, ha="center", weight="bold")
-        for y, (sender, receiver, text, color) in enumerate(arrows):
-            start, end = x_of[sender], x_of[receiver]
-            ax.annotate("", (end, y), (start, y), arrowprops={"arrowstyle": "->", "color": color})
-            # Two lines of 42 characters fit between two of the vertical lines.
-            label = textwrap.fill(text, 42, max_lines=2, placeholder=" …")
-            middle = (start + end) / 2
-            style = {"ha": "center", "fontsize": 8, "color": color}
-            ax.text(middle, y - 0.1, label, parse_math=False, **style)  # "$" is a dollar
-        ax.set(xlim=(-0.3, 2.3), ylim=(len(arrows) - 0.4, -1.3))
-        ax.axis("off")
-        plt.show()
-
-    def _arrows(self) -> list[tuple[str, str, str, str]]:
-        """The arrows of the diagram: (sender, receiver, text, color)."""
-        asked = (m["content"] for m in reversed(self.messages) if m["role"] == "user")
-        question = next(asked, "")
-        if not isinstance(question, str):
-            question = " ".join(part.get("text", "[image]") for part in question)
-        arrows = [("user", "model", question, "black")]
-        for step in self.steps:
-            if step.kind == "answer":
-                arrows.append(("model", "user", step.content, "black"))
-                continue
-            color = "#17692b" if step.kind == "call" else "#b3261e"
-            arrows.append(("model", "tools", f"{step.name}({step.arguments})", color))
-            arrows.append(("tools", "model", step.content, color))
-        return arrows
+        """Draw the whole conversation as a sequence diagram of user, model and tools."""
+        failed = {step.call_id for step in self.steps if step.kind == "error"}
+        answered_nothing = self.answer is not None and not self.answer.strip()
+        empty = [{"role": "assistant", "content": ""}] if answered_nothing else []
+        diagram.draw([*self.messages, *empty], failed)
 
 
 def run_tools(
@@ -171,5 +142,6 @@ def run_tools(
             trace.messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
             function = call["function"]
             name, arguments = function["name"], function["arguments"]
-            trace.steps.append(Step(number, kind, name, arguments, result, round(seconds, 3)))
+            step = Step(number, kind, name, arguments, result, round(seconds, 3), call["id"])
+            trace.steps.append(step)
     return trace

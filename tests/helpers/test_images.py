@@ -83,6 +83,13 @@ def test_a_smaller_limit_and_never_larger(picture):
     assert images.sent_size(images.image_part(picture, longest_side=3000)) == (60, 40)
 
 
+def test_the_picture_of_a_part(picture):
+    shown = images.image_of(images.image_part(picture))
+    assert np.array_equal(np.asarray(shown), np.asarray(picture.convert("RGB")))
+    for url in ("https://example.com/a.png", "data:image/png;base64,iVBORw0KGgo="):
+        assert images.image_of({"type": "image_url", "image_url": {"url": url}}) is None
+
+
 def test_a_photograph_is_turned_upright(picture):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees

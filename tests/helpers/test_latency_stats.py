@@ -139,3 +139,13 @@ def test_no_requests_are_no_figures():
     assert "goodput" in latency_stats.level_table({})
     assert latency_stats.token_counts([]).empty
     assert latency_stats.ceilings({}).empty
+
+
+def test_a_readable_table_has_units_and_no_empty_column():
+    records = {1: [record_of(0.12345, 0.5, 5, 0.6)], 4: [record_of(0.2, 0.5, 5, 0.6)]}
+    shown = latency_stats.readable(latency_stats.ceilings(records, usd_per_hour=3.6))
+    assert shown.index.name == "users at once"
+    assert list(shown.columns) == ["tokens/s in total", "USD per million tokens"]
+    shown = latency_stats.readable(latency_stats.level_table(records))
+    assert shown.loc[1, "TTFT, median (s)"] == 0.123
+    assert "p99" not in latency_stats.readable(summarize(records[1]))

@@ -1,6 +1,7 @@
 """The loop: on scripted replies, and on the pocket model's."""
 
 import asyncio
+import itertools
 import json
 import math
 import re
@@ -22,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessage
 
-from helpers import replies, tools, wire
+from helpers import images, replies, tools, wire
 from helpers.paths import ROOT
 
 
@@ -209,15 +210,38 @@ def test_two_tools_of_one_name():
 
 
 def test_the_sequence_is_drawn(monkeypatch):
+    """The whole conversation, with an image, errors, and long texts that stay between the lanes."""
     import matplotlib.pyplot as plt
+    from PIL import Image
 
     monkeypatch.setattr(plt, "show", lambda: None)
     lab = scripted([FRANCE, ("abcdefgh2", "nothing", "{}")], "$68 or $\\frac{?$")
-    tools.run_tools(lab, QUESTION, [population]).draw()
-    plt.gcf().canvas.draw()
-    words = [text.get_text() for text in plt.gca().texts]
-    assert "$68 or $\\frac{?$" in words
-    assert any(word.startswith("population(") for word in words)
+    picture = images.image_part(Image.new("RGB", (60, 40), "teal"))
+    earlier = [
+        {"role": "user", "content": "HOW MANY PEOPLE LIVE " * 20},
+        {"role": "assistant", "content": "Where?"},
+        {"role": "user", "content": [{"type": "text", "text": "Here:"}, picture]},
+    ]
+    tools.run_tools(lab, earlier, [population]).draw()
+    figure, ax = plt.gcf(), plt.gca()
+    figure.canvas.draw()
+    words = [text.get_text() for text in ax.texts]
+    for part in ("HOW MANY", "Where?", "Here:", "population(", "✗", "$68 or $\\frac{?$"):
+        assert any(part in word for word in words), part
+    assert [image.get_array().shape for image in ax.images] == [(40, 60, 3)]
+    lanes = [ax.transData.transform((x, 0))[0] for x in (0, 1, 2)]
+    labels = [text.get_window_extent() for text in ax.texts if len(text.get_text()) > 5]
+    for left, right in [(box.x0, box.x1) for box in labels]:
+        assert any(a < left and right < b for a, b in itertools.pairwise(lanes))
+    plt.close()
+
+
+def test_an_empty_answer_is_drawn(monkeypatch):
+    import matplotlib.pyplot as plt
+
+    monkeypatch.setattr(plt, "show", lambda: None)
+    tools.run_tools(scripted(""), QUESTION, [population]).draw()
+    assert "(an empty answer)" in [text.get_text() for text in plt.gca().texts]
     plt.close()
 
 
