@@ -26,10 +26,9 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import pandas as pd
 import papermill
-from nbconvert import HTMLExporter
 
 from helpers import backends, budget, paths
-from labkit import notebooks, run_cost
+from labkit import notebooks, pages, run_cost
 
 if TYPE_CHECKING:
     from helpers.backends import Lab
@@ -42,6 +41,11 @@ TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("labkit", ""), autoes
 
 class RunError(RuntimeError):
     """The run cannot start. The message says why and what to do."""
+
+
+def minutes(seconds: float) -> str:
+    """A time in minutes and seconds, as `1:05`."""
+    return "{}:{:02}".format(*divmod(round(seconds), 60))
 
 
 @dataclass
@@ -64,6 +68,11 @@ class Result:
         """The status in words: "passed, 2 skipped"."""
         return f"{self.status}, {len(self.skipped)} skipped" if self.skipped else self.status
 
+    @property
+    def time(self) -> str:
+        """Minutes and seconds, as `1:05`."""
+        return minutes(self.seconds)
+
 
 @dataclass
 class Report:
@@ -85,21 +94,23 @@ class Report:
         del facts["folder"], facts["exit_code"]
         text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
         paths.write_text(self.folder / "results.json", text)
-        page = TEMPLATES.get_template("report.html.j2").render(report=self)
+        page = TEMPLATES.get_template("report.html.j2").render(
+            report=self, total=minutes(self.total_s), date=self.started[:16].replace("T", " ")
+        )
         paths.write_text(self.folder / "index.html", page)
 
     def table(self) -> pd.DataFrame:
-        """One row for each notebook and one for the total: seconds, status, notes."""
+        """One row for each notebook and one for the total: minutes, status, notes."""
         rows = [
             {
                 "notebook": result.title,
-                "seconds": result.seconds,
+                "min:s": result.time,
                 "status": result.summary,
                 "notes": "; ".join(filter(None, [*result.skipped, result.error])),
             }
             for result in self.results
         ]
-        total = {"notebook": "total", "seconds": self.total_s, "status": self.backend}
+        total = {"notebook": "total", "min:s": minutes(self.total_s), "status": self.backend}
         return pd.DataFrame([*rows, total | {"notes": self.model}]).set_index("notebook")
 
 
@@ -159,7 +170,10 @@ def set_server(backend: str, model: str | None, base_url: str | None) -> None:
 
 
 def execute_copy(path: Path, copy: Path, parameters: dict[str, Any], result: Result) -> None:
-    """Run one notebook with papermill into `copy`, and note in `result` what happened."""
+    """Run one notebook with papermill into `copy`, and note in `result` what happened.
+
+    A page of the same name is written beside the copy.
+    """
     start = time.monotonic()
     result.status = FAILED
     try:
@@ -193,7 +207,10 @@ def execute_copy(path: Path, copy: Path, parameters: dict[str, Any], result: Res
     if copy.exists():
         book = notebooks.read(copy)
         result.skipped = notebooks.skipped(book)
-        page, _ = HTMLExporter().from_notebook_node(book)
+        facts = f"{result.summary} on {parameters.get('BACKEND')}, in {result.time} min"
+        page = pages.render(
+            book, result.title, source=path, navigation=pages.navigation(path), facts=facts
+        )
         paths.write_text(copy.with_suffix(".html"), page)
         result.copied = True
 
@@ -221,6 +238,8 @@ def run_all(report: Report, paths: list[Path], parameters: dict[str, Any], lab: 
     for path in paths:  # a result of an earlier run must not look like one of this run
         for suffix in (".ipynb", ".html"):
             (report.folder / path.with_suffix(suffix).name).unlink(missing_ok=True)
+    pages.write_documents(report.folder)
+    pages.write_placeholders(report.folder, paths[0].parent, report.backend)
     report.write()
     try:
         for path, result in zip(paths, report.results, strict=True):
@@ -232,7 +251,7 @@ def run_all(report: Report, paths: list[Path], parameters: dict[str, Any], lab: 
                     setattr(result, key, after[key] - value)
             report.total_s = round(time.monotonic() - start, 1)
             report.write()
-            print(f"{result.summary} ({result.seconds:.1f} s)", flush=True)
+            print(f"{result.summary} ({result.time} min)", flush=True)
             if result.status == FAILED:
                 report.exit_code = SOME_FAILED
                 print(f"  {result.error}", flush=True)

@@ -118,9 +118,36 @@ def test_a_failure_stops_nothing_and_everything_is_reported(source, tmp_path, la
     notes = report.table()["notes"]
     assert notes["00 · good"] == "no pictures here"
     assert notes["01 · bad"] == "ZeroDivisionError: division by zero"
-    assert (
-        report.table().loc["total", "seconds"] >= sum(result["seconds"] for result in outcome) - 1
-    )
+    assert report.total_s >= sum(result["seconds"] for result in outcome) - 1
+    assert report.table().loc["total", "min:s"] == runner.minutes(report.total_s)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (4.6, "0:05"), (59.7, "1:00"), (754, "12:34")]
+)
+def test_minutes(seconds, text):
+    assert runner.minutes(seconds) == text
+
+
+def test_every_link_of_a_run_leads_somewhere(source, tmp_path, lab):
+    make(source, "00_first", "print('one')")
+    make(source, "01_second", "print('two')")
+    runner.run(out=tmp_path, folder=source, names=["0"])
+    pages = {page.name: page.read_text() for page in (tmp_path / "pocket").glob("*.html")}
+    assert {"index.html", "glossary.html", "00_first.html", "01_second.html"} <= pages.keys()
+    pages |= {f"{path.stem}.html": "" for path in notebooks.available()}  # of the glossary
+    for name, page in pages.items():
+        links = re.findall(r'<a\b[^>]*href="([^"]+)"', page)
+        assert links or not page, name
+        for link in links:
+            target, _, anchor = link.partition("#")
+            assert target.startswith("https:") or not target or target in pages, (name, link)
+            if anchor and not target.startswith("https:"):
+                assert f'id="{anchor}"' in pages[target or name], (name, link)
+    assert "has not run" in pages["01_second.html"]
+    assert "01_second.html" in pages["00_first.html"]
+    assert "index.html" in pages["00_first.html"]
+    assert "passed on pocket" in pages["00_first.html"]
 
 
 def test_a_rerun_keeps_nothing_of_the_run_before(source, tmp_path, lab):

@@ -1,0 +1,148 @@
+"""HTML pages of executed notebooks: they link to each other, and need no network.
+
+A page is for a browser: also from a disk, by somebody who has neither JupyterLab nor Python.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.paths import ROOT, write_text
+from labkit import notebooks
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+INDEX = "index.html"
+# Documents that notebooks link to, and the names of their pages.
+DOCUMENTS = {"GLOSSARY.md": "glossary.html", "data/pocket/README.md": "model_card.html"}
+LINK = re.compile(r'(<a\b[^>]*?\bhref=")([^"]+)(")')
+ANCHOR_LINK = re.compile(r'<a class="anchor-link"[^>]*>.*?</a>')
+HEADING = re.compile(r'(<h[1-6]\b[^>]*?\bid=")([^"]*)(")')
+
+
+def render(
+    book: NotebookNode,
+    title: str,
+    *,
+    source: Path,
+    navigation: list[tuple[str, str]] | None = None,
+    facts: str = "",
+    exclude_input: bool = False,
+) -> str:
+    """A notebook as one HTML page, readable in a light and in a dark browser.
+
+    What belongs to Colab is left out, and so are progress bars and controls: only a running
+    notebook can draw them.
+
+    Args:
+        book: the notebook with its outputs.
+        title: the title of the browser's tab.
+        source: the file that relative links start from.
+        navigation: texts and addresses of the links at the top and at the bottom.
+        facts: a line under the first links, such as when and on what the notebook ran.
+        exclude_input: whether to leave the code out.
+    """
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    settings = {
+        "exclude_input": exclude_input,
+        "embed_images": True,
+        "extra_template_paths": [str(Path(__file__).parent)],
+        "template_file": "page.html.j2",
+    }
+    tags = {"enabled": True, "remove_cell_tags": {notebooks.COLAB_TAG}}
+    exporter = HTMLExporter(config=Config(TagRemovePreprocessor=tags), **settings)
+    resources = {
+        "metadata": {"name": title, "path": str(source.parent)},
+        "kit": {"navigation": navigation or [], "facts": facts},
+    }
+    text, _ = exporter.from_notebook_node(_printable(book), resources)
+    text = ANCHOR_LINK.sub("", text)
+    text = HEADING.sub(lambda match: f"{match[1]}{anchor(match[2])}{match[3]}", text)
+    return LINK.sub(lambda match: f"{match[1]}{_address(match[2], source)}{match[3]}", text)
+
+
+def anchor(heading: str) -> str:
+    """The fragment of a heading's address as GitHub makes it: `Query, key` is `query-key`."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def _printable(book: NotebookNode) -> NotebookNode:
+    """A copy without the badge, whose picture is on the network, and without widgets."""
+    book = copy.deepcopy(book)
+    book.metadata.pop("widgets", None)
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"^.*colab-badge\.svg.*\n*", "", cell.source, flags=re.M)
+    for cell in notebooks.code_cells(book):
+        cell.outputs = [
+            output
+            for output in cell.outputs
+            if "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+        ]
+    return book
+
+
+def _address(link: str, source: Path) -> str:
+    """Where a link of the document `source` leads from a page."""
+    path, _, fragment = link.partition("#")
+    if not path or re.match(r"[a-z]+:", path) or path.endswith(".html"):
+        return link
+    fragment = f"#{fragment}" if fragment else ""
+    inside = os.path.relpath(source.parent / path, ROOT).replace(os.sep, "/")
+    if path.endswith(".ipynb"):
+        return Path(path).with_suffix(".html").name + fragment
+    if inside in DOCUMENTS:
+        return DOCUMENTS[inside] + fragment
+    return f"{notebooks.REPOSITORY}/blob/{notebooks.BRANCH}/{inside}{fragment}"
+
+
+def navigation(path: Path) -> list[tuple[str, str]]:
+    """Links to the notebook before the one at `path`, to the overview, and to the one after it."""
+    files = notebooks.available(path.parent)
+    place = files.index(path)
+    links = [("Overview", INDEX)]
+    if place > 0:
+        links.insert(0, (f"← {_title(files[place - 1])}", f"{files[place - 1].stem}.html"))
+    if place + 1 < len(files):
+        links.append((f"{_title(files[place + 1])} →", f"{files[place + 1].stem}.html"))
+    return links
+
+
+def _title(path: Path) -> str:
+    return notebooks.title(notebooks.read(path)) or path.stem
+
+
+def write_documents(target: Path) -> None:
+    """Write the pages of the glossary and of the model card."""
+    import nbformat
+
+    for name, page in DOCUMENTS.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+        title = notebooks.title(book)
+        links = [("Overview", INDEX)]
+        write_text(target / page, render(book, title, source=ROOT / name, navigation=links))
+
+
+def write_placeholders(target: Path, folder: Path, backend: str) -> None:
+    """For each notebook that has no page yet: a page that says so. No link leads nowhere."""
+    import nbformat
+
+    for path in notebooks.available(folder):
+        page = target / f"{path.stem}.html"
+        if not page.exists():
+            title = _title(path)
+            text = (
+                f"# {title}\n\nThis notebook has not run on `{backend}` yet. To run it:\n\n"
+                f"```bash\nmake run BACKEND={backend} NOTEBOOKS={path.stem[:2]}\n```"
+            )
+            book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+            links = navigation(path)
+            write_text(page, render(book, title, source=path, navigation=links))
