@@ -1,1 +1,7 @@
 """The embedded model: fetched, built, served. See the modules for each step."""
+
+import logging
+
+# On some CPUs bitsandbytes advises to install the package `kernels`. That package downloads code
+# from a hub, and nothing here needs it.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

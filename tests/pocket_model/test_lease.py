@@ -14,7 +14,7 @@ import pytest
 from helpers import connect
 from helpers.paths import ROOT
 from pocket_model import lease
-from pocket_model.build import model_folder
+from pocket_model.build import MANIFEST, model_folder
 
 HOLD = """
 import sys
@@ -100,9 +100,10 @@ def test_another_server_at_the_port_gives_no_lease(private_cache):
 
 
 def test_a_server_that_ends_while_starting_leaves_its_last_lines(private_cache, monkeypatch):
-    # A simulated fault: a model folder without a model in it.
+    # A simulated fault: a model folder without a model in it, which a list of files calls complete.
     (private_cache / "pocket").unlink()
     model_folder().mkdir(parents=True)
+    (model_folder() / MANIFEST).write_text("{}")
     with pytest.raises(lease.ServerError, match="ended while starting"):
         lease.acquire()
 

@@ -1,0 +1,126 @@
+"""Progress of what takes a while, shown in a notebook, a terminal or a pipe.
+
+A notebook shows what a program writes to stderr in red, like an error. So there the progress is an
+output of its own, which is updated in place. A notebook that a program executes, such as papermill,
+shows nothing: its outputs must not depend on how long something took.
+"""
+
+import html
+import shutil
+import sys
+import time
+
+BAR_WIDTH = 12
+
+
+class Progress:
+    """A sentence, and below it a bar with what is being done.
+
+    Args:
+        title: the sentence, without its full stop.
+        quiet_s: seconds before anything is shown; what ends earlier shows nothing.
+        lines: write one line for each step to stderr if that is no terminal.
+    """
+
+    def __init__(self, title: str, *, quiet_s: float = 0.0, lines: bool = True):
+        self.title = title
+        self.quiet_s = quiet_s
+        self._start = time.monotonic()
+        self._state: tuple[str, float | None] = ("starting", None)
+        self._shown = None
+        self._view = _choose_view(lines)
+        self.refresh()
+
+    def update(self, doing: str, done: float | None) -> None:
+        """Show what is being done now, and the share of all that is done: 0 to 1, or None."""
+        self._state = (doing, done)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show how many seconds have passed: call it at least once a second."""
+        seconds = int(time.monotonic() - self._start)
+        state = (*self._state, seconds)
+        if self._view and seconds >= self.quiet_s and state != self._shown:
+            self._shown = state
+            self._view.show(self.title, *state)
+
+    def end(self, sentence: str = "") -> None:
+        """Replace the bar by a sentence, or by nothing."""
+        if self._shown:
+            self._view.end(sentence)
+
+
+class _Notebook:
+    """One output of a cell, updated in place."""
+
+    handle = None
+
+    def show(self, title: str, doing: str, done: float | None, seconds: int) -> None:
+        value = "" if done is None else f' value="{done:.3f}"'  # without one, the bar moves
+        title, doing = html.escape(title), html.escape(f"{doing}, {seconds} s")
+        bar = f'<progress max="1"{value} aria-label="{title}"></progress>'
+        self._display(f"{title}: {doing}", f"{title}.<br>{bar} {doing}")
+
+    def end(self, sentence: str) -> None:
+        self._display(sentence, html.escape(sentence))
+
+    def _display(self, text: str, markup: str) -> None:
+        from IPython.display import display
+
+        data = {"text/plain": html.unescape(text), "text/html": f"<div>{markup}</div>"}
+        if self.handle is None:
+            self.handle = display(data, raw=True, display_id=True)
+        else:
+            self.handle.update(data, raw=True)
+
+
+class _Terminal:
+    """A line with the title, and below it one that is written again and again."""
+
+    begun = False
+
+    def show(self, title: str, doing: str, done: float | None, seconds: int) -> None:
+        if not self.begun:
+            print(f"{title}.", file=sys.stderr)
+            self.begun = True
+        bar = "" if done is None else f"[{('#' * round(done * BAR_WIDTH)):-<{BAR_WIDTH}}] "
+        self._write(f"{bar}{doing}, {seconds} s")
+
+    def end(self, sentence: str) -> None:
+        self._write(sentence)
+        print(end="\n" if sentence else "\r", file=sys.stderr, flush=True)
+
+    def _write(self, line: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        print(f"\r{line[:width]:<{width}}", end="", file=sys.stderr, flush=True)
+
+
+class _Lines:
+    """The title, and one line for each step: for a file, a pipe or a test."""
+
+    begun, last = False, "starting"
+
+    def show(self, title: str, doing: str, done: float | None, seconds: int) -> None:
+        if not self.begun:
+            print(f"{title}.", file=sys.stderr, flush=True)
+            self.begun = True
+        step = doing.split(",")[0]  # without the bytes that have arrived
+        if step != self.last:
+            print(f"  {step}", file=sys.stderr, flush=True)
+        self.last = step
+
+    def end(self, sentence: str) -> None:
+        if sentence:
+            print(sentence, file=sys.stderr, flush=True)
+
+
+def _choose_view(lines: bool) -> _Notebook | _Terminal | _Lines | None:
+    ipython = sys.modules.get("IPython")
+    kernel = getattr(ipython and ipython.get_ipython(), "kernel", None)
+    if kernel:
+        # A program that executes notebooks takes no input; the page of a person does.
+        request = kernel.get_parent().get("content", {})
+        return _Notebook() if request.get("allow_stdin", True) else None
+    if sys.stderr and sys.stderr.isatty():
+        return _Terminal()
+    return _Lines() if lines and sys.stderr else None
