@@ -101,7 +101,7 @@ def check_disk() -> Finding:
     """Whether the pocket model has space in the cache folder."""
     try:
         free = shutil.disk_usage(cache_dir()).free
-        is_built = build.model_folder().is_dir()
+        is_built = build.is_built()
     except CacheError as error:
         return Finding("disk", GAP, "the cache folder is not writable", str(error))
     except build.BuildError:  # `check_pocket` reports it
@@ -138,7 +138,7 @@ def check_gpu() -> Finding:
 def check_pocket() -> Finding:
     """Whether the pocket model is built."""
     try:
-        if build.model_folder().is_dir():
+        if build.is_built():
             return Finding("backend pocket", OK, f"{build.MODEL_ID} is built")
     except CacheError:
         pass  # `check_disk` reports it
