@@ -90,12 +90,14 @@ def badge(context: Context) -> Iterator[str]:
 
 
 def colab_cell(context: Context) -> Iterator[str]:
-    """The first code cell is exactly the generated set-up cell."""
+    """The first code cell is exactly the generated set-up cell, and folded."""
     first = context.code[0] if context.code else None
     if first is None or notebooks.COLAB_TAG not in notebooks.tags(first):
         yield "the first code cell is not tagged `colab` (`check --fix` sets it)"
     elif first.source != notebooks.COLAB_CELL:
         yield "the `colab` cell differs from labkit/colab_cell.py.j2 (`check --fix` sets it)"
+    elif first.metadata | notebooks.COLAB_FOLDED != first.metadata:
+        yield "the `colab` cell is not folded (`check --fix` sets it)"
 
 
 def parameters(context: Context) -> Iterator[str]:
@@ -238,6 +240,18 @@ def timed_checks(context: Context) -> Iterator[str]:
                 yield f"an assertion depends on timing: {ast.unparse(node)}"
 
 
+CLOSES_LAB = re.compile(
+    r"\blab\.close\(|\bwith .* as lab\b|\bfor (\w+) in [^:]*\blab\b[^:]*:\s+\1\.close\("
+)
+
+
+def lab_stays_open(context: Context) -> Iterator[str]:
+    """No cell closes `lab`: the exercises need it, and the lease ends with the kernel."""
+    for cell in context.code:
+        if match := CLOSES_LAB.search(cell.source):
+            yield f"a cell closes `lab`, which later cells may need: {match[0]}"
+
+
 def dialect(context: Context) -> Iterator[str]:
     """Prose and comments use the terms of the field."""
     comments = [vocabulary.comments(notebooks.python(cell)) for cell in context.code]
@@ -269,6 +283,7 @@ CHECKS: list[Callable[[Context], Iterator[str]]] = [
     widget_state,
     cell_length,
     timed_checks,
+    lab_stays_open,
     stale,
 ]
 

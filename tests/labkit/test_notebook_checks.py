@@ -146,6 +146,9 @@ FAULTS = [
     ("cell_length", lambda book: [edit(n, "", "\n" * 2)(book) for n in (2, 3, 5)]),
     ("timed_checks", edit(3, "print(1 + 1)", "assert ttft_s < 3")),
     ("timed_checks", edit(3, "print(1 + 1)", "assert time.perf_counter() - start < 3")),
+    ("lab_stays_open", edit(3, "print(1 + 1)", "lab.close()")),
+    ("lab_stays_open", edit(3, "print(1 + 1)", "for x in (sim, lab):\n    x.close()")),
+    ("lab_stays_open", edit(3, "print(1 + 1)", "with connect(BACKEND) as lab:\n    pass")),
     ("stale", edit(3, "1 + 1", "1 + 2")),
 ]
 
@@ -180,7 +183,10 @@ def test_what_only_looks_like_a_fault_is_let_through(sound):
     )
     show(text)(book)
     edit(3, "1 + 1", 'OpenAI(base_url="http://localhost:8000/v1", api_key="not-needed")')(book)
+    edit(4, "## Exercises", "## Exercises\n\nNever call `lab.close()`.")(book)
+    edit(5, "answer = 3", "other.close()")(book)
     context = notebook_checks.Context(sound, book)
+    assert list(notebook_checks.lab_stays_open(context)) == []
     assert list(notebook_checks.secrets(context)) == []
     assert list(notebook_checks.machine_paths(context)) == []
 
