@@ -362,12 +362,22 @@ def verify(
 def check(
     files: list[str] = Argument(None, help="Notebooks; all by default."),
     fix: bool = Option(False, "--fix", help="First renew the badge and the Colab set-up cell."),
+    new_address: str | None = Option(
+        None, "--repository", metavar="URL", help="With --fix: this repository's new address."
+    ),
+    colab_list: Path | None = Option(
+        None, metavar="FILE", help="A newer list of Colab's packages: what would change, and stop."
+    ),
     depends: bool = Option(False, "--depends", help="Count what each one depends on, and stop."),
 ) -> int:
     """Check the notebooks, and the language of the documents."""
-    from labkit import freshness, notebook_checks, notebooks, vocabulary
-
     require_development_packages()
+    if colab_list:
+        return check_colab_list(colab_list)
+    if new_address:
+        change_address(new_address, whole=fix and not files)
+    from labkit import freshness, notebook_checks, notebooks, vocabulary  # knows the new address
+
     with user_errors(ValueError):
         paths = notebooks.select(files or [])
     if depends:
@@ -381,6 +391,31 @@ def check(
         print(problem)
     print(f"{len(paths)} notebooks, {len(problems)} problems")
     return FINDING if problems else SUCCESS
+
+
+def check_colab_list(file: Path) -> int:
+    """Renew the list of Colab's packages, and print what the set-up would change there."""
+    from labkit import colab, colab_packages
+
+    with user_errors(ValueError):
+        print(f"{colab_packages.renew(file).name} is written.", flush=True)
+    with user_errors(colab_packages.ResolutionError):
+        resolution = colab_packages.resolve(colab_packages.packages())
+    print(resolution)
+    if unexpected := resolution.replaced.keys() - set(colab.REPLACED):
+        print(f"labkit/colab.py does not allow to replace {', '.join(sorted(unexpected))}.")
+    return FINDING if unexpected else SUCCESS
+
+
+def change_address(url: str, whole: bool) -> None:
+    """Write this repository's new address into all files but the notebooks."""
+    from labkit import repository
+
+    if not whole:
+        raise UserError("--repository changes all files: use it with --fix, and name no notebook")
+    with user_errors(ValueError):
+        for name in repository.change(url):
+            print(f"{name}: address renewed")
 
 
 @app.command()

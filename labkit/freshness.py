@@ -107,11 +107,16 @@ def dependencies(path: Path) -> set[Path]:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of the notebook's cells and of the files that its outputs depend on."""
+    """SHA-256 of the notebook's cells and of the files that its outputs depend on.
+
+    Without the badge and the set-up cell: a copy of this repository at another address is as fresh.
+    """
     digest = hashlib.sha256()
     for cell in notebooks.read(path).cells:
         tags = sorted(notebooks.tags(cell))
-        digest.update(json.dumps([cell.cell_type, cell.source, tags]).encode())
+        if notebooks.COLAB_TAG not in tags:
+            source = notebooks.without_badge(cell.source)
+            digest.update(json.dumps([cell.cell_type, source, tags]).encode())
     for file in sorted(dependencies(path)):
         digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(file.read_bytes()).digest())

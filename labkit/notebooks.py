@@ -15,19 +15,22 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from helpers.paths import NOTEBOOKS, write_text
+from labkit import repository
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-REPOSITORY = "https://github.com/mistral-small-lab/mistral-small-lab"
-BRANCH = "main"
+REPOSITORY = repository.address()
+BRANCH = repository.BRANCH
 SKIP_MARK = "SKIPPED: "
 # Without this, each kernel warns on stderr that its connection on this machine is not encrypted.
 QUIET_KERNEL = ["--IPKernelApp.log_level=40"]
 COLAB_TAG = "colab"
+# The set-up cell is folded, on Colab as a form: its title and a button.
+COLAB_FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}
 COLAB_CELL = jinja2.Template(
     Path(__file__).with_name("colab_cell.py.j2").read_text(encoding="utf-8")
-).render(repository=REPOSITORY)
+).render(repository=REPOSITORY, tag=repository.tag())
 
 
 def skip(reason: str) -> None:
@@ -138,6 +141,11 @@ def badge(path: Path) -> str:
     return f"[![Open in Colab]({image})](https://colab.research.google.com/github/{file})"
 
 
+def without_badge(text: str) -> str:
+    """A Markdown text without the line of the badge."""
+    return re.sub(r"^.*colab-badge\.svg.*\n*", "", text, flags=re.M)
+
+
 def fix(path: Path) -> bool:
     """Put the badge under the title and the set-up cell first; True if the file changed."""
     import nbformat
@@ -145,15 +153,15 @@ def fix(path: Path) -> bool:
     notebook = read(path)
     before = nbformat.writes(notebook)
     head = notebook.cells[0]
-    lines = [line for line in head.source.splitlines() if "colab-badge.svg" not in line]
-    rest = "\n".join(lines[1:]).lstrip("\n")
-    head.source = f"{lines[0]}\n\n{badge(path)}\n\n{rest}".rstrip()
+    first, _, rest = without_badge(head.source).partition("\n")
+    head.source = f"{first}\n\n{badge(path)}\n\n{rest.lstrip()}".rstrip()
     colab = next((cell for cell in notebook.cells if COLAB_TAG in tags(cell)), None)
     if colab is None:
         colab = nbformat.v4.new_code_cell(metadata={"tags": [COLAB_TAG]})
         kinds = [cell.cell_type for cell in notebook.cells]
         notebook.cells.insert(kinds.index("code"), colab)
     colab.source = COLAB_CELL
+    colab.metadata.update(COLAB_FOLDED)
     changed = nbformat.writes(notebook) != before
     if changed:
         write(notebook, path)
