@@ -95,6 +95,7 @@ def update(folder: Path = WORKING_COPY, originals: Path = paths.NOTEBOOKS) -> li
                 )
             continue
         shutil.copyfile(original, copy)
+        _trust(copy)
         copied[name] = latest
     messages += [
         f"{name} is no longer among the kit's notebooks. Your copy stays."
@@ -107,6 +108,13 @@ def update(folder: Path = WORKING_COPY, originals: Path = paths.NOTEBOOKS) -> li
     if new:
         messages.insert(0, f"Copied to {folder.name}/: {', '.join(new)}")
     return messages
+
+
+def _trust(copy: Path) -> None:
+    """Let JupyterLab show the kit's own outputs as they are: it removes scripts of others."""
+    from nbformat.sign import NotebookNotary
+
+    NotebookNotary().sign(notebooks.read(copy))
 
 
 def set_aside(
@@ -198,7 +206,7 @@ def command(
         f"--LabApp.app_settings_dir={state / 'settings'}",
         f"--LabApp.workspaces_dir={state / 'workspaces'}",
         "--LabApp.news_url=None",
-        "--Application.log_level=WARN",
+        "--Application.log_level=ERROR",
         *([f"--ServerApp.port={port}"] if port else []),
         *([] if browser else ["--no-browser"]),
         # In a container everything runs as root. JupyterLab would refuse to start.

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 
 from helpers.paths import ROOT
-from labkit import cli, lab
+from labkit import cli, lab, notebooks
 
 NOTEBOOK = "03_some.ipynb"
 
@@ -24,8 +25,9 @@ def code(path):
 
 
 @pytest.fixture
-def folders(tmp_path):
+def folders(tmp_path, monkeypatch):
     """The working copy and the originals, after a first `update`."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
     originals, copies = tmp_path / "notebooks", tmp_path / "my"
     originals.mkdir()
     write(originals / NOTEBOOK, "answer = ...")
@@ -44,6 +46,14 @@ def test_a_copy_that_was_only_run_is_renewed(folders):
         f"Updated, because you had not changed them: {NOTEBOOK}"
     ]
     assert code(copies / NOTEBOOK) == ["answer = ...", "new = 1"]
+
+
+def test_the_kits_own_outputs_are_trusted_and_no_others(folders):
+    copies, _ = folders
+    notary = NotebookNotary()
+    assert notary.check_signature(notebooks.read(copies / NOTEBOOK))
+    write(copies / NOTEBOOK, "answer = ...", output="of somebody else")
+    assert not notary.check_signature(notebooks.read(copies / NOTEBOOK))
 
 
 def test_an_answer_stays_until_the_learner_says_otherwise(folders):
