@@ -320,7 +320,7 @@ def listening(port: int) -> psutil.Process | None:
 def connected(server: str) -> Lab:
     """A server of the kit, started, or the one at an address."""
     if "://" in server:
-        return connect("custom", base_url=server)  # MISTRAL_LAB_CUSTOM_MODEL names the model
+        return connect("custom", base_url=server)  # CUSTOM_MODEL names the model
     return connect("pocket", batching=True) if server == "batching" else connect(server)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import urllib.request
 from collections.abc import Iterator
 
@@ -18,27 +19,36 @@ class BackendError(RuntimeError):
     """A backend cannot be used; the message says what happened and what to do next."""
 
 
-def checked_address(base_url: str) -> str:
-    """An address of a server, checked and without blanks around it.
+def checked_address(base_url: str, source: str = "base_url") -> str:
+    """An address of a server, checked, without blanks and quotation marks around it.
+
+    Args:
+        source: where it comes from, for the message.
 
     Raises:
         BackendError: it is no address, or it contains a password.
     """
-    address = base_url.strip()
+    address = base_url.strip(" \t\r\n\"'")
     try:
         url = httpx2.URL(address)
     except httpx2.InvalidURL as error:
-        raise BackendError(f"base_url {address!r} is not an address: {error}.") from error
+        raise BackendError(f"{source} {address!r} is not an address: {error}.") from error
     if url.userinfo:
         raise BackendError(
-            "base_url contains a user name or a password. Addresses are shown and saved, so leave "
+            f"{source} contains a user name or a password. Addresses are shown and saved, so leave "
             "it out. A key belongs in the backend's environment variable, such as CUSTOM_API_KEY."
         )
     if url.scheme not in ("http", "https") or not url.host:
-        raise BackendError(f"base_url must begin with http:// or https://, got {address!r}.")
+        # What was pasted may be a whole line, such as CUSTOM_BASE_URL=http://…
+        inside = re.search(r"https?://[^\s\"'/]+[^\s\"']*", address)
+        better = inside[0] if inside else f"http://{address.partition('://')[2] or address}"
+        raise BackendError(
+            f"{source} must begin with http:// or https://, got {address!r}. "
+            f"Is {better.rstrip('/')} meant?"
+        )
     if url.path.rstrip("/").endswith("/chat/completions"):
         head = address.partition("/chat/completions")[0]
-        raise BackendError(f"The client adds /chat/completions itself: use base_url={head!r}.")
+        raise BackendError(f"The client adds /chat/completions itself: use {source}={head!r}.")
     return address
 
 

@@ -3,104 +3,204 @@
 import difflib
 import re
 import warnings
+from dataclasses import dataclass
 
 import httpx2
 import openai
 
 from helpers.connection.client import PROXY_VARIABLES, BackendError, is_local, variables_present
+from helpers.connection.no_answer import explain_no_answer
 from helpers.replies import objects_in
 
-NOT_THERE, OUT_OF_ORDER = {404, 405, 501}, {429, 500, 502, 503, 504}
+NOT_THERE = {404, 405, 501}
+OUT_OF_ORDER = {429, 500, 502, 503, 504, *range(520, 531)}  # the last ones are Cloudflare's
 MOST_NAMED = 10  # a gateway can have hundreds of models
+# A busy server may answer late; an address that is wrong should not take long.
+TIMEOUT = httpx2.Timeout(20, connect=5)
 
 
-def check_server(client: openai.OpenAI, model: str, setup_hint: str, key_from: str) -> None:
+@dataclass(frozen=True)
+class Advice:
+    """What a user can do, for the messages about one backend.
+
+    Attributes:
+        start: what starts a server of this kind.
+        key: what it means if the server refuses the key, and what to do.
+        model: how to choose a model.
+    """
+
+    start: str
+    key: str
+    model: str = "Choose one with connect(…, model=…)."
+
+
+def check_server(client: openai.OpenAI, model: str | None, advice: Advice) -> list[dict]:
     """Ask a server that costs nothing for its models, to report at once what is wrong.
 
     A list of models is a help and not a condition: a server without one is asked whether it has
     chat completions. A warning then says that the model was not checked.
 
     Args:
-        model: the model that requests will name.
-        setup_hint: what to do if no server answers.
-        key_from: the environment variable of its key.
+        model: the model that requests will name; None for the only one that the server has.
+
+    Returns:
+        What the server says of its models: dictionaries with an `id`.
 
     Raises:
         BackendError: no server answers, it refuses the key, it has no chat completions, or it does
             not have the model.
     """
-    url = str(client.base_url)
+    url = str(client.base_url).rstrip("/")
     proxies = [] if is_local(url) else variables_present(PROXY_VARIABLES)
     url += f" (asked through the proxy in {' or '.join(proxies)})" if proxies else ""
-    client = client.with_options(timeout=5, max_retries=0)
+    client = client.with_options(timeout=TIMEOUT, max_retries=0)
     try:
-        list_status, reply = _status_and_json(client.get, "/models")
-        models = _model_ids(reply)
-        if not models:
+        listed = _ask(client.get, "/models")
+        _check_redirect(listed, client.base_url)
+        entries = _models(listed)
+        if not entries:
             # A server of this protocol refuses an empty request. It costs nothing.
-            chat_status, refusal = _status_and_json(client.post, "/chat/completions", body={})
-            _check_chat(url, list_status, chat_status, refusal)
+            refusal = _ask(client.post, "/chat/completions", body={})
+            if problem := _no_chat(listed, refusal):
+                raise BackendError(f"{url} {_missing_v1(client) or problem}")
     except openai.APIConnectionError as error:
-        cause = re.sub(r"^\[Errno -?\d+\] ", "", str(error.__cause__ or error))
-        hint = f"What to do: {setup_hint}"
-        if "SSL" in cause:
-            hint = "Does it begin with http:// and not https://? Is its certificate its own?"
-        raise BackendError(f"No server answers at {url}: {cause}. {hint}") from error
+        address = httpx2.URL(str(client.base_url).rstrip("/"))
+        raise BackendError(explain_no_answer(address, error, advice.start)) from error
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-        raise BackendError(
-            f"{url} refuses the key. It is read from the environment variable {key_from}."
-        ) from error
-    if not models:
-        warnings.warn(
-            f"The server at {url} does not list its models, so {model!r} was not checked. If the "
-            "server has no such model, requests will fail.",
-            stacklevel=4,  # the line that called `connect`
-        )
-    elif not {model, f"{model}:latest"} & set(models):
-        near = difflib.get_close_matches(model, models, MOST_NAMED, 0.4)
-        named = list(dict.fromkeys([*near, *models]))[:MOST_NAMED]
-        more = f" and {len(models) - len(named)} more" if len(models) > len(named) else ""
-        raise BackendError(
-            f"The server at {url} does not have {model!r}. It has: {', '.join(named)}{more}. "
-            "Choose one with connect(…, model=…)."
-        )
+        raise BackendError(f"{url} {_refusal(error) or advice.key}") from error
+    _check_model(url, [entry["id"] for entry in entries], model, advice)
+    return entries
 
 
-def _status_and_json(send, path: str, **options) -> tuple[int, object]:
-    """The status of a reply and its JSON, or None if it is no JSON.
+def _ask(send, path: str, **options) -> httpx2.Response:
+    """A server's reply, whatever its status.
 
     Raises:
         openai.APIConnectionError: no reply came.
         openai.AuthenticationError, openai.PermissionDeniedError: status 401 or 403.
     """
     try:
-        response = send(path, cast_to=httpx2.Response, **options)
+        return send(path, cast_to=httpx2.Response, **options)
     except (openai.AuthenticationError, openai.PermissionDeniedError):
         raise
     except openai.APIStatusError as error:
-        response = error.response
-    try:
-        return response.status_code, response.json()
-    except ValueError:
-        return response.status_code, None
+        return error.response
 
 
-def _check_chat(url: str, list_status: int, status: int, refusal: object) -> None:
-    """Raise `BackendError` unless an empty chat request was refused as this protocol does it."""
-    if {list_status, status} <= OUT_OF_ORDER:
+def _check_redirect(reply: httpx2.Response, asked: httpx2.URL) -> None:
+    """Raise `BackendError` if the server sends requests to another address.
+
+    A request with a body would arrive there as a GET without it.
+    """
+    new = reply.url
+    if reply.history and (new.scheme, new.host) != (asked.scheme, asked.host):
+        address = str(new.copy_with(query=None)).removesuffix("/models")
         raise BackendError(
-            f"{url} answers with status {status}, so it cannot be used now. Try again later, or "
-            "look at the server's own messages."
+            f"{str(asked).rstrip('/')} sends every request on to {address}. Use that address, if "
+            "it is the server's and not a page to log in."
         )
+
+
+def _no_chat(listed: httpx2.Response, refusal: httpx2.Response) -> str | None:
+    """What is wrong, unless an empty chat request was refused as this protocol does it."""
+    statuses = {listed.status_code, refusal.status_code}
     # Some servers answer an empty request with 500.
-    if status in NOT_THERE or (status < 500 and not isinstance(refusal, dict)):
+    refused = refusal.status_code >= 500 or isinstance(_json(refusal), dict)
+    if refused and refusal.status_code not in NOT_THERE and not statuses <= OUT_OF_ORDER:
+        return None
+    page = next((reply for reply in (listed, refusal) if _is_page(reply)), None)
+    if page is not None and "ngrok-error-code" in page.headers:
+        code = page.headers["ngrok-error-code"]
+        return f"is a tunnel whose server does not answer ({code}). {_TUNNEL}"
+    if page is not None:
+        title = re.search(r"<title[^>]*>([^<]{1,60})", page.text, re.IGNORECASE)
+        name = f' "{title[1].strip()}"' if title and title[1].strip() else ""
+        return f"answers with a web page{name} (status {page.status_code}). {_TUNNEL}"
+    if statuses <= OUT_OF_ORDER:
+        return (
+            f"answers with status {refusal.status_code}, so it cannot be used now. Try again "
+            "later, or look at the server's own messages."
+        )
+    return (
+        "answers, but not as an OpenAI-compatible server: it has neither a list of models nor chat "
+        "completions. Check the port and the path; the path usually ends in /v1."
+    )
+
+
+_TUNNEL = (
+    "Open the address in a browser to see what it says. If it is a tunnel: is it still running, "
+    "does its server run, and does it ask visitors to confirm something?"
+)
+
+
+def _missing_v1(client: openai.OpenAI) -> str | None:
+    """The address with /v1, if the server is there."""
+    if client.base_url.path.rstrip("/").endswith("/v1"):
+        return None
+    address = f"{str(client.base_url).rstrip('/')}/v1"
+    try:
+        found = bool(_models(_ask(client.get, f"{address}/models")))
+    except (openai.AuthenticationError, openai.PermissionDeniedError):
+        found = True
+    except openai.APIConnectionError:
+        found = False
+    return f"lacks the path of the server. Use {address} as the address." if found else None
+
+
+def _refusal(error: openai.APIStatusError) -> str | None:
+    """Why a server refuses a request with status 401 or 403, if it is not the key."""
+    reply = error.response
+    if _is_page(reply):
+        return f"refuses the request with a web page (status {reply.status_code}). {_TUNNEL}"
+    said = _json(reply)
+    said = said.get("error") if isinstance(said, dict) else None
+    said = said.get("message") if isinstance(said, dict) else None
+    if reply.status_code == 403 and isinstance(said, str) and said:
+        return f'refuses the request: "{said[:300]}"'
+    return None
+
+
+def _check_model(url: str, models: list[str], model: str | None, advice: Advice) -> None:
+    """Raise `BackendError` if the server does not have the model, or has several and none is set.
+
+    A server that lists no models gets a warning.
+    """
+    if not models and model is None:
+        raise BackendError(f"{url} does not list its models. Name the model. {advice.model}")
+    if not models:
+        warnings.warn(
+            f"The server at {url} does not list its models, so {model!r} was not checked. If the "
+            "server has no such model, requests will fail.",
+            stacklevel=5,  # the line that called `connect`
+        )
+        return
+    near = difflib.get_close_matches(model or "", models, MOST_NAMED, 0.4)
+    named = list(dict.fromkeys([*near, *models]))[:MOST_NAMED]
+    more = f" and {len(models) - len(named)} more" if len(models) > len(named) else ""
+    has = f"{', '.join(named)}{more}"
+    if model is None and len(models) > 1:
+        raise BackendError(f"The server at {url} has several models: {has}. {advice.model}")
+    if model is not None and not {model, f"{model}:latest"} & set(models):
         raise BackendError(
-            f"{url} answers, but not as an OpenAI-compatible server: it has neither a list of "
-            "models nor chat completions. Does the address end in /v1?"
+            f"The server at {url} does not have {model!r}. It has: {has}. {advice.model}"
         )
 
 
-def _model_ids(reply: object) -> list[str]:
-    """The ids in a reply to `/models`: `{"data": [{"id": …}]}`, or that list alone."""
-    entries = objects_in(reply.get("data") if isinstance(reply, dict) else reply)
-    return [entry["id"] for entry in entries if isinstance(entry.get("id"), str)]
+def _is_page(reply: httpx2.Response) -> bool:
+    """Whether a reply is a web page, which no server of this protocol sends."""
+    return reply.text.lstrip()[:100].lower().startswith(("<!doctype html", "<html"))
+
+
+def _json(reply: httpx2.Response) -> object:
+    """A reply's JSON, or None if it is no JSON."""
+    try:
+        return reply.json()
+    except ValueError:
+        return None
+
+
+def _models(reply: httpx2.Response) -> list[dict]:
+    """The models in a reply to `/models`: `{"data": [{"id": …}]}`, or that list alone."""
+    listed = _json(reply)
+    entries = objects_in(listed.get("data") if isinstance(listed, dict) else listed)
+    return [entry for entry in entries if isinstance(entry.get("id"), str)]

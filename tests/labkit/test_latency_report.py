@@ -34,7 +34,7 @@ def run(url, folder, *more, model="steady-20-5-10"):
 
 
 def test_a_sweep_its_records_and_its_page(url, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("helpers.backends.check_server", lambda *_: None)  # any name is a script
+    monkeypatch.setattr("helpers.backends.check_server", lambda *_: [])  # any name is a script
     assert run(url, tmp_path) == 0
     printed = capsys.readouterr().out
     assert "concurrency" in printed
@@ -55,7 +55,7 @@ def test_a_sweep_its_records_and_its_page(url, tmp_path, capsys, monkeypatch):
 
 
 def test_ceiling_and_price_are_in_the_page(url, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("helpers.backends.check_server", lambda *_: None)
+    monkeypatch.setattr("helpers.backends.check_server", lambda *_: [])
     assert run(url, tmp_path, "--card", "H100", "--scheme", "nf4", "--usd-per-hour", "3.6") == 0
     printed = capsys.readouterr().out
     (path,) = tmp_path.glob("*.jsonl")
@@ -82,14 +82,14 @@ def test_unknown_hardware_is_one_line(tmp_path, capsys, option, value, word):
 
 
 def test_too_high_a_concurrency_gives_a_warning(url, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("helpers.backends.check_server", lambda *_: None)
+    monkeypatch.setattr("helpers.backends.check_server", lambda *_: [])
     monkeypatch.setattr(latency, "MAX_EXACT_CONCURRENCY", 2)
     assert run(url, tmp_path) == 0
     assert "latency_accuracy" in capsys.readouterr().out
 
 
 def test_failures_are_counted(url, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("helpers.backends.check_server", lambda *_: None)
+    monkeypatch.setattr("helpers.backends.check_server", lambda *_: [])
     assert run(url, tmp_path, model="truncated") == 0
     assert "4 × the stream ended without a finish_reason" in capsys.readouterr().out
     (path,) = tmp_path.glob("*.html")

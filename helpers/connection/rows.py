@@ -1,0 +1,126 @@
+"""The backends that the kit knows, one row each."""
+
+from dataclasses import dataclass, field
+
+from openrouter_sim.faults import KEY as SIMULATED_KEY
+from pocket_model.build import MODEL_ID
+
+SMALL_3_2 = "mistralai/Mistral-Small-3.2-24B-Instruct-2506"
+
+# Every feature that the conformance suite tries, in its order.
+ALL_FEATURES = (
+    *("stream", "stream_options", "stop", "seed", "max_tokens", "usage", "conversation", "errors"),
+    *("context_overflow", "parallel", "tools", "tool_choice", "structured_output", "vision"),
+)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One row of the table of backends.
+
+    Attributes:
+        title: what it is, in one line.
+        base_url: its address; it ends in /v1.
+        key_variable: the environment variable with its key; None if it needs none.
+        model: the model that is used unless another is asked for.
+        paid: whether its requests cost money.
+        documented: the features that its makers document.
+        setup_hint: what to do before its first use.
+        checked: how and when it was last checked, if the conformance suite never ran on it.
+        default_key: what is sent if no key is set and none is needed.
+        seed_name: what it calls the parameter `seed`.
+    """
+
+    title: str
+    base_url: str | None = None
+    key_variable: str | None = None
+    model: str | None = None
+    paid: bool = False
+    documented: frozenset[str] = frozenset(ALL_FEATURES)
+    setup_hint: str = ""
+    checked: str = ""
+    default_key: str = field(default="not-needed", repr=False)
+    seed_name: str = "seed"
+
+
+BACKENDS: dict[str, Backend] = {
+    "pocket": Backend(
+        "the embedded small model, on this machine",
+        model=MODEL_ID,
+        setup_hint="nothing: it is built and started when first needed",
+    ),
+    "openrouter": Backend(
+        "OpenRouter, a gateway to many providers",
+        "https://openrouter.ai/api/v1",
+        "OPENROUTER_API_KEY",
+        "mistralai/mistral-small-3.2-24b-instruct",
+        paid=True,
+        setup_hint="make a key at https://openrouter.ai/settings/keys",
+        checked="2026-11-26: a simulator checked against its OpenAPI document",
+    ),
+    "openrouter-sim": Backend(
+        "OpenRouter simulated on this machine: the pocket model answers",
+        key_variable="OPENROUTER_API_KEY",
+        model="mistralai/mistral-small-3.2-24b-instruct",
+        setup_hint="nothing: it starts in this process; it takes any well-formed key, or its own",
+        checked="2026-11-26: checked against OpenRouter's OpenAPI document",
+        default_key=SIMULATED_KEY,
+    ),
+    "mistral": Backend(
+        "Mistral AI's own API (its `latest` is a newer Small by now)",
+        "https://api.mistral.ai/v1",
+        "MISTRAL_API_KEY",
+        "mistral-small-latest",
+        paid=True,
+        # It refuses `stream_options` with status 422, and counts tokens in every stream.
+        documented=frozenset(ALL_FEATURES) - {"stream_options"},
+        setup_hint="make a key at https://console.mistral.ai/api-keys",
+        checked="2026-11-26: a scripted server checked against its OpenAPI document of 2026-08-21",
+        seed_name="random_seed",
+    ),
+    "together": Backend(
+        "Together AI",
+        "https://api.together.xyz/v1",
+        "TOGETHER_API_KEY",
+        "mistralai/Mistral-Small-24B-Instruct-2501",
+        paid=True,
+        documented=frozenset(ALL_FEATURES) - {"stream_options", "vision"},
+        setup_hint="make a key at https://api.together.ai/settings/api-keys",
+        checked="2026-11-26: a scripted server checked against its OpenAPI document of 2026-04-28",
+    ),
+    "fireworks": Backend(
+        "Fireworks AI",
+        "https://api.fireworks.ai/inference/v1",
+        "FIREWORKS_API_KEY",
+        "accounts/fireworks/models/mistral-small-24b-instruct-2501",
+        paid=True,
+        # It shortens max_tokens to the context instead of refusing the request.
+        documented=frozenset(ALL_FEATURES) - {"stream_options", "context_overflow", "vision"},
+        setup_hint="make a key at https://app.fireworks.ai/settings/users/api-keys",
+        checked="2026-11-26: a scripted server written from its documentation",
+    ),
+    "ollama": Backend(
+        "Ollama on this machine",
+        "http://localhost:11434/v1",
+        model="mistral-small3.2",
+        # It ignores tool_choice, checks no ranges, and cuts a prompt that is too long.
+        documented=frozenset(ALL_FEATURES) - {"tool_choice", "errors", "context_overflow"},
+        setup_hint="install Ollama, then: ollama pull mistral-small3.2 && ollama serve",
+        checked="2026-11-26: a scripted server written from its documentation",
+    ),
+    "vllm": Backend(
+        "vLLM on this machine or through a tunnel",
+        "http://localhost:8000/v1",
+        "VLLM_API_KEY",
+        model=SMALL_3_2,
+        setup_hint="start it as notebook 07 shows: vllm serve " + SMALL_3_2 + " …",
+        checked="2026-11-22: vLLM 0.32.0 on a CPU, with the pocket model",
+    ),
+    "custom": Backend(
+        "any other server of the same protocol, such as one for a whole room",
+        key_variable="CUSTOM_API_KEY",
+        documented=frozenset({"stream", "usage"}),
+        setup_hint="set CUSTOM_BASE_URL to its address, such as http://192.168.1.20:8001/v1",
+        checked="depends on the server",
+    ),
+}
