@@ -1,6 +1,7 @@
 # make run      every notebook, from first cell to last, on the embedded model
 # make test     set up what is missing and run the whole suite
 # make test-clients   the kit's servers with other people's clients
+# make test-colab     the set-up cell and notebooks in an imitation of Colab
 # make lab      open JupyterLab on your own copy of the notebooks
 # make help     all of it
 
@@ -22,7 +23,7 @@ DEV       := $(VENV)/.installed-dev
 CLIENTS   := .venv-clients
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-clients lab notebooks lint clean
+.PHONY: help run test test-clients test-colab lab notebooks lint clean
 
 help:
 	@echo 'make run         run every notebook: results in runs/$(BACKEND)/index.html'
@@ -31,6 +32,7 @@ help:
 	@echo '                 BACKEND=vllm  MODEL=...  BASE_URL=http://host:8000/v1'
 	@echo 'make test        run the whole test suite'
 	@echo 'make test-clients  test the kit'\''s servers with other people'\''s clients (600 MB)'
+	@echo 'make test-colab  test the set-up on Colab, in an imitation of it (1 GB)'
 	@echo 'make lab         open JupyterLab on my/, your own copy of the notebooks'
 	@echo 'make notebooks   re-execute the committed notebooks in place (NOTEBOOKS="03 05")'
 	@echo 'make lint        ruff, the import contracts and the notebook checks'
@@ -47,6 +49,9 @@ test: $(DEV)
 
 test-clients: $(INSTALLED) $(CLIENTS)/.installed
 	$(CLIENTS)/bin/python -m pytest --disable-warnings --confcutdir=tests/clients tests/clients
+
+test-colab: $(DEV)
+	$(PY) -m pytest -s --confcutdir=tests/notebooks tests/notebooks/test_colab.py
 
 lab: $(INSTALLED)
 	@$(PY) -m helpers lab

@@ -154,14 +154,22 @@ def run(
 
 
 @app.command()
-def doctor() -> int:
+def doctor(
+    report: bool = Option(False, "--report", help="Print what to paste into a bug report."),
+) -> int:
     """What this machine can do, and what to do about each gap."""
+    import shutil
+
     from labkit import doctor
 
-    report = doctor.report()
-    print_table(report)
-    gaps = int((report["status"] == doctor.GAP).sum())
-    print(f"\n{gaps} gaps." if gaps else "\nNothing is missing that the kit needs.")
+    sections = doctor.examine()
+    gaps = doctor.gaps(sections)
+    if report:
+        print(doctor.bug_report(sections))
+        return SUCCESS
+    width = min(shutil.get_terminal_size().columns, 100) if sys.stdout.isatty() else None
+    print(doctor.text(sections, width))
+    print(f"\nGaps: {gaps}." if gaps else "\nNothing is missing that the kit needs.")
     return FINDING if gaps else SUCCESS
 
 
@@ -399,7 +407,7 @@ def check_colab_list(file: Path) -> int:
 
     with user_errors(ValueError):
         print(f"{colab_packages.renew(file).name} is written.", flush=True)
-    with user_errors(colab_packages.ResolutionError):
+    with user_errors(colab_packages.ResolutionError, ConnectionError):
         resolution = colab_packages.resolve(colab_packages.packages())
     print(resolution)
     if unexpected := resolution.replaced.keys() - set(colab.REPLACED):

@@ -89,7 +89,7 @@ class Resolution:
 
 
 class ResolutionError(RuntimeError):
-    """pip found no versions that fit together, or reached no package index."""
+    """pip found no versions that fit together; the message is its own."""
 
 
 def resolve(present: dict[str, str], requirements: Path | None = None) -> Resolution:
@@ -99,7 +99,8 @@ def resolve(present: dict[str, str], requirements: Path | None = None) -> Resolu
     empty package takes the place of torch, which is large and stays as it is.
 
     Raises:
-        ResolutionError: no versions fit together, or no package index can be reached.
+        ResolutionError: no versions fit together.
+        ConnectionError: no package index can be reached.
     """
     requirements = requirements or ROOT / "requirements-colab.txt"
     tested = colab.pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
@@ -115,6 +116,8 @@ def resolve(present: dict[str, str], requirements: Path | None = None) -> Resolu
         pip += ["-c", str(pinned), "-r", str(requirements)]
         done = subprocess.run(pip, capture_output=True, text=True)
         if done.returncode:
+            if "after connection broken" in done.stderr:
+                raise ConnectionError("pip reached no package index")
             errors = [line for line in done.stderr.splitlines() if not line.startswith("WARN")]
             raise ResolutionError("\n".join(errors[-12:]))
         chosen = [each["metadata"] for each in json.loads(report.read_text())["install"]]

@@ -2,11 +2,9 @@
 
 import copy
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
-from types import ModuleType
 
 import nbformat.v4 as v4
 import pytest
@@ -34,6 +32,12 @@ def code(source, number, tags=(), text=""):
     return cell
 
 
+def set_up_cell():
+    cell = code(notebooks.COLAB_CELL, 1, ["colab"], "Not on Colab: nothing to install here.\n")
+    cell.metadata.update(notebooks.COLAB_FOLDED)
+    return cell
+
+
 def good(path):
     """A small notebook without a fault, with neighbors in its folder."""
     head = (
@@ -49,7 +53,7 @@ def good(path):
     return v4.new_notebook(
         cells=[
             v4.new_markdown_cell(head),
-            code(notebooks.COLAB_CELL, 1, ["colab"], "Not on Colab: nothing to install here.\n"),
+            set_up_cell(),
             code(parameters, 2, ["parameters"]),
             code("print(1 + 1)", 3, text="2\n"),
             v4.new_markdown_cell("## Exercises\n\n<details>\n\n`answer = 3`\n\n</details>"),
@@ -115,6 +119,8 @@ FAULTS = [
     ("badge", edit(0, "[![Open in Colab]", "\nText first\n\n[![Open in Colab]")),
     ("colab_cell", edit(1, "--depth=1", "--depth=2")),
     ("colab_cell", change("book.cells[1].metadata.tags = []")),
+    ("colab_cell", change("del book.cells[1].metadata['cellView']")),
+    ("colab_cell", change("book.cells[1].metadata.jupyter.source_hidden = False")),
     ("parameters", change("book.cells[2].metadata.tags = []")),
     ("parameters", edit(2, '"pocket"', '"openrouter"')),
     ("parameters", edit(2, "# which server answers", "\nNUMBER = 3  # of tries")),
@@ -201,42 +207,6 @@ def test_fix_renews_badge_and_set_up_cell(sound):
     for check in (notebook_checks.badge, notebook_checks.colab_cell, notebook_checks.heading):
         assert list(check(context)) == []
     assert not notebooks.fix(sound)
-
-
-class Colab:
-    """Google Colab as far as the set-up cell looks: records what would be run."""
-
-    def __init__(self, monkeypatch, content):
-        self.commands = []
-        monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
-        monkeypatch.setattr(subprocess, "run", self.run)
-        monkeypatch.setattr(os, "chdir", lambda folder: self.commands.append(["cd", folder]))
-        monkeypatch.setattr(os.path, "isdir", lambda folder: False)
-        self.source = notebooks.COLAB_CELL.replace("/content/keep", f"{content}/keep")
-
-    def run(self, command, check):
-        assert check
-        self.commands.append(command)
-
-
-def test_the_set_up_cell_installs_on_colab_and_keeps_its_torch(monkeypatch, tmp_path, capsys):
-    from importlib.metadata import version
-
-    colab = Colab(monkeypatch, tmp_path)
-    exec(colab.source, {})
-    assert (tmp_path / "keep.txt").read_text() == f"torch=={version('torch')}"
-    first, clone, second, requirements, kit = colab.commands
-    assert (first, second) == (["cd", "/content"], ["cd", "mistral-small-lab/notebooks"])
-    assert clone == ["git", "clone", "--depth=1", notebooks.REPOSITORY]
-    assert requirements[-4:] == ["-c", f"{tmp_path}/keep.txt", "-r", "../requirements.txt"]
-    assert kit[-3:] == ["--no-deps", "-e", ".."]
-    assert "torch" in capsys.readouterr().out
-
-
-def test_the_set_up_cell_does_nothing_elsewhere(monkeypatch, capsys):
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("ran a command"))
-    exec(notebooks.COLAB_CELL, {})
-    assert capsys.readouterr().out == "Not on Colab: nothing to install here.\n"
 
 
 def test_code_is_formatted_and_linted():
