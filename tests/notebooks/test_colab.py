@@ -20,7 +20,7 @@ import pytest
 from helpers.paths import ROOT
 from labkit import colab, colab_packages, notebooks
 
-BASE = ROOT / ".venv-colab"
+BASE = (ROOT / ".venv-colab").resolve()
 WHOLE = ("00", "03", "04", "05")
 USERDATA = """
 class SecretNotFoundError(Exception): pass
