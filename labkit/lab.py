@@ -110,6 +110,19 @@ def update(folder: Path = WORKING_COPY, originals: Path = paths.NOTEBOOKS) -> li
     return messages
 
 
+def compare(
+    folder: Path = WORKING_COPY, originals: Path = paths.NOTEBOOKS
+) -> dict[str, tuple[bool, bool]]:
+    """For each copy: whether it has changes of the user's own, and whether the kit's is newer."""
+    copied, states = _read_record(folder), {}
+    for original in notebooks.available(originals):
+        copy, name = folder / original.name, original.name
+        if copy.exists():
+            own, latest, before = cells_hash(copy), cells_hash(original), copied.get(name)
+            states[name] = (own not in (latest, before), latest not in (own, before))
+    return states
+
+
 def _trust(copy: Path) -> None:
     """Let JupyterLab show the kit's own outputs as they are: it removes scripts of others."""
     from nbformat.sign import NotebookNotary

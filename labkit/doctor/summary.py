@@ -1,0 +1,113 @@
+"""All findings: as a table in a notebook, as text in a terminal or in a bug report."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import textwrap
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from helpers.connection.settings import on_colab
+from helpers.paths import ROOT
+from labkit.doctor import folders, machine, network, servers
+from labkit.doctor.finding import GAP, Finding, private
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SECTIONS = {
+    "machine": machine.findings,
+    "folders": folders.findings,
+    "network": network.findings,
+    "keys": servers.check_keys,
+    "servers": servers.check_servers,
+}
+# Of these a bug report names the versions, beside those that differ from the tested ones.
+PACKAGES = (
+    *("torch", "transformers", "bitsandbytes", "openai", "numpy", "pandas"),
+    *("ipykernel", "ipywidgets", "jupyterlab"),
+)
+
+
+def examine() -> dict[str, list[Finding]]:
+    """The findings of each section. No text has a key, a home folder or a user's name."""
+    return {
+        section: [Finding(*map(private, finding)) for finding in findings()]
+        for section, findings in SECTIONS.items()
+    }
+
+
+def report() -> pd.DataFrame:
+    """The findings: index `about` and `check`; columns `status`, `detail`, `what to do`."""
+    import pandas as pd
+
+    rows = [(section, *finding) for section, found in examine().items() for finding in found]
+    columns = ["about", "check", "status", "detail", "what to do"]
+    return pd.DataFrame(rows, columns=columns).set_index(["about", "check"])
+
+
+def text(sections: dict[str, list[Finding]], width: int | None = 80) -> str:
+    """The findings in lines of at most `width` characters; one line each if None."""
+    lines = []
+    for section, found in sections.items():
+        lines += ["", section.upper()]
+        for finding in found:
+            head = f"  {finding.status:<5} {finding.check:<15}"
+            body = finding.detail + (f" → {finding.advice}" if finding.advice else "")
+            if width is None:
+                lines.append(f"{head} {body}")
+                continue
+            indent = " " * 24
+            head = head if len(head) < 24 else f"{head}\n{indent[:-1]}"
+            paragraphs = [finding.detail] + ([f"→ {finding.advice}"] if finding.advice else [])
+            wrapped = [
+                line
+                for paragraph in paragraphs
+                for line in textwrap.wrap(
+                    paragraph, width - 24, break_long_words=False, break_on_hyphens=False
+                )
+            ]
+            lines += [f"{head} {wrapped[0]}", *(indent + line for line in wrapped[1:])]
+    return "\n".join(lines[1:])
+
+
+def gaps(sections: dict[str, list[Finding]]) -> int:
+    """How many findings are gaps."""
+    return sum(finding.status == GAP for found in sections.values() for finding in found)
+
+
+def bug_report(sections: dict[str, list[Finding]]) -> str:
+    """What to paste into a bug report: versions, platform, findings."""
+    versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    place = "Colab" if on_colab() else "a notebook" if "ipykernel" in sys.modules else "a terminal"
+    head = [
+        f"mistral-small-lab {_version('mistral-small-lab')}, {_commit()}",
+        f"Python {platform.python_version()} ({platform.python_implementation()}) in {place}",
+        f"{platform.platform()}, {os.cpu_count()} cores",
+        *textwrap.wrap(versions, 80),
+    ]
+    return private("\n".join(head)) + "\n\n" + text(sections)
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _commit() -> str:
+    """The kit's state in Git: a commit, and how many of its files were changed."""
+    try:
+        commit, changed = (
+            subprocess.run(
+                ["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=True
+            ).stdout
+            for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "-uno"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "not from Git"
+    return f"commit {commit.strip()}, {len(changed.splitlines())} files changed"
