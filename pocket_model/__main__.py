@@ -1,5 +1,6 @@
 """Build, serve and try out the pocket model, which has 138 million parameters."""
 
+import errno
 import json
 import os
 import socket
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pocket_model import lease
+from pocket_model import lease, sharing
 from pocket_model.build import DEFAULT_TEMPERATURE, MODEL_ID, BuildError, ensure_built
 from pocket_model.cache import CacheError, atomic_write
 from pocket_model.console import accept_any_encoding
@@ -38,19 +39,29 @@ def build() -> None:
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    host: Annotated[
+        str, typer.Option(help="0.0.0.0 lets other machines in; it needs a key.")
+    ] = "127.0.0.1",
+    public_host: Annotated[
+        str | None, typer.Option(help="Another name of this server, such as a tunnel's.")
+    ] = None,
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help=f"Make a key; else it is in {sharing.KEY_VARIABLE}.")
+    ] = False,
     quantization: Quantization = None,
     batching: Batching = False,
     leased: Annotated[bool, typer.Option("--leased", hidden=True)] = False,
     info: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Serve the model to programs on this machine until Ctrl-C."""
-    folder = ensure_built()
+    """Serve the model until Ctrl-C: to programs on this machine, or with a key to others too."""
     try:
-        listener = socket.create_server(("127.0.0.1", port))
-    except OSError as error:
-        reason = os.strerror(error.errno)
-        print(f"Port {port} cannot be used ({reason}). Without --port, a free one is taken.")
+        # A leased server is for the programs of this machine, which have no key.
+        shared = sharing.Sharing() if leased else sharing.sharing(host, public_host, new_key)
+    except sharing.SharingError as error:
+        print(error)
         raise typer.Exit(1) from error
+    folder = ensure_built()
+    listener = _listen(shared.host, port)
     port = listener.getsockname()[1]
     # jsonschema, which the server needs, imports rfc3987_syntax if it is installed. That takes two
     # seconds or more, for a format that no schema here uses. With None the import fails, which
@@ -63,12 +74,29 @@ def serve(
         if info:
             with atomic_write(info) as unfinished:
                 unfinished.write_text(json.dumps({"port": port, "pid": os.getpid()}))
+        elif shared.key:
+            print("\n".join(shared.lines(port, batching)), flush=True)
         else:
             print(f"{MODEL_ID} answers at http://127.0.0.1:{port}/v1 (Ctrl-C ends it)")
             print(f"In a client: that address as the base URL, any API key, the model {MODEL_ID},")
             print("and chat completions, where there is a choice.", flush=True)
 
-    server.serve(ChatService(folder, quantization, batching), listener, leased, on_start)
+    service = ChatService(folder, quantization, batching)
+    server.serve(service, listener, leased, on_start, shared.access())
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = os.strerror(error.errno)
+        if error.errno == errno.EADDRNOTAVAIL:
+            here = ", ".join(sorted(sharing.own_addresses()))
+            print(f"{host} is not an address of this machine ({reason}). It has: {here}.")
+        else:
+            print(f"Port {port} cannot be used ({reason}). Without --port, a free one is taken.")
+        raise typer.Exit(1) from error
 
 
 @app.command()

@@ -1,12 +1,15 @@
-"""What both servers of the kit need on loopback: no web page gets in, and no body is too large.
+"""What both servers of the kit need: no web page gets in, and no body is too large.
 
 A web page can send requests to this machine. Under a name that leads here (DNS rebinding) it could
 also read the answers. But a browser says where a request comes from: in `Host`, in `Origin` and in
 `Sec-Fetch-Site`. And no reply allows another origin (CORS).
+
+The servers listen on loopback. A pocket server that answers other machines too has a key.
 """
 
 import asyncio
 import ctypes
+import hmac
 import json
 import os
 import re
@@ -31,17 +34,39 @@ KEEP_ALIVE_S = 30
 LARGE_BODY = 2**20  # bytes
 _give_memory_back = None if os.name == "nt" else getattr(ctypes.CDLL(None), "malloc_trim", None)
 
-_OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost\.?|\[::1\])(:\d+)?", re.IGNORECASE)
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+# A name, an IPv4 address, or an IPv6 address in brackets; then perhaps a port.
+_HOST = re.compile(r"(?:\[([0-9a-f:]+)\]|([a-z0-9._-]+?)\.?)(?::\d+)?", re.IGNORECASE)
+WITHOUT_KEY = "/health"
+
+
+class Access(NamedTuple):
+    """Who may send requests.
+
+    Attributes:
+        names: the server's names and addresses in `Host`, in small letters.
+        key: what each request, except for /health, sends as a bearer token; None for no key.
+    """
+
+    names: frozenset[str] = LOOPBACK_NAMES
+    key: str | None = None
+
+
+THIS_MACHINE = Access()
 
 
 def openai_error(status: int, message: str) -> dict:
     """The body of an error reply in OpenAI's form."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    return {"error": {"message": message, "type": kind, "param": None, "code": "refused"}}
+    code = "invalid_api_key" if status == 401 else "refused"
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
 def create_server(
-    app: "ASGIApp", log_level: str, error_body: Callable[[int, str], dict] = openai_error
+    app: "ASGIApp",
+    log_level: str,
+    error_body: Callable[[int, str], dict] = openai_error,
+    access: Access = THIS_MACHINE,
 ) -> uvicorn.Server:
     """uvicorn with `app` behind a `Guard`.
 
@@ -49,7 +74,7 @@ def create_server(
         error_body: makes the body of an error reply from its status and message.
     """
     config = uvicorn.Config(
-        Guard(app, error_body),
+        Guard(app, error_body, access),
         http=_Connection,
         log_level=log_level,
         timeout_graceful_shutdown=1,
@@ -72,7 +97,7 @@ class _Refusal(NamedTuple):
 
 
 class Guard:
-    """ASGI middleware: `app` gets only requests of programs on this machine, with whole bodies.
+    """ASGI middleware: `app` gets only requests of programs that may ask, with whole bodies.
 
     The body of a refused request is read and dropped. Most clients read a reply only after they
     have sent everything, and the connection's next request begins after the body.
@@ -81,8 +106,13 @@ class Guard:
         error_body: makes the body of an error reply from its status and message.
     """
 
-    def __init__(self, app: "ASGIApp", error_body: Callable[[int, str], dict] = openai_error):
-        self._app, self._error_body = app, error_body
+    def __init__(
+        self,
+        app: "ASGIApp",
+        error_body: Callable[[int, str], dict] = openai_error,
+        access: Access = THIS_MACHINE,
+    ):
+        self._app, self._error_body, self._access = app, error_body, access
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] != "http":
@@ -91,7 +121,11 @@ class Guard:
         # A base URL that ends in a slash makes a path with two.
         scope["path"] = "/" + "/".join(filter(None, scope["path"].split("/")))
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = _foreign(scope, headers) or _unreadable(headers)
+        refusal = (
+            _foreign(scope, headers, self._access)
+            or _without_key(scope["path"], headers, self._access.key)
+            or _unreadable(headers)
+        )
         if refusal and "expect" in headers:  # the client waits for a reply before it sends the body
             await self._refuse(send, refusal, close=True)
             return
@@ -118,6 +152,8 @@ class Guard:
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
         if close:
             headers.append((b"connection", b"close"))
+        if refusal.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
         await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await send({"type": "http.response.body", "body": data})
 
@@ -156,15 +192,16 @@ async def _read_body(receive: "Receive", refusal: _Refusal | None) -> bytes | _R
     return refusal or bytes(body)
 
 
-def _foreign(scope: "Scope", headers: dict[str, str]) -> _Refusal | None:
+def _foreign(scope: "Scope", headers: dict[str, str], access: Access) -> _Refusal | None:
     """The refusal of a request that a web page has sent, or may have."""
     host, origin = headers.get("host"), headers.get("origin")
     port = scope["server"][1]
-    if host and not _OWN_HOST.fullmatch(host):  # HTTP/1.0 needs none
-        message = (
-            f"Host: {host[:100]}: this server is http://127.0.0.1:{port} and has no other name."
-        )
-        return _Refusal(403, message)
+    name = _HOST.fullmatch(host or "")
+    if host and not (name and (name[1] or name[2]).lower() in access.names):  # HTTP/1.0 needs none
+        what = f"Host: {host[:100]}: this server"
+        if access.key:
+            return _Refusal(403, f"{what} does not know this name. Start it with --public-host.")
+        return _Refusal(403, f"{what} is http://127.0.0.1:{port} and has no other name.")
     site = headers.get("sec-fetch-site", "none")
     if origin is not None and origin.lower() != f"http://{host}".lower():
         sent = f"Origin: {origin[:100]}"
@@ -172,8 +209,21 @@ def _foreign(scope: "Scope", headers: dict[str, str]) -> _Refusal | None:
         sent = f"Sec-Fetch-Site: {site[:100]}"
     else:
         return None
-    message = f"{sent}: this server answers programs on this machine, and no web pages."
+    message = f"{sent}: this server answers programs, and no web pages."
     return _Refusal(403, f"{message} Send the request from a program.")
+
+
+def _without_key(path: str, headers: dict[str, str], key: str | None) -> _Refusal | None:
+    """The refusal of a request that does not have the key."""
+    if key is None or path == WITHOUT_KEY:
+        return None
+    scheme, _, sent = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not sent.strip():
+        return _Refusal(401, "This server needs a key, sent as: Authorization: Bearer KEY.")
+    # In a time that does not depend on how much of the key is right.
+    if not hmac.compare_digest(sent.strip().encode(), key.encode()):
+        return _Refusal(401, "The key is wrong. Copy it again from the one who runs this server.")
+    return None
 
 
 def _unreadable(headers: dict[str, str]) -> _Refusal | None:

@@ -1,4 +1,4 @@
-"""The pocket model's HTTP server: OpenAI's protocol, on loopback.
+"""The pocket model's HTTP server: OpenAI's protocol.
 
 transformers' own `serve` application is not used. It would have to be overridden nearly
 everywhere: stop strings, temperature and seed per request, `[DONE]`, the context limit, refusals
@@ -269,15 +269,21 @@ def _data(body: dict) -> str:
 
 
 def serve(
-    service: ChatService, listener: socket.socket, leased: bool, on_start: Callable[[], None]
+    service: ChatService,
+    listener: socket.socket,
+    leased: bool,
+    on_start: Callable[[], None],
+    access: loopback.Access = loopback.THIS_MACHINE,
 ) -> None:
     """Answer on `listener` until Ctrl-C or, if `leased`, until no client needs the server.
 
     Args:
         on_start: called once requests are answered.
+        access: who may ask.
     """
     leases = Leases()
-    server = loopback.create_server(create_app(service, leases), log_level="warning")
+    app = create_app(service, leases)
+    server = loopback.create_server(app, log_level="warning", access=access)
 
     async def watch() -> None:
         while not server.started:

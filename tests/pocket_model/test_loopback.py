@@ -154,6 +154,100 @@ def test_clients_show_the_reason(address):
         client.models.list()
 
 
+KEY = "room-key-0123456789"
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """The address of a server that other machines may ask, with a key."""
+    names = loopback.LOOPBACK_NAMES | {"192.168.1.20", "abc.example", "fd00::7"}
+    with running(access=loopback.Access(names, KEY)) as (_, port):
+        yield f"http://127.0.0.1:{port}"
+
+
+def ask(url: str, path: str = "/v1/models", **headers: str) -> httpx2.Response:
+    return httpx2.get(f"{url}{path}", headers=headers, trust_env=False)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "says"),
+    [
+        (f"Bearer {KEY}", 200, ""),
+        (f"bearer  {KEY}", 200, ""),
+        ("", 401, "needs a key"),
+        ("Bearer", 401, "needs a key"),
+        (f"Basic {KEY}", 401, "needs a key"),
+        (KEY, 401, "needs a key"),
+        (f"Bearer {KEY[:-1]}", 401, "The key is wrong"),
+        (f"Bearer {KEY}x", 401, "The key is wrong"),
+        (f"Bearer {KEY.upper()}", 401, "The key is wrong"),
+        ("Bearer schl\xfcssel", 401, "The key is wrong"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/models", "/usage", "/lease", "//health/x", "/nowhere"])
+def test_a_shared_server_answers_with_its_key_only(shared, path, sent, status, says):
+    reply = ask(shared, path, **({"Authorization": sent.encode("latin-1")} if sent else {}))
+    assert reply.status_code == status
+    if status == 401:
+        error = reply.json()["error"]
+        assert says in error["message"]
+        assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_api_key")
+        assert reply.headers["www-authenticate"] == "Bearer"
+        assert KEY not in reply.text
+
+
+def test_health_needs_no_key(shared):
+    assert ask(shared, "/health").status_code == 200
+    assert ask(shared, "//health/").status_code == 200  # the same path
+
+
+def test_a_large_body_without_a_key_is_not_kept(shared):
+    reply = httpx2.post(f"{shared}/v1/chat/completions", content=b"x" * 10**6, trust_env=False)
+    assert reply.status_code == 401
+
+
+def test_openais_client_shows_why_the_key_is_refused(shared):
+    http_client = openai.DefaultHttpxClient(trust_env=False)
+    client = openai.OpenAI(base_url=f"{shared}/v1", api_key="wrong", http_client=http_client)
+    with pytest.raises(openai.AuthenticationError, match="The key is wrong"):
+        client.models.list()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("192.168.1.20:8001", 200),
+        ("ABC.example", 200),
+        ("abc.example.:443", 200),
+        ("[fd00::7]:8001", 200),
+        ("localhost:8001", 200),
+        ("evil.example", 403),
+        ("192.168.1.21", 403),
+        ("abc.example.evil.example", 403),
+        ("fd00::7", 403),  # without brackets it is no host
+    ],
+)
+def test_a_shared_server_knows_its_names(shared, host, status):
+    reply = ask(shared, Host=host, Authorization=f"Bearer {KEY}")
+    assert reply.status_code == status
+    assert status == 200 or "--public-host" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "https://abc.example", "Host": "localhost"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+def test_a_key_lets_no_web_page_in(shared, headers):
+    reply = ask(shared, **{"Host": "abc.example", "Authorization": f"Bearer {KEY}"} | headers)
+    assert reply.status_code == 403
+    assert "no web pages" in reply.json()["error"]["message"]
+
+
 def test_errors_have_the_form_that_the_server_gives_them():
     with running(error_body=lambda status, message: {"error": {"code": status}}) as (_, port):
         reply = httpx2.get(f"http://127.0.0.1:{port}/", headers={"Host": "evil.example"})

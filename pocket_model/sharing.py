@@ -1,0 +1,163 @@
+"""What `serve` needs to answer other machines: a key, the server's names, the lines to paste."""
+
+import ipaddress
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import psutil
+
+from pocket_model.build import MODEL_ID
+from pocket_model.loopback import LOOPBACK_NAMES, Access
+
+KEY_VARIABLE = "POCKET_API_KEY"
+SHORTEST_KEY = 16
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that looks like another
+
+
+class SharingError(ValueError):
+    """The server would be open to others, or its name cannot be used; says what to do."""
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How a server can be reached, and by whom.
+
+    Attributes:
+        host: the IP address that it listens on.
+        key: what clients must send; None for no key.
+        shows_key: whether the key was made now, so that it has to be shown once.
+        public_host: another name of the server, such as a tunnel's, or its whole address.
+    """
+
+    host: str = "127.0.0.1"
+    key: str | None = None
+    shows_key: bool = False
+    public_host: str | None = None
+
+    def access(self) -> Access:
+        """The names under which the server may be asked, and its key."""
+        names = set(LOOPBACK_NAMES)
+        if not ipaddress.ip_address(self.host).is_loopback:
+            names |= own_addresses() | {socket.gethostname().lower()}
+        if self.public_host:
+            names.add(urlsplit(self.base_url(0)).hostname)
+        return Access(frozenset(names), self.key)
+
+    def base_url(self, port: int) -> str:
+        """The address to give to clients, with /v1.
+
+        A name without http:// or a port is taken for a tunnel's, and those speak https.
+        """
+        given = (self.public_host or "").rstrip("/").removesuffix("/v1")
+        if "://" in given:
+            return f"{given}/v1"
+        if given:
+            is_name = not _is_ip_address(given) and ":" not in given
+            return f"https://{given}/v1" if is_name else f"{_http(given, port)}/v1"
+        host = network_address() if self.host in ("0.0.0.0", "::") else self.host
+        return f"{_http(host, port)}/v1"
+
+    def lines(self, port: int, batching: bool) -> list[str]:
+        """What to print for a room of learners."""
+        url, key = self.base_url(port), self.key if self.shows_key else "<the key>"
+        values = {"CUSTOM_BASE_URL": url, "CUSTOM_MODEL": MODEL_ID, "CUSTOM_API_KEY": key}
+        shown = f"{MODEL_ID} answers at {url} (Ctrl-C ends it)."
+        if not self.shows_key:
+            shown += f" <the key> is the value of {KEY_VARIABLE}."
+        return [
+            shown,
+            'Each learner sets three values, and BACKEND = "custom" in the notebook\'s settings.',
+            'On Colab, as secrets (key icon at the left; switch on "Notebook access" for each):',
+            *(f"    {name:<16} {value}" for name, value in values.items()),
+            "On macOS and Linux, in the terminal, before Jupyter is started:",
+            "    export " + " ".join(f"{name}='{value}'" for name, value in values.items()),
+            "On Windows, in PowerShell, before Jupyter is started:",
+            "    " + "; ".join(f"$env:{name}='{value}'" for name, value in values.items()),
+            *self._notes(port, batching),
+        ]
+
+    def _notes(self, port: int, batching: bool) -> list[str]:
+        notes = []
+        if not self.public_host and _is_private(self.base_url(port)):
+            notes.append(
+                "Only machines in the same network reach this address. Notebooks on Colab need a "
+                f"public one: a tunnel to port {port}, or a cloud machine. Start again with "
+                "--public-host and its name."
+            )
+        if not batching:
+            notes.append("Requests are answered one at a time. For a room, add --batching.")
+        return notes
+
+
+def sharing(host: str, public_host: str | None, wants_new_key: bool) -> Sharing:
+    """Check how a server is to be shared.
+
+    Raises:
+        SharingError: no IP address, other machines could use the server without a key, or the key
+            is too short.
+    """
+    host = "127.0.0.1" if host == "localhost" else host
+    if not _is_ip_address(host):
+        raise SharingError(
+            f"{host!r} is not an IP address. 0.0.0.0 means every address of this machine. A name "
+            "belongs to --public-host."
+        )
+    key = new_key() if wants_new_key else os.environ.get(KEY_VARIABLE, "").strip() or None
+    if key is None and not (ipaddress.ip_address(host).is_loopback and not public_host):
+        raise SharingError(
+            "Other machines could use this server, so it needs a key. Add --new-key to make one, "
+            f"or set the environment variable {KEY_VARIABLE}."
+        )
+    if key and (len(key) < SHORTEST_KEY or not key.isascii() or set(key) & set(" \"'$\\")):
+        raise SharingError(
+            f"The key in {KEY_VARIABLE} needs at least {SHORTEST_KEY} letters, digits or hyphens, "
+            "and no space or quotation mark. --new-key makes one."
+        )
+    return Sharing(host, key, wants_new_key, public_host)
+
+
+def new_key() -> str:
+    """A random key that can be read aloud: about 79 bits."""
+    groups = ("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
+    return "-".join(["pocket", *groups])
+
+
+def own_addresses() -> set[str]:
+    """The IP addresses of this machine."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    entries = [entry for group in psutil.net_if_addrs().values() for entry in group]
+    return {entry.address.partition("%")[0] for entry in entries if entry.family in families}
+
+
+def network_address() -> str:
+    """This machine's address in the local network; 127.0.0.1 if it is in none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the way out
+            return probe.getsockname()[0]
+        except OSError:
+            pass
+    others = [a for a in own_addresses() if ":" not in a and not a.startswith("127.")]
+    return min(others, default="127.0.0.1")
+
+
+def _http(host: str, port: int) -> str:
+    if _is_ip_address(host):
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{host}"  # with a port of its own
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_private(url: str) -> bool:
+    host = urlsplit(url).hostname
+    return _is_ip_address(host) and ipaddress.ip_address(host).is_private
