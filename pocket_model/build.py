@@ -31,6 +31,7 @@ FREE_BYTES_NEEDED = 1_200_000_000
 # Written last: the sizes of all the other files of the folder.
 MANIFEST = "files.json"
 TITLE = "Building the small model, once: a 93 MB download, then about a minute of work"
+BUILDER = [sys.executable, "-m", "pocket_model.builder"]
 # In a session of its own, Ctrl-C reaches the builder through its parent alone.
 SEPARATE = (
     {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
@@ -137,10 +138,9 @@ def _run_builder(log: IO[bytes]) -> str | None:
     Returns:
         why it failed; an empty string if it did not; None if it does not know.
     """
-    command = [sys.executable, "-m", "pocket_model.builder"]
     progress = Progress(TITLE)
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, **SEPARATE
+        BUILDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, **SEPARATE
     )
     reason = None
     try:

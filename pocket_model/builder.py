@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, BitsAndBytesConfig, Mistral3ForConditionalGeneration
 
 from pocket_model import mistral_format, tekken
@@ -120,6 +120,11 @@ def build_into(target: Path, scratch: Path, report: Report) -> None:
     def download(megabytes: float) -> None:
         step(1, f"downloading its base, {megabytes:.0f} of 93 MB", min(megabytes / 93, 1))
 
+    adapter = find_adapter()
+    try:
+        safe_open(adapter, "pt")  # before the download: it may be half a file
+    except SafetensorError as error:
+        raise BuildError(f"The adapter {adapter} cannot be used: {error}") from error
     download(0)
     gguf = fetch_gguf(scratch, download)
     step(2, "unpacking its base")
@@ -127,10 +132,9 @@ def build_into(target: Path, scratch: Path, report: Report) -> None:
     tekken_content, base_ids = tekken.convert(tokenizer)
     model = assemble(load_base(gguf), tokenizer, base_ids)
     step(3, "merging the adapter")
-    adapter = find_adapter()
     try:
         merge_adapter(model, adapter)
-    except (ValueError, RuntimeError, SafetensorError) as error:
+    except (ValueError, RuntimeError) as error:
         raise BuildError(f"The adapter {adapter} cannot be used: {error}") from error
     model = pad_heads(model).to(torch.bfloat16)
     model.generation_config.temperature = DEFAULT_TEMPERATURE

@@ -1,5 +1,6 @@
 """The pocket model is what it says: checked against the GGUF file and its own library."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import time
 import gguf
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from pocket_model import base_weights, build, builder
 from pocket_model.cache import CACHE_VARIABLE, CacheError, cache_dir
@@ -87,20 +89,24 @@ def test_a_cache_folder_that_cannot_be_written(tmp_path, monkeypatch):
         cache_dir()
 
 
-def test_a_killed_build_leaves_nothing_that_counts(empty_cache):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pocket_model", "build"], start_new_session=True
-    )
-    deadline = time.monotonic() + 60
-    while (
-        not list(empty_cache.glob(f"pocket/.{build.folder_name()}-*"))
-        and time.monotonic() < deadline
-    ):
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+def test_a_build_ends_with_the_program_that_waits_for_it_and_leaves_nothing(empty_cache):
+    process = subprocess.Popen([sys.executable, "-m", "pocket_model", "build"])
+    assert until(lambda: scratch_folders(empty_cache))  # it is at work
+    process.kill()
     process.wait()
-    assert list(empty_cache.glob(f"pocket/.{build.folder_name()}-*"))  # it was at work
+    assert until(lambda: not scratch_folders(empty_cache))
     assert not build.model_folder().exists()
+
+
+def scratch_folders(cache) -> list:
+    return list(cache.glob(f"pocket/.{build.folder_name()}-*"))
+
+
+def until(condition, seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(condition())
 
 
 def test_another_adapter_is_another_model(tmp_path, monkeypatch):
@@ -133,7 +139,16 @@ def test_an_adapter_that_cannot_be_read_leaves_nothing(empty_cache, tmp_path, mo
     with pytest.raises(build.BuildError, match="cannot be used"):
         builder.build()
     assert not build.model_folder().exists()
-    assert not list(empty_cache.glob(f"pocket/.{build.folder_name()}-*"))
+    assert not scratch_folders(empty_cache)
+
+
+def test_a_full_disk_half_way_is_said_in_words(empty_cache, monkeypatch):
+    def fill_the_disk(target, scratch, report):  # simulated: what safetensors raises
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(builder, "build_into", fill_the_disk)
+    with pytest.raises(build.BuildError, match=r"needs 1\.2 GB.*Free some"):
+        builder.build()
 
 
 SLOW_BUILD = """
@@ -141,22 +156,121 @@ import sys, time
 from pathlib import Path
 from pocket_model import builder
 def slow(target, scratch, report):
-    with open(sys.argv[1], "a") as log: log.write("built\\n")
-    time.sleep(1)
+    report("building", 0.5)
+    print("a library's message")
     target.mkdir()
+    while not Path(sys.argv[1]).exists():
+        time.sleep(0.05)
 builder.build_into = slow
 builder.check_free_space = lambda folder: None
-builder.build()
+builder.main()
 """
 
 
 def test_two_builds_at_once_build_once_and_clear_what_a_killed_one_left(empty_cache, tmp_path):
     leftover = empty_cache / "pocket" / f".{build.folder_name()}-killed"
     leftover.mkdir(parents=True)
-    log = tmp_path / "log"
-    command = [sys.executable, "-c", SLOW_BUILD, str(log)]
-    both = [subprocess.Popen(command), subprocess.Popen(command)]
-    assert [process.wait(60) for process in both] == [0, 0]
-    assert log.read_text() == "built\n"
-    assert build.model_folder().is_dir()
+    command = [sys.executable, "-c", SLOW_BUILD, str(tmp_path / "go")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    both = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    first = sorted(json.loads(process.stdout.readline())["doing"] for process in both)
+    assert first == ["building", "waiting for another program that builds it"]
     assert not leftover.exists()
+    (tmp_path / "go").touch()
+    for process in both:
+        assert json.loads(process.stdout.read()) == {"reason": ""}
+        process.stdin.close()
+        assert process.wait(60) == 0
+    assert build.is_built()
+    assert not scratch_folders(empty_cache)
+
+
+# --- the builder's parent, with a builder that needs no torch ---------------------------------
+
+FAKE_BUILDER = """
+import json, sys
+from pocket_model import build
+print("a library's message", file=sys.stderr)
+print(json.dumps({"doing": "step 1 of 2: trying", "done": 0.0}), flush=True)
+"""
+BUILDS = """
+folder = build.model_folder()
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "weights").write_text("whole")
+(folder / "files.json").write_text('{"weights": 5}')
+"""
+SAYS_SO = 'print(json.dumps({"reason": ""}))'
+
+
+@pytest.fixture
+def fake_builder(empty_cache, monkeypatch):
+    def use(*code: str) -> None:
+        program = "".join([FAKE_BUILDER, *code])
+        monkeypatch.setattr(build, "BUILDER", [sys.executable, "-c", program])
+
+    return use
+
+
+def test_libraries_messages_go_to_the_log_alone(fake_builder, capfd):
+    fake_builder(BUILDS, SAYS_SO)
+    assert build.ensure_built() == build.model_folder()
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        f"{build.TITLE}.",
+        "  step 1 of 2: trying",
+        "The small model is built.",
+    ]
+    log = build.model_folder().parent / "build.log"
+    assert log.read_text() == "a library's message\n"
+    build.ensure_built()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_crashed_build_quotes_the_end_of_the_log(fake_builder):
+    fake_builder("sys.exit('Segmentation fault')")
+    with pytest.raises(build.BuildError, match=r"ended early.*build.log:\n.*\nSegmentation fault$"):
+        build.ensure_built()
+
+
+def test_a_build_of_another_version_asks_for_a_restart(fake_builder):
+    fake_builder(SAYS_SO)
+    with pytest.raises(build.BuildError, match=r"The kit has changed.*start it"):
+        build.ensure_built()
+
+
+def test_a_half_copied_model_is_built_anew(fake_builder, empty_cache):
+    fake_builder(BUILDS, SAYS_SO)
+    weights = build.ensure_built() / "weights"
+    weights.write_text("cut")
+    assert build.find_damage(weights.parent) == "weights"
+    assert not build.is_built()
+    build.ensure_built()
+    assert weights.read_text() == "whole"
+    weights.unlink()
+    fake_builder('print(json.dumps({"reason": "No network."}))')
+    with pytest.raises(build.BuildError, match=r"incomplete: weights is missing.*No network"):
+        build.ensure_built()
+
+
+def test_an_interrupt_ends_the_builder(fake_builder, empty_cache, monkeypatch):
+    fake_builder("print(json.dumps({'doing': 'long', 'done': 0.5}), flush=True)\nsys.stdin.read()")
+    monkeypatch.setattr(build.Progress, "update", lambda *_: signal.raise_signal(signal.SIGINT))
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        build.ensure_built()
+    assert time.monotonic() - start < build.SECONDS_TO_END  # it was not waited for in vain
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_another_user(empty_cache):
+    (empty_cache / "pocket").mkdir(parents=True, mode=0o500)
+    with pytest.raises(CacheError, match=r"Permission denied.*MISTRAL_LAB_CACHE"):
+        build.ensure_built()
+
+
+def test_a_file_in_place_of_the_models_folder(empty_cache):
+    empty_cache.mkdir()
+    (empty_cache / "pocket").touch()
+    with pytest.raises(CacheError, match=r"pocket cannot be written to.*MISTRAL_LAB_CACHE"):
+        build.ensure_built()
