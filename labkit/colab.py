@@ -101,7 +101,7 @@ def set_up(tag: str, kit: Path = KIT) -> None:
             "Please restart now: menu Runtime, Restart session. Then run this cell again. "
             f"This session has already imported another version of {', '.join(loaded)}."
         )
-    print(report)
+    print(f"{report} Working folder: {Path.cwd()}")
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> str:
