@@ -89,7 +89,7 @@ class Resolution:
 
 
 class ResolutionError(RuntimeError):
-    """pip found no versions that fit together; the message is its own."""
+    """pip found no versions that fit together; the message says which and what to do."""
 
 
 def resolve(present: dict[str, str], requirements: Path | None = None) -> Resolution:
@@ -110,7 +110,7 @@ def resolve(present: dict[str, str], requirements: Path | None = None) -> Resolu
         pinned, report = Path(folder, "constraints.txt"), Path(folder, "report.json")
         lines = [f"{name}=={version}" for name, version in wanted.items()]
         pinned.write_text("\n".join([*lines, f"torch @ {torch.as_uri()}"]))
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
         pip += ["--dry-run", "--report", str(report), "--target", str(Path(folder, "target"))]
         pip += ["--python-version", PYTHON, "--only-binary=:all:"]
         pip += ["-c", str(pinned), "-r", str(requirements)]
@@ -118,8 +118,12 @@ def resolve(present: dict[str, str], requirements: Path | None = None) -> Resolu
         if done.returncode:
             if "after connection broken" in done.stderr:
                 raise ConnectionError("pip reached no package index")
-            errors = [line for line in done.stderr.splitlines() if not line.startswith("WARN")]
-            raise ResolutionError("\n".join(errors[-12:]))
+            cause = done.stdout.partition("The conflict is caused by:")[2].partition("\n\n")[0]
+            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+            raise ResolutionError(
+                "pip finds no versions that fit these packages of Colab: change the ranges in "
+                f"{requirements.name} or the pins in constraints.txt. {cause or errors}"
+            )
         chosen = [each["metadata"] for each in json.loads(report.read_text())["install"]]
     versions = {colab.canonical(each["name"]): each["version"] for each in chosen}
     versions.pop("torch", None)
