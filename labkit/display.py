@@ -24,7 +24,7 @@ TABLE_STYLE = """
 table.kit { table-layout: auto; margin: 0; border-collapse: collapse; }
 table.kit th, table.kit td { text-align: right; vertical-align: top; white-space: normal;
   overflow-wrap: break-word; padding: 0.3em 0.6em; max-width: 36em; }
-table.kit tbody th { text-align: left; }
+table.kit.dataframe tr > th:first-child { text-align: left; }
 """
 # A column's place is counted from the right: the index, of one or more columns, is not counted.
 # The rules of a place are the same in every table, because a page has one style sheet.
@@ -82,6 +82,8 @@ def table_html(frame: "pd.DataFrame") -> str:
     A wide table scrolls inside its box, and texts wrap at words.
     """
     shown = frame.copy()
+    if frame.index.nlevels == frame.columns.nlevels == 1 and frame.columns.name is None:
+        shown = shown.rename_axis(index=None, columns=frame.index.name)  # one line of header
     style, classes = TABLE_STYLE, ["kit"]
     for place in range(frame.shape[1]):
         column, from_right = frame.iloc[:, place], frame.shape[1] - place

@@ -63,6 +63,11 @@ def test_a_table_is_the_same_each_time_and_escapes_its_text():
     assert "&lt;b&gt;" in display.table_html(frame)
 
 
+def test_the_name_of_the_index_is_in_the_one_line_of_header():
+    page = display.table_html(pd.DataFrame({"a": [1]}, pd.Index(["x"], name="row")))
+    assert re.search(r"<th>row</th>\s*<th>a</th>\s*</tr>\s*</thead>", page)
+
+
 def test_an_empty_table_is_no_problem():
     assert "<table" in display.table_html(pd.DataFrame({"a": []}))
 
