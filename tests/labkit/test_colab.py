@@ -161,7 +161,7 @@ def test_half_a_clone_is_thrown_away(origin, tmp_path, capsys):
 
 def test_without_a_network_the_cell_says_so_in_a_sentence(origin, tmp_path):
     shutil.rmtree(origin)
-    with pytest.raises(SystemExit, match=r"could not be fetched\. Check the network"):
+    with pytest.raises(SystemExit, match=r"cannot be fetched\. Check the network"):
         run_cell(tmp_path)
 
 
