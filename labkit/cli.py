@@ -307,8 +307,9 @@ def latency(
         records = latency_report.measure(lab, levels, requests, max_tokens, path)
     if backend == "pocket":
         limits |= latency_report.pocket_limits()
-    print_table(latency_stats.level_table(records, ttft_s=ttft_goal), decimals=3)
-    print_table(latency_stats.ceilings(records, **limits), decimals=3)
+    print_table(latency_stats.readable(latency_stats.level_table(records, ttft_s=ttft_goal)), 3)
+    print_table(latency_stats.readable(latency_stats.ceilings(records, **limits)), 3)
+    print(latency_report.conclusion(records, ttft_goal))
     for level, at_level in records.items():
         for error, count in latency_stats.error_counts(at_level).items():
             print(f"{level} at once: {count} × {error}")

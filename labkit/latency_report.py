@@ -11,13 +11,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from helpers import latency, machine, paths
+from helpers import latency, latency_stats, machine, paths
 from helpers.backends import Lab
 from helpers.model import cards, sizes
 from helpers.model.speed import memory_bandwidth
 from labkit import notebooks
 
 TAG = "report"
+GOOD_SHARE = 0.9  # of the requests: a level meets the objective if so many do
 NOTEBOOK = paths.NOTEBOOKS / "06_latency.ipynb"
 TOPICS = ("rivers", "bread", "trains", "clouds", "maps", "tea", "bees", "snow")
 
@@ -109,6 +110,33 @@ def describe(records: Path, command: str, limits: dict) -> Path:
     return target
 
 
+def conclusion(levels: dict[int, list[latency.Record]], ttft_goal_s: float) -> str:
+    """What a sweep shows, in one or two sentences.
+
+    Args:
+        levels: from `latency.sweep` or `latency_stats.by_level`.
+        ttft_goal_s: the objective, in seconds to the first token.
+    """
+    table = latency_stats.level_table(levels, ttft_s=ttft_goal_s)
+    good = table[table["goodput"] >= GOOD_SHARE]
+    share, goal = f"{GOOD_SHARE:.0%} of the requests", f"within {ttft_goal_s:g} s"
+    if good.empty:
+        first = table.iloc[0]
+        return (
+            f"The objective was never met: with {table.index[0]} at once, "
+            f"{first['goodput']:.0%} of the requests had their first token {goal}."
+        )
+    best, level = good.loc[good.index.max()], good.index.max()
+    text = (
+        f"With {level} at once, at least {share} had their first token {goal}, "
+        f"and the server gave {best['output_tokens_per_s']:.1f} tokens/s in total."
+    )
+    more = table[table.index > level]
+    if more.empty:
+        return f"{text} More at once were not tried."
+    return f"{text} With {more.index[0]} at once it was {more['goodput'].iloc[0]:.0%}."
+
+
 def page(records: Path, title: str, *, ttft_goal_s: float) -> Path:
     """Write the report of a file of records as HTML beside it.
 
@@ -132,7 +160,8 @@ def page(records: Path, title: str, *, ttft_goal_s: float) -> Path:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     now = datetime.now().astimezone().isoformat(" ", "minutes")
-    head = nbformat.v4.new_markdown_cell(f"# {title}, {now}")
+    found = conclusion(latency_stats.by_level(latency.read(records)), ttft_goal_s)
+    head = nbformat.v4.new_markdown_cell(f"# {title}, {now}\n\n{found}")
     setting = nbformat.v4.new_code_cell(
         f"RECORDS = {str(records.resolve())!r}\nTTFT_GOAL_S = {ttft_goal_s!r}"
     )
@@ -140,7 +169,9 @@ def page(records: Path, title: str, *, ttft_goal_s: float) -> Path:
     NotebookClient(
         report, timeout=300, kernel_name="python3", extra_arguments=notebooks.QUIET_KERNEL
     ).execute()
-    text, _ = HTMLExporter(exclude_input=True).from_notebook_node(report)
+    text, _ = HTMLExporter(exclude_input=True, exclude_output_prompt=True).from_notebook_node(
+        report
+    )
     target = records.with_suffix(".html")
     paths.write_text(target, text)
     return target

@@ -37,16 +37,24 @@ def test_a_sweep_its_records_and_its_page(url, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("helpers.backends.check_server", lambda *_: [])  # any name is a script
     assert run(url, tmp_path) == 0
     printed = capsys.readouterr().out
-    assert "concurrency" in printed
+    assert "users at once" in printed
+    assert "tokens/s in total" in printed
     (path,) = tmp_path.glob("*.jsonl")
     levels = latency_stats.by_level(latency.read(path))
     assert {level: len(records) for level, records in levels.items()} == {1: 4, 3: 4}
     page = path.with_suffix(".html").read_text(encoding="utf-8")
     assert "Latency of steady-20-5-10 on custom" in page
     assert "no request failed" in page
+    assert "tokens/s in total" in page  # columns have units
+    assert not re.search(r"Out\[\d|\bNaN\b|\bnan\b|IPKernelApp", page)
     assert "data:image/png;base64" in page  # the curve
     rate = latency_stats.level_table(levels).loc[3, "output_tokens_per_s"]
     assert pytest.approx(rate, rel=1e-3) in numbers(page)  # the same figure as from the records
+
+    sentence = latency_report.conclusion(levels, 0.8)
+    assert sentence.startswith("With 3 at once, at least 90% of the requests had their first token")
+    assert sentence in page
+    assert sentence in printed
 
     before = path.read_bytes()
     assert run(url, tmp_path) == 0
@@ -94,6 +102,23 @@ def test_failures_are_counted(url, tmp_path, capsys, monkeypatch):
     assert "4 × the stream ended without a finish_reason" in capsys.readouterr().out
     (path,) = tmp_path.glob("*.html")
     assert "without a finish_reason" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("goal", "says"),
+    [
+        (1.0, r"With 4 at once, at least 90% .* within 1 s, .* More at once were not tried\.$"),
+        (0.3, r"With 1 at once, at least 90% .* in total\. With 4 at once it was 0%\.$"),
+        (0.1, r"never met: with 1 at once, 0% of the requests had their first token within 0\.1 s"),
+    ],
+)
+def test_the_conclusion_names_the_highest_level_that_met_the_objective(goal, says):
+    def record(level, ttft_s):
+        deltas = [latency.Delta(ttft_s, "content", "a"), latency.Delta(1.0, "content", "b")]
+        return latency.Record(0.0, deltas=deltas, end=1.0, output_tokens=8, concurrency=level)
+
+    levels = {1: [record(1, 0.2)] * 4, 4: [record(4, 0.7)] * 4}
+    assert re.search(says, latency_report.conclusion(levels, goal))
 
 
 @pytest.mark.parametrize("levels", ["", "0", "1,x", "-1", "1,,2"])
