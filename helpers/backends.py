@@ -15,7 +15,13 @@ import openai
 from helpers import budget, prices
 from helpers.connection import choices
 from helpers.connection.choices import variable
-from helpers.connection.client import BackendError, is_local, make_client, network_settings
+from helpers.connection.client import (
+    BackendError,
+    PocketTransport,
+    is_local,
+    make_client,
+    network_settings,
+)
 from helpers.connection.rows import ALL_FEATURES, BACKENDS, Backend
 from helpers.connection.server_check import check_server
 from helpers.paths import DATA, file_name
@@ -156,7 +162,8 @@ def _connect_pocket(
     if quantization not in (None, "nf4"):
         raise BackendError(f'quantization is None or "nf4", got {quantization!r}.')
     held = lease.acquire(quantization, batching)
-    client = make_client(held.base_url, choices.key("pocket").value)
+    http_client = openai.DefaultHttpxClient(trust_env=False, transport=PocketTransport())
+    client = make_client(held.base_url, choices.key("pocket").value, http_client)
     return Lab("pocket", client, MODEL_ID, *supported_features("pocket", MODEL_ID), held)
 
 

@@ -14,6 +14,11 @@ import openai
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
+SERVER_ENDED = (
+    "The small model's server has ended: the machine ran out of memory or slept, or somebody ended "
+    'it. Connect again with lab = connect("pocket"), then repeat the request.'
+)
+
 
 class BackendError(RuntimeError):
     """A backend cannot be used; the message says what happened and what to do next."""
@@ -73,6 +78,22 @@ def make_client(base_url: str, key: str, http_client: httpx2.Client | None = Non
             http_client=http_client,
             default_headers=_no_headers_for_openai(key),
         )
+
+
+class PocketTransport(httpx2.HTTPTransport):
+    """The way to the pocket server. If it has ended, an error with words answers in its place."""
+
+    def __init__(self) -> None:
+        super().__init__(limits=openai.DEFAULT_CONNECTION_LIMITS)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            return super().handle_request(request)
+        except httpx2.ConnectError:
+            # Without the header, the client would try again, and wait, in vain.
+            return httpx2.Response(
+                503, headers={"x-should-retry": "false"}, json={"error": {"message": SERVER_ENDED}}
+            )
 
 
 def is_local(url: str) -> bool:
