@@ -82,6 +82,11 @@ def run_batch(
         patience = {"attempts": attempts, "total_s": total_s}
         batch = Batch(lab, path, math.inf if max_usd is None else max_usd, request | patience, bar)
         batch.run(tasks, concurrency)
+        by_budget = bar.n < bar.total and batch.refusal is None
+        if by_budget:
+            bar.set_description("batch, stopped by the budget")
+    if by_budget and hasattr(bar, "disp"):
+        bar.disp(bar_style="warning", check_delay=False)  # red would say that it failed
     answers |= batch.answers
     rows = [
         answers.get(key) or {"prompt": prompt, "status": NOT_SENT, "error": batch.refusal}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Both have a contrast above 3 : 1 on white and on black.
 ORANGE, GREY = "#fa520f", "#7f868d"
+SERIES = (ORANGE, GREY, "#2b6cb0", "#fdba9b", "#20262c")  # in this order, for several series
 
 # JupyterLab and nbconvert break printed lines anywhere (`word-break: break-all`).
 PRINTED_LINES = """<style>
@@ -54,7 +55,7 @@ def use_kit_style() -> None:
 
     pd.set_option("display.max_colwidth", None, "display.max_rows", 100)
     matplotlib.rcParams.update(PLOTS)
-    matplotlib.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=[ORANGE, GREY])
+    matplotlib.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=SERIES)
     if (shell := _shell()) is not None:
         shell.display_formatter.formatters["text/html"].for_type(pd.DataFrame, table_html)
         show_html(PRINTED_LINES, "")

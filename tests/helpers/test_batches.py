@@ -71,13 +71,14 @@ def test_no_more_requests_than_allowed_are_under_way(simulator, tmp_path, monkey
     assert max(counts) == 3
 
 
-def test_a_budget_stops_the_batch_and_lists_the_rest(simulator, tmp_path):
+def test_a_budget_stops_the_batch_and_lists_the_rest(simulator, tmp_path, capsys):
     before = spent(simulator)
     limit = 0.000006
     table = batches.run_batch(simulator, PROMPTS, tmp_path / "a.jsonl", max_usd=limit, **SETTINGS)
     assert spent(simulator) - before <= limit
     assert 0 < (table["status"] == "done").sum() < len(PROMPTS)
     assert (table["status"] == "not sent").sum() + (table["status"] == "done").sum() == 12
+    assert "stopped by the budget" in capsys.readouterr().err
     rest = batches.run_batch(simulator, PROMPTS, tmp_path / "a.jsonl", max_usd=1, **SETTINGS)
     assert set(rest["status"]) == {"done"}
     assert rest["usd"].sum() == pytest.approx(spent(simulator) - before)
