@@ -52,3 +52,19 @@ def test_the_script_prints_what_happened(crowd, lab, monkeypatch, capsys):
     assert code == 0, printed
     assert "small request: median" in printed
     assert "memory" in printed
+
+
+def test_a_classroom_of_two(crowd, lab, monkeypatch, capsys):
+    if lab.backend != "pocket":
+        pytest.skip("a classroom is at the pocket server")
+    room = importlib.import_module("crowd_classroom")
+    monkeypatch.setenv("CUSTOM_BASE_URL", str(lab.client.base_url))
+    monkeypatch.delenv("CUSTOM_MODEL", raising=False)
+    visits = room.classroom(2)
+    assert [each.error for each in visits] == ["", ""]
+    assert all(0 < each.first_answer_s < each.total_s for each in visits)
+    monkeypatch.setenv("CUSTOM_BASE_URL", "http://127.0.0.1:9/v1")
+    room.print_visits([*visits, *room.classroom(1)])
+    printed = capsys.readouterr().out
+    assert "errors: 1 of 3 learners" in printed
+    assert "nothing listens on port 9" in printed
