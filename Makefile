@@ -13,6 +13,8 @@ PRICE     :=
 MODEL     :=
 BASE_URL  :=
 PYTHON    ?= python3
+# Where PyTorch's build for CPUs is. Empty: PyTorch comes from the ordinary index.
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 
 VENV      := .venv
 PY        := $(VENV)/bin/python
@@ -65,15 +67,30 @@ lint: $(DEV)
 	$(VENV)/bin/lint-imports --no-cache
 	$(PY) -m helpers check
 
+# On Linux the ordinary index has PyTorch for CUDA, which is 6 GB more. Without an NVIDIA GPU its
+# build for CPUs is installed first. If that index does not answer, the ordinary one is used.
+define cpu-torch
+if [ "$$(uname -s)" = Linux ] && [ -n "$(TORCH_CPU)" ] && ! command -v nvidia-smi >/dev/null; then \
+  if $(PY) -c 'from urllib.request import urlopen; urlopen("$(TORCH_CPU)/torch/", timeout=5)' \
+      2>/dev/null; then \
+    $(PY) -m pip install -q --disable-pip-version-check --no-deps --index-url '$(TORCH_CPU)' \
+      "$$(grep '^torch==' constraints.txt)" || true; \
+  else echo 'PyTorch: its index for CPUs does not answer, so it comes from the ordinary one.'; fi; \
+fi
+endef
+
 # The stamp is touched last: an install that was interrupted, or whose lists have changed since,
 # is done again.
 $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))' || \
+	  echo 'The kit is tested with Python 3.11 to 3.13. If this fails: make PYTHON=python3.13 ...' >&2
 	@$(PYTHON) -c 'import ensurepip' || \
 	  { echo 'Python has no venv here. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@echo 'Installing into $(VENV): some minutes the first time, about 1 GB.'
 	$(PYTHON) -m venv $(VENV)
+	@$(cpu-torch)
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
 	@touch $@
 
