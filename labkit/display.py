@@ -26,12 +26,14 @@ table.kit { table-layout: auto; margin: 0; border-collapse: collapse; }
 table.kit th, table.kit td { text-align: right; vertical-align: top; white-space: normal;
   overflow-wrap: break-word; padding: 0.3em 0.6em; max-width: 36em; }
 table.kit.dataframe tr > th:first-child { text-align: left; }
+table.kit.short-names tbody th { white-space: nowrap; }
 """
 # A column's place is counted from the right: the index, of one or more columns, is not counted.
 # The rules of a place are the same in every table, because a page has one style sheet.
 TEXT_COLUMN = "table.kit.text-{0} tr > :nth-last-child({0}) {{ text-align: left; }}\n"
 LONG_COLUMN = "table.kit.long-{0} td:nth-last-child({0}) {{ min-width: 14em; }}\n"
 LONG_TEXT = 40  # characters; a column with a longer text gets the minimal width
+SHORT_NAME = 20  # characters; shorter names of rows are not broken
 
 # A number as text, with a sign or a currency before it and a short unit behind it: "$1.50", "12 %".
 NUMBER_TEXT = re.compile(r"[<>≈~$€+−-]*\d[\d,.]*(e[+-]?\d+)? ?(%|×|[A-Za-zµ]{1,3}(/s)?)?")
@@ -80,7 +82,8 @@ def show_html(page: str, text: str) -> None:
 def table_html(frame: "pd.DataFrame") -> str:
     """`frame` as HTML: text to the left, numbers to the right, missing values as "–".
 
-    A wide table scrolls inside its box, and texts wrap at words.
+    A column of numbers and words is to the right if more than half are numbers. A wide table
+    scrolls inside its box, and texts wrap at words.
     """
     shown = frame.copy()
     if frame.index.nlevels == frame.columns.nlevels == 1 and frame.columns.name is None:
@@ -93,12 +96,14 @@ def table_html(frame: "pd.DataFrame") -> str:
             # pandas writes None, NA and NaT as they are, whatever `na_rep` says
             shown.isetitem(place, column.astype(object).where(~missing, float("nan")))
         present = column[~missing]
-        if not all(map(_is_number, present)):
+        if 2 * sum(map(_is_number, present)) <= len(present):
             style += TEXT_COLUMN.format(from_right)
             classes.append(f"text-{from_right}")
         if any(len(str(value)) > LONG_TEXT for value in present):
             style += LONG_COLUMN.format(from_right)
             classes.append(f"long-{from_right}")
+    if all(len(str(name)) <= SHORT_NAME for name in frame.index):
+        classes.append("short-names")
     table = shown.to_html(classes=classes, border=0, na_rep="–", max_rows=100)
     return f'<style>{style}</style>\n<div style="overflow-x: auto">{table}</div>'
 

@@ -30,16 +30,17 @@ def left_columns(frame):
 def test_text_is_left_and_numbers_are_right_in_any_form():
     frame = pd.DataFrame(
         {
-            "text": ["L4", None],
-            "flag": [True, False],
-            "float": [1.5, float("nan")],
-            "integer": pd.array([1, None], dtype="Int64"),
-            "percent": ["62.5 %", "12 %"],
-            "bytes": ["1,234 GiB", "≈3 MB"],
-            "mixed": ["12.0", "does not fit"],
+            "text": ["L4", None, "H100"],
+            "flag": [True, False, True],
+            "float": [1.5, float("nan"), 2],
+            "integer": pd.array([1, None, 2], dtype="Int64"),
+            "percent": ["62.5 %", "+12%", "−3 %"],
+            "bytes": ["1,234 GiB", "≈3 MB", "5 kB"],
+            "mostly numbers": ["12.0", "does not fit", 3],
+            "mostly words": ["4,096", "none", "none"],
         }
     )
-    assert left_columns(frame) == ["text", "flag", "mixed"]
+    assert left_columns(frame) == ["text", "flag", "mostly words"]
 
 
 def test_missing_values_are_a_dash_in_every_type():
