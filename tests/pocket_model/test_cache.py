@@ -1,6 +1,9 @@
 """The cache folder is one folder for every process, or an error that says what to do."""
 
+import errno
 import os
+import threading
+import time
 
 import pytest
 
@@ -64,3 +67,31 @@ def test_an_adapter_by_a_relative_path_is_found_by_every_process(tmp_path, monke
     monkeypatch.setenv(build.ADAPTER_VARIABLE, os.path.relpath(adapter, cache.KIT))
     monkeypatch.chdir(tmp_path)
     assert build.find_adapter().resolve() == adapter
+
+
+def test_a_disk_without_locks_is_said_in_words(tmp_path, monkeypatch):
+    def acquire(*_, **__):  # simulated: what some network drives answer
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(cache.FileLock, "acquire", acquire)
+    with (
+        pytest.raises(CacheError, match=r"not supported.*MISTRAL_LAB_CACHE.*own disk"),
+        cache.locked(tmp_path / "lock"),
+    ):
+        pass
+
+
+def test_who_waits_for_a_lock_is_told_so(tmp_path):
+    told = []
+    with cache.locked(tmp_path / "lock", lambda: told.append("first")):
+        other = threading.Thread(target=_lock_and_release, args=(tmp_path / "lock", told))
+        other.start()
+        while "second" not in told:
+            time.sleep(0.01)
+    other.join(10)
+    assert told == ["second", "held"]
+
+
+def _lock_and_release(path, told):
+    with cache.locked(path, lambda: told.append("second")):
+        told.append("held")
