@@ -2,6 +2,7 @@
 # make test     set up what is missing and run the whole suite
 # make test-clients   the kit's servers with other people's clients
 # make test-colab     the set-up cell and notebooks in an imitation of Colab
+# make test-browser   every notebook in JupyterLab, in Chromium
 # make lab      open JupyterLab on your own copy of the notebooks
 # make help     all of it
 
@@ -23,9 +24,11 @@ INSTALLED := $(VENV)/.installed
 DEV       := $(VENV)/.installed-dev
 # Other people's clients, in an environment without the kit.
 CLIENTS   := .venv-clients
+# Playwright, which drives the Chromium of this machine.
+BROWSER   := $(VENV)/.installed-browser
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-clients test-colab lab notebooks lint clean
+.PHONY: help run test test-clients test-colab test-browser lab notebooks lint clean
 
 help:
 	@echo 'make run         run every notebook: results in runs/$(BACKEND)/index.html'
@@ -35,6 +38,7 @@ help:
 	@echo 'make test        run the whole test suite'
 	@echo 'make test-clients  test the kit'\''s servers with other people'\''s clients (600 MB)'
 	@echo 'make test-colab  test the set-up on Colab, in an imitation of it (1 GB)'
+	@echo 'make test-browser  run every notebook in JupyterLab, in Chromium: pictures in runs/browser'
 	@echo 'make lab         open JupyterLab on my/, your own copy of the notebooks'
 	@echo 'make notebooks   re-execute the committed notebooks in place (NOTEBOOKS="03 05")'
 	@echo 'make lint        ruff, the import contracts and the notebook checks'
@@ -54,6 +58,9 @@ test-clients: $(INSTALLED) $(CLIENTS)/.installed
 
 test-colab: $(DEV)
 	$(PY) -m pytest -s --confcutdir=tests/notebooks tests/notebooks/test_colab.py
+
+test-browser: $(DEV) $(BROWSER)
+	$(PY) -m pytest tests/browser
 
 lab: $(INSTALLED)
 	@$(PY) -m helpers lab
@@ -96,6 +103,10 @@ $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 
 $(DEV): $(INSTALLED) requirements-dev.txt
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+$(BROWSER): $(DEV) requirements-browser.txt
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements-browser.txt -c constraints.txt
 	@touch $@
 
 $(CLIENTS)/.installed: requirements-clients.txt

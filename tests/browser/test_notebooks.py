@@ -1,0 +1,96 @@
+"""Every notebook is run whole in JupyterLab; then its page is read in both themes and widths.
+
+The tests of a notebook follow each other on one page, so their order matters.
+"""
+
+import re
+
+import pytest
+
+
+def lines(faults: list[str]) -> str:
+    return "\n".join(["", *faults])
+
+
+def test_no_red_box_and_every_cell_ran(notebook):
+    red = notebook.red_boxes()
+    assert not red, lines(red)
+    counts = notebook.page.evaluate(
+        "jupyterapp.shell.currentWidget.content.widgets.map((cell) => cell.model.executionCount)"
+    )
+    cells = zip(notebook.source.cells, counts, strict=True)
+    not_run = [i for i, (cell, n) in enumerate(cells) if cell.cell_type == "code" and not n]
+    assert not not_run, f"cells that did not run: {not_run}"
+
+
+def test_the_first_build_is_one_bar_and_a_few_lines(notebook):
+    if not notebook.name.startswith("00"):
+        pytest.skip("the first notebook builds the model")
+    cell = notebook.cell_with("connect(BACKEND)")
+    text = cell.locator(".jp-OutputArea").inner_text()
+    bars = cell.locator("[role=progressbar], progress, .widget-hprogress").count()
+    assert bars <= 1, f"{bars} progress bars:\n{text}"
+    assert len(text.splitlines()) <= 12, text
+
+
+def test_an_exercise_can_be_answered_after_run_all(notebook):
+    if not notebook.name.startswith("00"):
+        pytest.skip("one notebook is enough")
+    page, cell = notebook.page, notebook.cell_with('check("00-seed"')
+    cell.locator(".cm-content").click()
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.insert_text(
+        'answer = {"temperature": 1.0, "seed": 7}\n'
+        'check("00-seed", answer)\n'
+        'print("said:", ask([{"role": "user", "content": QUESTION}]))'
+    )
+    page.keyboard.press("ControlOrMeta+Enter")
+    cell.get_by_text("said:").wait_for()
+    notebook.wait_for_kernel()
+    shown = cell.locator(".jp-OutputArea").inner_text()
+    assert "✓" in shown, shown
+    assert len(shown.rpartition("said:")[2].split()) > 1, shown
+    assert not notebook.red_boxes(), "an answered exercise shows an error"
+
+
+@pytest.mark.parametrize(("theme", "width"), [("Light", 1280), ("Dark", 800)])
+def test_the_page_is_readable(notebook, faults_of, theme, width):
+    notebook.look(theme, width)
+    notebook.take_pictures(f"{theme.lower()}-{width}")
+    found = faults_of(notebook.page)
+    assert not found, lines(found)
+
+
+def test_solutions_unfold(notebook):
+    expected = sum(cell.source.count("<details") for cell in notebook.source.cells)
+    folds = notebook.page.locator(".jp-NotebookPanel details")
+    assert folds.count() == expected
+    for fold in folds.all():
+        content = fold.locator("pre, p, li").first
+        assert not content.is_visible()
+        fold.locator("summary").click()
+        content.wait_for(state="visible")
+        fold.locator("summary").click()
+        content.wait_for(state="hidden")
+
+
+def test_links_lead_somewhere(notebook):
+    dead = []
+    for text, address in notebook.page.evaluate("faults.links()"):
+        if "/files/" in address or address.startswith("http://127.0.0.1"):
+            reply = notebook.page.request.get(address)
+            if not reply.ok:
+                dead.append(f"{text} → {address.split('?')[0]}: HTTP {reply.status}")
+        elif not re.fullmatch(r"https://[\w-]+(\.[\w-]+)+(/\S*)?", address):
+            dead.append(f"{text} → {address}: not a public address")
+    assert not dead, lines(dead)
+
+
+def test_the_glossary_and_the_next_notebook_open(notebook):
+    if not notebook.name.startswith("00"):
+        pytest.skip("one notebook is enough")
+    page = notebook.page
+    for link, tab in (("Glossary", "GLOSSARY.md"), ("01 · ", "01_architecture.ipynb")):
+        page.locator(".jp-NotebookPanel a", has_text=link).first.click()
+        page.locator(".lm-TabBar-tab", has_text=tab).first.wait_for()
+        page.locator(".lm-TabBar-tab", has_text=notebook.name).first.click()
