@@ -134,7 +134,7 @@ def _pip_install(kit: Path, versions: dict[str, str]) -> None:
         )
     else:
         advice = "Check the network, then run this cell again: it continues where it stopped."
-    said = f" pip said: {errors[0].removeprefix('ERROR: ')}." if errors else ""
+    said = f" pip said: {errors[0].removeprefix('ERROR: ').rstrip('.')}." if errors else ""
     raise SetupError(f"The packages could not be installed.{said} {advice}")
 
 

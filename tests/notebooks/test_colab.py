@@ -72,7 +72,8 @@ class Runtime:
         self.content, self.drive = folder / "content", folder / "content/drive/MyDrive"
         self.drive.mkdir(parents=True)
         self.python = folder / "usr/bin/python"
-        run(sys.executable, "-m", "venv", folder / "usr")
+        # pip and setuptools are Colab's too.
+        run(sys.executable, "-m", "venv", "--without-pip", folder / "usr")
         site = site_packages(folder / "usr")
         (site / "colabs_own.pth").write_text(f"{site_packages(base)}\n")
         (site / "google/colab").mkdir(parents=True)
