@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from pocket_model.cache import CACHE_VARIABLE, CacheError, cache_dir, path_from, sha256_of
+from pocket_model.cache import cache_dir, path_from, sha256_of
 from pocket_model.progress import Progress
 
 MODEL_ID = "pocket-small"
@@ -109,16 +109,9 @@ def ensure_built() -> Path:
     damage = find_damage(folder)
     if damage is None:
         return folder
-    log = folder.parent / "build.log"
-    try:
-        folder.parent.mkdir(exist_ok=True)
-        with log.open("wb") as sink:
-            reason = _run_builder(sink)
-    except OSError as error:
-        raise CacheError(
-            f"The folder {folder.parent} cannot be written to ({error.strerror or error}). Correct "
-            f"its permissions, or set {CACHE_VARIABLE} to a folder that you may write to."
-        ) from error
+    log = cache_dir("pocket") / "build.log"
+    with log.open("wb") as sink:
+        reason = _run_builder(sink)
     if find_damage(folder) is None:
         return folder
     if reason is None:
@@ -126,10 +119,9 @@ def ensure_built() -> Path:
         reason = "\n".join([f"The build ended early. The last lines of {log}:", *tail])
     elif not reason:  # it built another folder than this process expects
         reason = "The kit has changed since this program began: start it (or its kernel) again."
-    copied = (
-        f"{folder} is incomplete: {damage} is missing or cut short. " if folder.exists() else ""
-    )
-    raise BuildError(f"The pocket model could not be built. {copied}{reason}")
+    if folder.exists():
+        reason = f"{folder} is incomplete: {damage} is missing or cut short. {reason}"
+    raise BuildError(f"The pocket model could not be built. {reason}")
 
 
 def _run_builder(log: IO[bytes]) -> str | None:

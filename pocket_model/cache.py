@@ -35,13 +35,17 @@ def path_from(variable: str) -> Path | None:
     return KIT / path
 
 
-def cache_dir() -> Path:
+def cache_dir(part: str = "") -> Path:
     """The folder for models, servers, checkpoints and results; `MISTRAL_LAB_CACHE` overrides it.
+
+    Args:
+        part: the name of a folder in it, to have that one.
 
     Raises:
         CacheError: the folder cannot be created or written to.
     """
     folder = path_from(CACHE_VARIABLE) or user_cache_path("mistral-small-lab").expanduser()
+    folder = folder / part
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"

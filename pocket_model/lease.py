@@ -67,8 +67,7 @@ def acquire(quantization: str | None = None, batching: bool = False) -> Lease:
         ServerError: no server could be started.
     """
     build.ensure_built()
-    folder = cache_dir() / "servers"
-    folder.mkdir(exist_ok=True)
+    folder = cache_dir("servers")
     _remove_old_files(folder)
     name = "-".join(filter(None, [server_version(), quantization, "batching" if batching else ""]))
     info = folder / f"{name}.json"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
-from pocket_model import base_weights, build, builder
+from pocket_model import base_weights, build, builder, lease
 from pocket_model.cache import CACHE_VARIABLE, CacheError, cache_dir
 
 
@@ -262,15 +262,10 @@ def test_an_interrupt_ends_the_builder(fake_builder, empty_cache, monkeypatch):
     assert time.monotonic() - start < build.SECONDS_TO_END  # it was not waited for in vain
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_of_another_user(empty_cache):
-    (empty_cache / "pocket").mkdir(parents=True, mode=0o500)
-    with pytest.raises(CacheError, match=r"Permission denied.*MISTRAL_LAB_CACHE"):
-        build.ensure_built()
-
-
-def test_a_file_in_place_of_the_models_folder(empty_cache):
+@pytest.mark.parametrize("part", ["pocket", "servers"])
+def test_a_file_in_place_of_a_folder_of_the_cache(fake_builder, empty_cache, part):
+    fake_builder(BUILDS, SAYS_SO)
     empty_cache.mkdir()
-    (empty_cache / "pocket").touch()
-    with pytest.raises(CacheError, match=r"pocket cannot be written to.*MISTRAL_LAB_CACHE"):
-        build.ensure_built()
+    (empty_cache / part).touch()
+    with pytest.raises(CacheError, match=rf"{part} cannot be written to.*MISTRAL_LAB_CACHE"):
+        lease.acquire()
