@@ -80,7 +80,7 @@ def set_up(tag: str, kit: Path = KIT) -> None:
         SetupError: pip failed, or the runtime must be restarted.
     """
     start = time.monotonic()
-    done, report = kit / ".installed-on-colab", "The kit is already set up."
+    done, state = kit / ".installed-on-colab", "already set up"
     if not done.exists():
         before = installed()
         if not _git(kit, "tag", "--list", tag):
@@ -93,7 +93,8 @@ def set_up(tag: str, kit: Path = KIT) -> None:
         )
         _pip_install(kit, constraints(before, pins((kit / "constraints.txt").read_text())))
         done.touch()
-        report = f"{changes(before, installed())} Ready after {time.monotonic() - start:.0f} s."
+        state = "set up"
+        print(f"{changes(before, installed())} It took {time.monotonic() - start:.0f} s.")
     _make_importable(kit)
     os.chdir(kit / "notebooks")
     if loaded := _must_restart(kit):
@@ -101,7 +102,7 @@ def set_up(tag: str, kit: Path = KIT) -> None:
             "Please restart now: menu Runtime, Restart session. Then run this cell again. "
             f"This session has already imported another version of {', '.join(loaded)}."
         )
-    print(f"{report} Working folder: {Path.cwd()}")
+    print(f"The kit is {state}. Working folder: {Path.cwd()}")
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> str:

@@ -90,6 +90,7 @@ class Runtime:
         self.environment = {
             "IPYTHONDIR": str(folder / "ipython"),
             "JUPYTER_PATH": str(folder / "jupyter"),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # no warning of the debugger
             # `git clone` of the repository's address takes this checkout.
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": f"url.file://{ROOT}.insteadOf",
