@@ -27,6 +27,8 @@ from labkit.terminal import (
 from pocket_model.console import accept_any_encoding
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from helpers.backends import Lab
 
 SUCCESS, FINDING, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -181,23 +183,30 @@ def conformance(
     batching: bool = BATCHING,
     out: Path | None = Option(None, help="Folder for the result; the cache by default."),
 ) -> int:
-    """Test what a backend really supports.
+    """Test what a backend really supports, feature by feature.
 
     `lab.supports` reads the result.
     """
+    from collections import Counter
+
     from labkit import conformance
+    from labkit.doctor.finding import private
 
     options = {"model": model, "base_url": base_url, "batching": batching}
     with connected("about 40 short requests", backend, **options) as lab:
+        print(f"{lab.model} on {backend}: does it support this feature, and how was it tested?")
         result = conformance.run_suite(lab, lambda line: print(line, flush=True))
-    print(f"\nKept in {conformance.save(result, out)}; connect({backend!r}).supports reads it.")
+    counts = Counter(row["status"] for row in result["rows"])
+    print(f"\n{', '.join(f'{counts[status]} {status}' for status in sorted(counts, reverse=True))}")
+    path = private(str(conformance.save(result, out).resolve()))
+    print(f"Kept in {path}; connect({backend!r}).supports reads it." if out is None else path)
     return SUCCESS
 
 
 @app.command()
 def fit(
     model: str = Argument(help="Such as mistral-small-3.2; a wrong name lists all."),
-    memory: str | None = Option(None, help="What a program can use, such as 24GiB."),
+    memory: str | None = Option(None, help="What a program can use, such as 24 (GiB) or 24GB."),
     card: str | None = Option(None, help='Such as "RTX 4090": its usable memory and bandwidth.'),
     context: int = Option(8192, help="Tokens of each sequence."),
     batch: int = Option(1, help="Sequences at once."),
@@ -215,19 +224,55 @@ def fit(
     from helpers.model import cards, fit
 
     options = {"batch": batch, "images": images, "kv_dtype": kv_dtype}
+    problems: list[str] = []
+
+    def read(function, text):
+        try:
+            return function(text) if text is not None else None
+        except ValueError as error:
+            problems.append(str(error).rstrip("."))
+
+    config = read(known_model, model)
+    gpu = read(cards.gpu, card)
+    size = read(fit.parse_bytes, memory)
+    options |= {"image_size": read(pixels, image_size), "quantize_vision": quantize_vision}
+    if problems:
+        raise UserError(". ".join(problems))
     with user_errors(ValueError):
-        options |= {"image_size": pixels(image_size), "quantize_vision": quantize_vision}
-        if card is None and memory is None:
-            table = fit.what_fits_where(model, context, **options)
+        if gpu is None and size is None:
+            table = fit.what_fits_where(config, context, **options)
             print_table(table)
             return SUCCESS if (table["scheme"] != "none").any() else FINDING
-        gpu = cards.gpu(card) if card else None
-        size = fit.parse_bytes(memory) if memory else gpu.usable_bytes
-        plan = fit.Plan(model, size, context, bandwidth=gpu and gpu.bandwidth, **options)
+        size = size or gpu.usable_bytes
+        plan = fit.Plan(config, size, context, bandwidth=gpu and gpu.bandwidth, **options)
     print(plan)
     if gpu:
         print(f"- {gpu.name}: {gpu.bandwidth / 1e9:,.0f} GB/s. {gpu.note}".rstrip())
     return SUCCESS if plan.best else FINDING
+
+
+def known_model(name: str) -> "str | PretrainedConfig":
+    """A name that `helpers.model.configs` knows, or the configuration of the pocket model.
+
+    Raises:
+        ValueError: the name is unknown, or the pocket model is not built yet.
+    """
+    from helpers.model import configs
+    from pocket_model import build
+
+    if name != build.MODEL_ID:
+        try:
+            configs.load(name)
+        except ValueError as error:
+            raise ValueError(f"{str(error).rstrip('.')}, {build.MODEL_ID}") from error
+        return name
+    from transformers import AutoConfig
+
+    if not build.is_built():
+        raise ValueError(f"{name} is not built yet. First: python -m pocket_model build")
+    config = AutoConfig.from_pretrained(build.model_folder())
+    config.name_or_path = name
+    return config
 
 
 def pixels(text: str | None) -> tuple[int, int] | None:
@@ -246,7 +291,7 @@ def claims(
         None,
         help="right, plausible, half true, misleading, outdated, wrong, vendor claim …",
     ),
-    source: str | None = Option(None, help="Such as Japanese, Chinese or 3.2."),
+    source: str | None = Option(None, help="Articles: their language or subject, as Japanese."),
     topic: str | None = Option(None, help="Such as memory or speed."),
     how: str | None = Option(None, help="computed, sourced or read."),
     recompute: bool = Option(False, "--recompute", help="Compute again what can be computed."),
@@ -262,7 +307,8 @@ def claims(
             print_table(wrong.drop(columns="agrees"))
         print(f"{len(frame)} recomputed, {len(frame) - len(wrong)} as the file says")
         return FINDING if len(wrong) else SUCCESS
-    print_table(frame[["verdict", "claim", "right value", "how", "language"]])
+    columns = ["verdict", "claim", "right value", "how", "language"]
+    print_table(frame[columns].rename(columns={"language": "language of the articles"}))
     counts = frame["verdict"].value_counts()
     numbers = ", ".join(f"{counts[name]} {name}" for name in claims.VERDICTS if name in counts)
     print(f"\n{len(frame)} claims: {numbers or 'none'}")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from openrouter_sim.app import Simulator
-from openrouter_sim.faults import FAULTS, HOW_TO_ASK, KEYS, STREAM_EFFECTS
+from openrouter_sim.faults import FAULTS, HOW_TO_ASK, KEY, KEYS, STREAM_EFFECTS
 from pocket_model.build import BuildError
 from pocket_model.cache import CacheError
 from pocket_model.console import accept_any_encoding
@@ -41,11 +41,23 @@ def serve(port: int, prices: dict[str, dict]) -> int:
     for name, fault in FAULTS.items():
         streams = ", of streams only" if fault.effect in STREAM_EFFECTS else ""
         print(f"  {name}: {fault.title} ({fault.status}{streams})")
+    print(f"To try one, in another terminal:\n{curl(simulator.base_url, next(iter(prices)))}")
     try:
         simulator.wait()
     except KeyboardInterrupt:
         simulator.close()
     return 0
+
+
+def curl(base_url: str, model: str) -> str:
+    """A command line that asks for a failure."""
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello!"}]}
+    quote = '"' if os.name == "nt" else "'"
+    data = json.dumps(body).replace('"', '\\"') if os.name == "nt" else json.dumps(body)
+    headers = [f"Authorization: Bearer {KEY}", "X-Simulate: rate-limit"]
+    headers.append("Content-Type: application/json")
+    options = " ".join(f'-H "{header}"' for header in headers)
+    return f"curl {base_url}/chat/completions {options} -d {quote}{data}{quote}"
 
 
 def main(

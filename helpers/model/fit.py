@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from math import nan
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -28,16 +29,18 @@ SMALL_PICTURE = (756, 756)  # pixels: a quarter of the largest picture's tokens
 
 
 def parse_bytes(text: str) -> int:
-    """`"24GiB"` or `"24 GB"` in bytes: GiB is 1024³, GB is 10⁹.
+    """`"24GiB"` or `"24 GB"` in bytes: GiB is 1024³, GB is 10⁹. A number alone is in GiB.
 
     Raises:
-        ValueError: no unit, or not a positive number.
+        ValueError: another unit, or not a positive number.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])(i?)b\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b)?\s*", text, re.IGNORECASE)
     if not match or float(match[1]) == 0:
-        raise ValueError(f"memory: expected a size with its unit, such as 24GiB, got {text!r}")
-    power = 1 + "kmgt".index(match[2].lower())
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+        raise ValueError(f"memory: expected a size such as 24GiB, 24GB or 24 (GiB), got {text!r}")
+    number, prefix, binary = match.groups()
+    if prefix is None:
+        return int(float(number) * GIB)
+    return int(float(number) * (1024 if binary else 1000) ** (1 + "kmgt".index(prefix.lower())))
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,9 @@ class Plan:
     @property
     def name(self) -> str:
         model = self.model
-        return configs.about(model)["name"] if isinstance(model, str) else self.config.model_type
+        if isinstance(model, str):
+            return configs.about(model)["name"]
+        return Path(self.config.name_or_path).name or self.config.model_type
 
     @cached_property
     def picture_size(self) -> tuple[int, int]:

@@ -39,7 +39,7 @@ def test_top_help_names_every_command_without_loading_a_library():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert set(COMMANDS) == {
-        *("run", "doctor", "conformance", "fit", "claims"),
+        *("lab", "run", "doctor", "conformance", "fit", "claims"),
         *("latency", "simulate", "verify", "check", "notebooks"),
     }
     for name in COMMANDS:
@@ -76,17 +76,18 @@ def test_help_and_tables_in_any_encoding(encoding):
         (["run", "--backend", "nobody"], "openrouter"),
         (["run", "--base-url", "http://localhost:1/v1"], 'use connect("custom"'),
         (["run", "--model", "other"], 'use connect("custom"'),
-        (["run", "--backend", "custom"], "needs an address and a model"),
+        (["run", "--backend", "custom"], "needs the address of a server"),
         (["run", "--backend", "vllm", "--base-url", "http://a:b@c/v1"], "password"),
         (["run", "-p", "NUMBER"], "NAME=VALUE"),
         (["run", "-p", "NO_SUCH=1"], "NO_SUCH"),
         (["run", "--max-usd", "much"], "--max-usd"),
         (["run", "--notebooks", "99"], "available: "),
         (["conformance", "--backend", "nobody"], "openrouter"),
-        (["conformance", "--backend", "custom"], "needs an address and a model"),
+        (["conformance", "--backend", "custom"], "needs the address of a server"),
         (["fit"], "model"),
         (["fit", "gpt-4"], "model: there is no 'gpt-4'"),
-        (["fit", "small-3.2", "--memory", "24"], "memory: expected a size with its unit"),
+        (["fit", "gpt-4"], "pocket-small"),
+        (["fit", "small-3.2", "--memory", "much"], "memory: expected a size such as 24GiB"),
         (["fit", "small-3.2", "--card", "3080"], "there is no '3080'. Did you mean"),
         (["fit", "7b", "--context", "40000"], "context: expected at most 32,768"),
         (["fit", "7b", "--image-size", "10"], "WIDTHxHEIGHT"),
@@ -129,6 +130,49 @@ def test_fit_prints_the_plan(capsys):
     assert rows["nf4-dq"][1:3] == ["14.00", "5.00"]
     assert rows["bf16"][-2:] == ["no", "0"]
     assert "nf4 is the most precise" in text
+
+
+def test_fit_names_all_that_is_wrong(capsys):
+    arguments = ["--memory", "much", "--card", "RTX 9999", "--image-size", "10"]
+    assert main(["fit", "gpt-4", *arguments]) == 2
+    line = capsys.readouterr().err
+    for word in ("'gpt-4'", "'much'", "'RTX 9999'", "WIDTHxHEIGHT"):
+        assert word in line
+
+
+def test_fit_knows_the_pocket_model(model_folder, capsys):
+    assert main(["fit", "pocket-small", "--memory", "4"]) == 0
+    assert "pocket-small in 4.00 GiB" in capsys.readouterr().out
+
+
+def test_fit_of_a_pocket_model_that_is_not_built(empty_cache, capsys):
+    assert main(["fit", "pocket-small"]) == 2
+    assert "python -m pocket_model build" in capsys.readouterr().err
+
+
+def test_conformance_says_what_its_lines_are_and_where_they_are_kept(monkeypatch, capsys, tmp_path):
+    class Lab:
+        backend, model = "pocket", "pocket-small"
+
+        def close(self):
+            pass
+
+    def suite(lab, progress):
+        progress("      yes  stream             told")
+        return {"backend": "pocket", "model": "pocket-small", "rows": [{"status": "yes"}]}
+
+    monkeypatch.setattr("helpers.backends.connect", lambda backend, **options: Lab())
+    monkeypatch.setattr("labkit.conformance.run_suite", suite)
+    assert main(["conformance", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("pocket-small on pocket: does it support this feature")
+    assert "\n1 yes\n" in printed
+    assert str(tmp_path / "pocket--pocket-small.json") in printed
+
+
+def test_claims_say_what_the_language_is_of(capsys):
+    assert main(["claims", "--topic", "speed"]) == 0
+    assert "language of the articles" in capsys.readouterr().out
 
 
 def test_fit_with_a_gpu(capsys):

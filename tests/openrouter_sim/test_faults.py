@@ -1,6 +1,9 @@
 """The failures that the simulator shows on request, and those of the server behind it."""
 
 import contextlib
+import json
+import os
+import shlex
 import time
 
 import httpx2
@@ -11,6 +14,7 @@ from scripted_pocket import body, message_of, scripted_simulator
 
 from helpers import openrouter, prices
 from openrouter_sim import faults
+from openrouter_sim.__main__ import curl
 
 
 def test_a_failure_ends_for_every_client(sim):
@@ -132,3 +136,13 @@ def test_the_record_fits_openrouters_description(sim, monkeypatch):
         with contextlib.suppress(httpx2.RemoteProtocolError):  # the failure "cut"
             sim.post(body(stream=True), fault)
     assert check_record(sim.log) >= {200, 400, 403, 429, 529}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="another shell, other quotation marks")
+def test_the_line_to_copy_is_a_request():
+    command, url, *options = shlex.split(curl("http://127.0.0.1:8765/api/v1", "a/b"))
+    assert (command, url) == ("curl", "http://127.0.0.1:8765/api/v1/chat/completions")
+    values = dict(zip(options[1::2], options[::2], strict=True))
+    assert {f"Authorization: Bearer {faults.KEY}", "X-Simulate: rate-limit"} <= values.keys()
+    (body,) = [value for value, option in values.items() if option == "-d"]
+    assert json.loads(body)["model"] == "a/b"

@@ -122,8 +122,8 @@ def test_what_fits_where():
         (lambda: fit.Plan("small", GIB, 10, kv_dtype="q8"), "dtype: there is no 'q8'"),
         (lambda: fit.Plan("small", GIB, 10, prefill_chunk=0), "prefill_chunk: expected a positive"),
         (lambda: fit.Plan("small", GIB, 3080, images=1), "expected more than the 3,080 tokens"),
-        (lambda: fit.parse_bytes("24"), "memory: expected a size with its unit"),
-        (lambda: fit.parse_bytes("0GiB"), "memory: expected a size with its unit"),
+        (lambda: fit.parse_bytes("24 bytes"), "memory: expected a size such as"),
+        (lambda: fit.parse_bytes("0GiB"), "memory: expected a size such as"),
     ],
 )
 def test_bad_input_names_the_argument_and_what_was_expected(call, message):
@@ -133,7 +133,13 @@ def test_bad_input_names_the_argument_and_what_was_expected(call, message):
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("24GiB", 24 * GIB), ("24 GB", 24 * 10**9), ("1.5gib", 3 * GIB // 2), ("512MiB", GIB // 2)],
+    [
+        ("24GiB", 24 * GIB),
+        ("24", 24 * GIB),
+        ("24 GB", 24 * 10**9),
+        ("1.5gib", 3 * GIB // 2),
+        ("512MiB", GIB // 2),
+    ],
 )
 def test_sizes_with_units(text, size):
     assert fit.parse_bytes(text) == size
