@@ -142,7 +142,9 @@ def plot_memory(table: pd.DataFrame, axes: "Axes") -> None:
     if sizes.to_numpy().sum() > 2e4:
         sizes, unit = sizes / 1e3, "GB"
     sizes.T.plot.barh(stacked=True, ax=axes, width=0.6, edgecolor="white")
-    axes.set(xlabel=f"memory ({unit})", title="Predicted and measured memory, in 4 bits")
+    weights = sizes["predicted"].drop(["KV cache", "activations"]).sum()
+    share = weights / sizes["predicted"].sum()
+    axes.set(xlabel=f"memory ({unit})", title=f"{share:.0%} of the predicted memory is weights")
     axes.invert_yaxis()
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncol=3, frameon=False)
 
