@@ -124,14 +124,16 @@ def fingerprint(path: Path) -> str:
 
 
 def dependency_counts(paths: list[Path]) -> pd.DataFrame:
-    """How many files, and how many lines of code, each notebook depends on."""
+    """What each notebook imports, and how many files and lines of code it depends on."""
     rows = []
     for path in paths:
         files = dependencies(path)
         code = [file for file in files if file.suffix == ".py"]
         lines = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in code)
+        cells = notebooks.code_cells(notebooks.read(path))
+        imports = sorted(set().union(*(imported_modules(cell) for cell in cells)))
         counts = {"code files": len(code), "code lines": lines, "data files": len(files - {*code})}
-        rows.append({"notebook": path.stem} | counts)
+        rows.append({"notebook": path.stem} | counts | {"imports": ", ".join(imports)})
     return pd.DataFrame(rows).set_index("notebook")
 
 

@@ -1,6 +1,5 @@
-"""README's tree has every file of the packages, and its table what the notebooks import."""
+"""README's tree has every file of the packages, and its table how long each notebook takes."""
 
-import ast
 import re
 
 from helpers.paths import ROOT
@@ -38,21 +37,24 @@ def test_the_tree_names_nothing_that_is_gone():
     assert gone == []
 
 
-def imported_modules(path) -> set[str]:
-    """What a notebook's cells import from the kit: modules, and `helpers.connect`."""
-    found = set()
-    for cell in notebooks.code_cells(notebooks.read(path)):
-        for node in ast.walk(notebooks.syntax_tree(cell)):
-            if not isinstance(node, ast.ImportFrom) or node.module.split(".")[0] not in PACKAGES:
-                continue
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                is_module = (ROOT / f"{name.replace('.', '/')}.py").exists()
-                found.add(name if is_module or node.module == "helpers" else node.module)
-    return found
+# The times in words that the notebooks use.
+WORDS = {"an hour": 60, "one hour": 60, "half an hour": 30}
 
 
-def test_the_table_says_what_each_notebook_imports():
-    rows = re.findall(r"^\| (\d\d) \| (`.*`) \|$", README, re.MULTILINE)
-    table = {number: set(re.findall(r"`([^`]+)`", modules)) for number, modules in rows}
-    assert table == {path.stem[:2]: imported_modules(path) for path in notebooks.available()}
+def minutes_to_read(path) -> int:
+    """What the notebook's first cell says."""
+    head = notebooks.read(path).cells[0].source
+    text = re.search(r"How long it takes\W*(.+?) to read", head)[1]
+    return WORDS.get(text) or int(re.fullmatch(r"(?:about )?(\d+) minutes", text)[1])
+
+
+def test_the_table_says_how_long_each_notebook_takes():
+    rows = re.findall(r"^\| \[(\d\d) .*?\| (\d+) \| \[open\]", README, re.MULTILINE)
+    assert {number: int(minutes) for number, minutes in rows} == {
+        path.stem[:2]: minutes_to_read(path) for path in notebooks.available()
+    }
+
+
+def test_learning_comes_before_checking():
+    assert README.index("make lab\n```") < README.index("make run\n```")
+    assert "pocket_training" not in README.partition("## Files")[0]  # commands of those who change the kit
