@@ -81,7 +81,12 @@ class Sharing:
 
     def _notes(self, port: int, batching: bool) -> list[str]:
         notes = []
-        if not self.public_host and _is_private(self.base_url(port)):
+        if not self.public_host and ipaddress.ip_address(self.host).is_loopback:
+            notes.append(
+                "Only programs on this machine reach this address. For other machines, start again "
+                "with --host 0.0.0.0."
+            )
+        elif not self.public_host and _is_private(self.base_url(port)):
             notes.append(
                 "Only machines in the same network reach this address. Notebooks on Colab need a "
                 f"public one: a tunnel to port {port}, or a cloud machine. Start again with "

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.pocket]
 def room(model_folder, tmp_path_factory):
     """The address of a pocket server with a key; the three values are in the environment."""
     printed = tmp_path_factory.mktemp("serve") / "printed.txt"
-    command = [sys.executable, "-m", "pocket_model", "serve", "--host", "127.0.0.1", "--batching"]
+    command = [sys.executable, "-m", "pocket_model", "serve", "--host", "127.0.0.1"]
     with printed.open("w") as sink:
         server = subprocess.Popen(
             command, stdout=sink, stderr=sink, env=os.environ | {KEY_VARIABLE: KEY}

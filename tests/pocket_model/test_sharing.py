@@ -109,6 +109,9 @@ def test_the_lines_say_what_a_room_needs():
     text = "\n".join(Sharing("192.168.1.20", KEY).lines(8001, batching=False))
     assert "Notebooks on Colab need a public one: a tunnel to port 8001" in text
     assert "For a room, add --batching." in text
+    text = "\n".join(Sharing("127.0.0.1", KEY).lines(8001, batching=True))
+    assert "Only programs on this machine" in text
+    assert "Colab need" not in text
     text = "\n".join(Sharing("0.0.0.0", KEY, public_host="34.1.2.3").lines(8001, batching=True))
     assert "--batching" not in text
     assert "Colab need" not in text
