@@ -25,13 +25,28 @@ app = typer.Typer(
 def train(
     work: Annotated[Path | None, typer.Option(help="Checkpoints; default: in the cache.")] = None,
     out: Annotated[Path | None, typer.Option(help="For the adapter; default: data/pocket.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Go on from this adapter.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    vision_steps: Annotated[int | None, typer.Option(help="Of the vision tower.")] = None,
+    text_steps: Annotated[int | None, typer.Option(help="Of the text model.")] = None,
+    rows: Annotated[int, typer.Option(help="So many times the rows of a step.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that draw ahead.")] = 0,
 ) -> None:
-    """Train the adapter again: many hours on two cores."""
+    """Train the adapter again: many hours on two cores, minutes on a GPU."""
     from pocket_training import train
 
     target = out or POCKET_DATA
-    train.train(work or cache_dir() / "pocket" / "training", target, device=device)
+    plan = train.Plan(
+        start=start,
+        device=device,
+        vision_steps=train.VISION_STEPS if vision_steps is None else vision_steps,
+        text_steps=train.TEXT_STEPS if text_steps is None else text_steps,
+        rows=rows,
+        workers=workers,
+    )
+    train.train(work or cache_dir() / "pocket" / "training", target, plan)
     print(f"The adapter is in {target}. Now: python -m pocket_training evaluate")
 
 

@@ -90,10 +90,10 @@ def replies(
         batch = chats[start : start + size]
         inputs = tokenizer.apply_chat_template(
             batch, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-        )
+        ).to(base.device)
         options = {"eos_token_id": end, "pad_token_id": end, "output_logits": True}
         out = base.generate(**inputs, **SAMPLING, **options, return_dict_in_generate=True)
-        logs = torch.stack(out.logits, dim=1).log_softmax(dim=-1)
+        logs = torch.stack(out.logits, dim=1).log_softmax(dim=-1).cpu()
         generated = out.sequences[:, inputs["input_ids"].shape[1] :].tolist()
         for chat, ids, log in zip(batch, generated, logs, strict=True):
             length = ids.index(end) + 1 if end in ids else len(ids)

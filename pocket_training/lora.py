@@ -1,8 +1,11 @@
 """Stage two's model: LoRA on the text model's linear layers, and the control tokens' rows."""
 
 import math
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
+from transformers import AttentionInterface
 
 from pocket_model.adapter import TARGET_MODULES, VISION_PREFIXES
 from pocket_model.tekken import CONTROL_COUNT
@@ -13,20 +16,66 @@ SEED = 0
 RANK, SCALING = 16, 2.0
 
 
-class LoRALinear(torch.nn.Module):
-    """A frozen linear layer and the low-rank change that is trained: W x + scaling · B A x."""
+# The 16 values of NF4 (Dettmers et al., 2023), and the weights that share a scale.
+NF4 = (-1.0, -0.6961928, -0.5250731, -0.3949175, -0.2844414, -0.1847734, -0.0910500, 0.0)
+NF4 += (0.0795803, 0.1609302, 0.2461123, 0.3379152, 0.4407098, 0.5626170, 0.7229568, 1.0)
+NF4_BLOCK = 64
 
-    def __init__(self, linear: torch.nn.Linear, rank: int, scaling: float = SCALING):
+
+def nf4_error(weight: torch.Tensor) -> torch.Tensor:
+    """What rounding to NF4 adds to a weight, of its own shape."""
+    blocks = weight.float().reshape(-1, NF4_BLOCK)
+    scale = blocks.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
+    values = torch.tensor(NF4, device=weight.device)
+    nearest = torch.bucketize(blocks / scale, (values[1:] + values[:-1]) / 2)
+    return (values[nearest] * scale - blocks).reshape(weight.shape)
+
+
+class LoRALinear(torch.nn.Module):
+    """A frozen linear layer and the low-rank change that is trained: W x + scaling · B A x.
+
+    Args:
+        half: keep W in bfloat16. Autocast would widen and round it again in every step.
+    """
+
+    def __init__(self, linear: torch.nn.Linear, rank: int, *, half: bool = False):
         super().__init__()
-        self.weight = linear.weight.requires_grad_(False)
-        self.scaling = scaling
+        weight = linear.weight.detach()
+        self.register_buffer("weight", weight.to(torch.bfloat16) if half else weight)
         self.lora_A = torch.nn.Parameter(torch.empty(rank, linear.in_features))
         self.lora_B = torch.nn.Parameter(torch.zeros(linear.out_features, rank))
+        self.exact: torch.Tensor | None = None
         torch.nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         linear = torch.nn.functional.linear
-        return linear(x, self.weight) + self.scaling * linear(linear(x, self.lora_A), self.lora_B)
+        return linear(x, self.weight) + linear(SCALING * linear(x, self.lora_A), self.lora_B)
+
+    @torch.no_grad()
+    def round_to_nf4(self) -> None:
+        """From now on compute as the layer rounded to NF4, as it is now."""
+        if self.exact is None:
+            self.exact = self.weight.clone()
+        changed = self.exact.float() + SCALING * self.lora_B @ self.lora_A
+        self.weight.copy_(self.exact.float() + nf4_error(changed))
+
+
+ROW_BY_ROW = "row_by_row"
+
+
+def _attend_row_by_row(module, query, key, value, attention_mask, *, scaling, row_masks, **_):
+    """Attention on a joined line: each row attends to itself, by its own mask."""
+    lengths = [mask.shape[-1] for mask in row_masks]
+    parts = (states.split(lengths, dim=2) for states in (query, key, value))
+    attend = torch.nn.functional.scaled_dot_product_attention
+    found = [
+        attend(q, k, v, attn_mask=mask, scale=scaling, enable_gqa=True)
+        for q, k, v, mask in zip(*parts, row_masks, strict=True)
+    ]
+    return torch.cat(found, dim=2).transpose(1, 2), None
+
+
+AttentionInterface.register(ROW_BY_ROW, _attend_row_by_row)
 
 
 class Student(torch.nn.Module):
@@ -50,7 +99,7 @@ class Student(torch.nn.Module):
         torch.manual_seed(SEED)
         for name, module in list(model.named_modules()):
             if ".language_model." in name and name.endswith(TARGET_MODULES):
-                self.lora_layers[name] = LoRALinear(module, RANK)
+                self.lora_layers[name] = LoRALinear(module, RANK, half=half)
                 model.set_submodule(name, self.lora_layers[name])
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
@@ -71,6 +120,19 @@ class Student(torch.nn.Module):
         for name, parameter in self.trainable().items():
             state[name] = parameter.detach() * (SCALING if name.endswith(".lora_b") else 1.0)
         return state
+
+    def start_from(self, path: Path) -> None:
+        """Take the text model's part of an adapter file."""
+        saved = load_file(path)
+        with torch.no_grad():
+            for name, parameter in self.trainable().items():
+                share = SCALING if name.endswith(".lora_b") else 1.0
+                parameter.copy_(saved[name].float() / share)
+
+    def round_to_nf4(self) -> None:
+        """From now on compute as if all linear layers were in 4 bits, rounded as they are now."""
+        for layer in self.lora_layers.values():
+            layer.round_to_nf4()
 
     def embed(self, batch: Batch) -> torch.Tensor:
         """A batch's input embeddings, (B, L, hidden), with pictures encoded or their labels."""
@@ -95,12 +157,19 @@ class Student(torch.nn.Module):
         """Each predicted token's loss in nats, (T,)."""
         batch = batch.to(self.control_rows.device)
         states = self.embed(batch)
+        mask, text = batch.attention_mask, self.model.model.language_model
+        if joined := mask is None:
+            # Of four axes, so that transformers takes it as it is; `row_masks` say the rest.
+            mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=states.device)
+        text.set_attn_implementation(ROW_BY_ROW if joined else "sdpa")
+        options = {"row_masks": batch.row_masks} if joined else {}
         with torch.autocast(states.device.type, torch.bfloat16, enabled=self.half):
-            states = self.model.model.language_model(
+            states = text(
                 inputs_embeds=states,
-                attention_mask=batch.attention_mask,
+                attention_mask=mask,
                 position_ids=batch.position_ids,
                 use_cache=False,
+                **options,
             ).last_hidden_state
         predictors = states.float().flatten(0, 1)[batch.predictors]
         # Two products, since only the control tokens' rows are trained.

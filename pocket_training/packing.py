@@ -95,13 +95,16 @@ def batches_by_length(
 
 @dataclass
 class Batch:
-    """Rows as tensors: B rows of L tokens, T of which are to be predicted.
+    """Rows as tensors: B lines of L tokens, T of which are to be predicted.
 
     Attributes:
         input_ids, position_ids: (B, L).
-        attention_mask: (B, 1, L, L) bool, true where a token may attend to another.
+        attention_mask: (B, 1, L, L) bool, true where a token may attend to another. None if the
+            rows are joined: then `row_masks` has one for each row.
+        row_masks: (1, 1, l, l) bool for each of the joined rows, in their order on the line.
         predictors: (T,) flat indices of the tokens that predict.
         labels: (T,) the tokens they should predict.
+        owners: (T,) the number of the row that each is in.
         soft_rows: (S,) indices into T of the tokens that the base's distribution teaches.
         soft_ids, soft_shares: (S, K) those distributions: token ids and probabilities.
         pictures, oracle_labels: of all pictures, in the order of their tokens; see `PackedRow`.
@@ -109,9 +112,11 @@ class Batch:
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor
-    attention_mask: torch.Tensor
+    attention_mask: torch.Tensor | None
+    row_masks: list[torch.Tensor]
     predictors: torch.Tensor
     labels: torch.Tensor
+    owners: torch.Tensor
     soft_rows: torch.Tensor
     soft_ids: torch.Tensor
     soft_shares: torch.Tensor
@@ -121,43 +126,60 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The same batch with its tensors on a device; the pictures stay arrays."""
         tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
-        return replace(self, **tensors)
+        return replace(self, **tensors, row_masks=[mask.to(device) for mask in self.row_masks])
 
 
-def collate(rows: Sequence[PackedRow]) -> Batch:
-    """Rows as one batch, padded to the longest."""
-    length = max(len(row) for row in rows)
-    ids = np.full((len(rows), length), CONTROL_IDS["<pad>"])
+def collate(rows: Sequence[PackedRow], *, joined: bool = False) -> Batch:
+    """Rows as one batch: each a line, padded to the longest, or joined to a single line.
+
+    On a joined line nothing is padded, and every matrix product is done once for all rows. A row
+    attends to itself only.
+    """
+    length = sum(map(len, rows)) if joined else max(map(len, rows))
+    ids = np.full((1 if joined else len(rows), length), CONTROL_IDS["<pad>"])
     positions = np.zeros_like(ids)
-    segment = np.full_like(ids, -1)  # 0 for the prefix, 1 … for the continuations, -1 for padding
-    predictors, labels, soft = [], [], []
+    predictors, labels, owners, soft, masks = [], [], [], [], []
+    end = 0
     for number, row in enumerate(rows):
-        start = end = len(row.prefix)
-        ids[number, :start] = row.prefix
-        positions[number, :start] = range(start)
-        segment[number, :start] = 0
+        line, first = (0, end) if joined else (number, 0)
+        segment = np.full(len(row) if joined else length, -1)  # -1 for padding
+        start = end = first + len(row.prefix)
+        ids[line, first:start] = row.prefix
+        positions[line, first:start] = range(len(row.prefix))
+        segment[: start - first] = 0  # 0 for the prefix, 1 … for the continuations
         for index, (tokens, example) in enumerate(row.continuations, start=1):
             begin, end = end, end + len(tokens)
-            ids[number, begin:end] = tokens
-            positions[number, begin:end] = range(start, start + len(tokens))
-            segment[number, begin:end] = index
-            reply_start = number * length + end - len(example.reply)
+            ids[line, begin:end] = tokens
+            positions[line, begin:end] = range(start - first, start - first + len(tokens))
+            segment[begin - first : end - first] = index
+            reply_start = line * length + end - len(example.reply)
             learned = np.flatnonzero(example.loss_mask)
             if example.soft_targets is not None:
                 targets = [part[learned] for part in example.soft_targets]
                 soft.append((len(labels) + np.arange(len(learned)), *targets))
             predictors += (reply_start + learned - 1).tolist()
             labels += [example.reply[offset] for offset in learned]
-    before = np.tril(np.ones((length, length), dtype=bool))
-    of_key, of_query = segment[:, None, :], segment[:, :, None]
-    mask = before & ((of_key == 0) | (of_key == of_query)) & (of_key >= 0)
-    mask |= np.eye(length, dtype=bool)  # so that padding attends to something: itself
+            owners += [number] * len(learned)
+        masks.append(_mask(segment))
     soft = soft or [(np.zeros(0, int), np.zeros((0, 0), int), np.zeros((0, 0)))]
     *soft, shares = (np.concatenate(part) for part in zip(*soft, strict=True))
-    arrays = (ids, positions, mask[:, None], np.array(predictors), np.array(labels), *soft)
+    arrays = (np.array(predictors), np.array(labels), np.array(owners), *soft)
     return Batch(
+        torch.from_numpy(ids),
+        torch.from_numpy(positions),
+        None if joined else torch.cat(masks),
+        masks if joined else [],
         *map(torch.from_numpy, arrays),
         torch.from_numpy(shares).float(),
         pictures=[picture for row in rows for picture in row.pictures],
         oracle_labels=[known for row in rows for known in row.oracle_labels],
     )
+
+
+def _mask(segment: np.ndarray) -> torch.Tensor:
+    """Which token of a line may attend to which, (1, 1, L, L)."""
+    before = np.tril(np.ones((len(segment), len(segment)), dtype=bool))
+    of_key, of_query = segment[None, :], segment[:, None]
+    mask = before & ((of_key == 0) | (of_key == of_query)) & (of_key >= 0)
+    mask |= np.eye(len(segment), dtype=bool)  # so that padding attends to something: itself
+    return torch.from_numpy(mask[None, None])

@@ -6,9 +6,9 @@ from random import Random
 from typing import Any
 
 from pocket_training import tool_schemas, words
+from pocket_training.grammar import typed
 from pocket_training.messages import tool_call
 from pocket_training.tool_schemas import Parameter, Tool, noun_slots
-from pocket_training.wording import with_courtesy
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def request_for(tool: Tool, rng: Random, split: str) -> ToolRequest:
         template = _invented_question(tool, rng, split)
     else:
         template = rng.choice(words.tools().known[tool.key].questions[split])
-    return fill(tool, with_courtesy(template, split, rng), rng, split)
+    return fill(tool, typed(template, split, rng), rng, split)
 
 
 def fill(tool: Tool, template: str, rng: Random, split: str) -> ToolRequest:

@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from pocket_training import words
+from pocket_training.command_tasks import CommandGroup
 from pocket_training.messages import assistant, assistant_calls, call_id, user
 from pocket_training.tool_requests import ToolRequest, fill, request_for, same_tool_twice, swap
 from pocket_training.tool_results import result_case, result_pair
 from pocket_training.tool_schemas import Tool, invented_tool, known_tools, nouns_of, odd_known_tool
 
 SPLITS = ("train", "held_out")
-SKILLS = ("known", "unseen", "none", "two", "result")
+SKILLS = ("known", "unseen", "command", "none", "two", "result", "corrected")
+COMMAND_SHARE = {"command": 1.0, "corrected": 1.0, "none": 0.5, "two": 0.5}  # of the groups
 SWAPS = ("result", "name", "parameter", "value")
 
 
@@ -191,6 +193,17 @@ class _Group:
         return rng.choice(conjunctions).format(first.text, second.text), [first, second]
 
 
+class _Commands:
+    """A group of short commands, as `_Group`."""
+
+    def __init__(self, split: str, skill: str, rng: Random):
+        self.skill, self.group = skill, CommandGroup(split, skill, rng)
+
+    def case(self) -> ToolCase:
+        messages, reply = self.group.case()
+        return ToolCase(self.skill, messages, self.group.schemas, reply)
+
+
 def tool_groups(
     split: str, skill: str, *, groups: int, per_group: int, seed: int
 ) -> Iterator[list[ToolCase]]:
@@ -212,7 +225,9 @@ def tool_groups(
         raise ValueError(f"no tool cases for split {split!r} and skill {skill!r}")
     for index in range(groups):
         # seeded by text: Random hashes it by SHA-512, alike in every process
-        group = _Group(split, skill, Random(f"tools/{split}/{skill}/{seed}/{index}"))
+        rng = Random(f"tools/{split}/{skill}/{seed}/{index}")
+        commands = rng.random() < COMMAND_SHARE.get(skill, 0.0)
+        group = (_Commands if commands else _Group)(split, skill, rng)
         cases: dict[str, ToolCase] = {}  # by question
         while len(cases) < per_group:
             case = group.case()

@@ -3,17 +3,20 @@
 `python -m pocket_training train` runs both stages and writes a checkpoint every 50 steps. After an
 interruption it goes on from the last one. At the end it writes `data/pocket/adapter.safetensors`.
 Every step draws its rows from its own number, so the same seed on the same device gives the same
-run, interrupted or not.
+run, interrupted or not, with or without processes that draw ahead.
 """
 
 import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
@@ -29,27 +32,47 @@ from pocket_training import chat_tasks, picture_tasks, tool_tasks, vision_stage
 from pocket_training.examples import Example, ExampleEncoder
 from pocket_training.lora import SEED, Student
 from pocket_training.mixed_tasks import mixed_examples
-from pocket_training.packing import PackedRow, batches_by_length, collate, pack
+from pocket_training.packing import PackedRow, collate, pack
 
-VISION_STEPS, VISION_BATCH, VISION_RATE = 5900, 48, 1.2e-3
-TEXT_STEPS, TEXT_RATE = 3580, 1.2e-3
+VISION_STEPS, VISION_BATCH, VISION_RATE = 6000, 48, 1.2e-3
+TEXT_STEPS, TEXT_RATE = 4000, 1.2e-3
 CHECKPOINT_EVERY = 50
-CHATS = {"train": 1080, "held_out": 300}
+CHATS = {"train": 2400, "held_out": 300}
+# In the last part of the text stage the linear layers are rounded to 4 bits, every so many steps
+# as they then are: so the model learns to be right in NF4 too.
+NF4_FROM, NF4_EVERY = 0.75, 50
 
 # One step's rows, drawn by these weights. A tool row holds several questions about the same tools,
 # a picture row several about the same picture.
-TOOL_SKILLS = {"known": 8, "unseen": 6, "none": 3, "two": 13, "result": 7}
-TOOL_QUESTIONS = {"known": 7, "unseen": 5, "none": 5, "two": 4, "result": 3}
-PICTURE_KINDS = {"shapes": 12, "bars": 3, "regions": 3, "number": 1, "two": 8}
-PICTURE_QUESTIONS = {"shapes": 10, "bars": 4, "regions": 3, "number": 1, "two": 7}
-TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 3, 2, 4
-ORACLE_SHARE = 0.3  # of the picture rows: a picture's labels take the place of its encoding
-MIXED_SHARE = 0.12  # of the tool rows: the model card's conversation with a tool and a map
-MAX_PADDING = 1.2  # a batch's tokens with padding over those without it
+TOOL_SKILLS = dict(known=7, unseen=6, command=9, none=4, two=11, result=6, corrected=3)
+TOOL_QUESTIONS = dict(known=7, unseen=5, command=6, none=5, two=4, result=3, corrected=3)
+PICTURE_KINDS = {"shapes": 14, "bars": 4, "regions": 3, "number": 2, "two": 5}
+PICTURE_QUESTIONS = {"shapes": 11, "bars": 6, "regions": 4, "number": 3, "two": 7}
+TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 3, 3, 4
+ORACLE_SHARE = 0.25  # of the picture rows: a picture's labels take the place of its encoding
+MIXED_SHARE = 0.1  # of the tool rows: the model card's conversation with a tool and a map
 LABELS_PER_STEP = 250  # about as many tokens count in a step; the sum divided by it is a mean
 
 
-def train(work: Path, target: Path, *, device: str = "cpu") -> None:
+@dataclass(frozen=True)
+class Plan:
+    """How a run is done.
+
+    Attributes:
+        start: an adapter file to go on from; None begins with a random vision tower.
+        rows: so many times the rows and pictures of a step; more than one pays on a GPU.
+        workers: processes that draw rows and pictures ahead; 0 draws them in between.
+    """
+
+    start: Path | None = None
+    device: str = "cpu"
+    vision_steps: int = VISION_STEPS
+    text_steps: int = TEXT_STEPS
+    rows: int = 1
+    workers: int = 0
+
+
+def train(work: Path, target: Path, plan: Plan | None = None) -> None:
     """Both stages, from the base to `target` (the adapter file and the held-out replies).
 
     Args:
@@ -57,13 +80,14 @@ def train(work: Path, target: Path, *, device: str = "cpu") -> None:
             run goes on and a finished one is not repeated.
         target: the folder of `data/pocket`, or one of your own.
     """
+    plan = plan or Plan(vision_steps=VISION_STEPS, text_steps=TEXT_STEPS)
     # In a folder of its own: beside the base, transformers would take it for the base's tokenizer.
     tekken_folder = work / "tekken"
     for folder in (tekken_folder, target):
         folder.mkdir(parents=True, exist_ok=True)
     gguf = next(work.glob("*.gguf"), None) or fetch_gguf(work)
     tokenizer = AutoTokenizer.from_pretrained(work, gguf_file=gguf.name)
-    base = load_base(gguf).to(device)
+    base = load_base(gguf).to(plan.device)
     content, base_ids = tekken.convert(tokenizer)
     chat_format = ChatFormat(tekken.write(content, tekken_folder))
     replies = {}
@@ -76,19 +100,24 @@ def train(work: Path, target: Path, *, device: str = "cpu") -> None:
         replies[split] = torch.load(kept, weights_only=False)
     chat_tasks.save_held_out(replies["held_out"], target / chat_tasks.HELD_OUT_REPLIES.name)
 
-    model = assemble(base.cpu(), tokenizer, base_ids).to(device)
+    model = assemble(base.cpu(), tokenizer, base_ids).to(plan.device)
     del base
+    if plan.start:
+        saved = {n: t for n, t in load_file(plan.start).items() if n.startswith(VISION_PREFIXES)}
+        model.load_state_dict(saved, strict=False)
     vectors = vision_stage.word_vectors(model, chat_format.encode_text)
-    train_vision(model, vectors, chat_format, work, steps=VISION_STEPS)
-    half = device != "cpu" or bf16_matmul_is_fast()
-    student = Student(model, vectors, half=half).to(device)
+    train_vision(model, vectors, chat_format, work, plan)
+    half = plan.device != "cpu" or bf16_matmul_is_fast()
+    student = Student(model, vectors, half=half).to(plan.device)
+    if plan.start:
+        student.start_from(plan.start)
     chat_examples = chat_tasks.chat_examples(chat_format, replies["train"])
-    train_text(student, ExampleEncoder(chat_format), chat_examples, work, steps=TEXT_STEPS)
+    train_text(student, ExampleEncoder(chat_format), chat_examples, work, plan)
     save_adapter(student.adapter_state(), target / ADAPTER_FILE.name)
 
 
 def train_vision(
-    model, vectors: torch.Tensor, chat_format: ChatFormat, folder: Path, *, steps: int
+    model, vectors: torch.Tensor, chat_format: ChatFormat, folder: Path, plan: Plan
 ) -> None:
     """Stage one, in place: tower and projector learn to describe each cell (`vision_stage`)."""
     parameters = {n: p for n, p in model.named_parameters() if n.startswith(VISION_PREFIXES)}
@@ -96,17 +125,32 @@ def train_vision(
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     run = _Run(folder / "vision_stage.pt", parameters, VISION_RATE, warm_up=100, decay=0.01)
-    source = vision_stage.batches(chat_format, size=VISION_BATCH, seed=SEED + run.done)
-    for _, bar in run.steps(steps, "the vision tower"):
-        pixels, labels = (tensor.to(vectors.device) for tensor in next(source))
-        loss = vision_stage.loss(vision_stage.encode_images(model, pixels), labels, vectors)
-        loss.backward()
-        bar.set_postfix(loss=f"{loss.item():.4f}")
+    size = VISION_BATCH * plan.rows
+
+    def draw(step: int) -> list[vision_stage.Labelled]:
+        return vision_stage.draw_batch(chat_format, size=size, seed=SEED, step=step)
+
+    reader = vision_stage.readout(vectors)
+    log = (folder / "vision_losses.jsonl").open("a", encoding="utf-8")
+    with log:
+        for step, drawn, bar in run.steps(plan.vision_steps, "the vision tower", draw, plan):
+            total = 0.0
+            # Pictures of one size at a time; each part counts by its share of the pictures.
+            for pixels, labels in drawn:
+                share = len(pixels) / size
+                pixels, labels = pixels.to(vectors.device), labels.to(vectors.device)
+                tokens = vision_stage.encode_images(model, pixels)
+                loss = share * vision_stage.loss(tokens, labels, vectors, reader)
+                loss.backward()
+                total += loss.item()
+            bar.set_postfix(loss=f"{total:.4f}")
+            log.write(json.dumps({"step": step, "loss": round(total, 4)}) + "\n")
+            log.flush()
     model.requires_grad_(False)
 
 
 def train_text(
-    student: Student, encoder: ExampleEncoder, chats: list[Example], folder: Path, *, steps: int
+    student: Student, encoder: ExampleEncoder, chats: list[Example], folder: Path, plan: Plan
 ) -> None:
     """Stage two, in place: LoRA layers and control rows learn tools, pictures and chat.
 
@@ -114,17 +158,22 @@ def train_text(
     """
     run = _Run(folder / "text.pt", student.trainable(), TEXT_RATE, warm_up=20)
     student.train()
+    noisy_from = round(NF4_FROM * plan.text_steps)
+
+    def draw(step: int) -> Rows:
+        return draw_rows(step, encoder, chats, times=plan.rows)
+
     with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
-        for step, bar in run.steps(steps, "the text model"):
+        for step, rows, bar in run.steps(plan.text_steps, "the text model", draw, plan):
+            # Also at an interrupted run's first step, from the weights of its checkpoint.
+            if step >= noisy_from and (step % NF4_EVERY == 0 or step == max(run.done, noisy_from)):
+                student.round_to_nf4()
+            batch = collate([row for _, row in rows], joined=True)
+            losses = student.losses(batch)
+            (losses.sum() / (LABELS_PER_STEP * plan.rows)).backward()
             by_kind: dict[str, list[float]] = {}
-            rows = draw_rows(step, encoder, chats)
-            for part in batches_by_length(rows, lambda r: len(r[1]), max_padding=MAX_PADDING):
-                batch = collate([row for _, row in part])
-                losses = student.losses(batch)
-                (losses.sum() / LABELS_PER_STEP).backward()
-                owners = (batch.predictors // batch.input_ids.shape[1]).tolist()
-                for owner, loss in zip(owners, losses.tolist(), strict=True):
-                    by_kind.setdefault(part[owner][0], []).append(loss)
+            for owner, loss in zip(batch.owners.tolist(), losses.tolist(), strict=True):
+                by_kind.setdefault(rows[owner][0], []).append(loss)
             means = {k: round(sum(each) / len(each), 4) for k, each in sorted(by_kind.items())}
             bar.set_postfix(means)
             tokens = sum(len(row) for _, row in rows)
@@ -136,12 +185,12 @@ def train_text(
 Rows = list[tuple[str, PackedRow]]
 
 
-def draw_rows(step: int, encoder: ExampleEncoder, chats: list[Example]) -> Rows:
-    """One step's rows, each with its kind."""
+def draw_rows(step: int, encoder: ExampleEncoder, chats: list[Example], *, times: int = 1) -> Rows:
+    """One step's rows, each with its kind: `times` as many of each as usual."""
     # An older word, kept: the seed must give the same run.
     rng = random.Random(f"lessons {SEED} {step}")
     rows: Rows = []
-    for _ in range(TOOL_ROWS):
+    for _ in range(TOOL_ROWS * times):
         if rng.random() < MIXED_SHARE:
             oracle = rng.random() < ORACLE_SHARE
             rows.append(("mixed", pack(mixed_examples(encoder, "train", rng), oracle=oracle)))
@@ -151,7 +200,7 @@ def draw_rows(step: int, encoder: ExampleEncoder, chats: list[Example]) -> Rows:
         (group,) = tool_tasks.tool_groups("train", skill, groups=1, **options)
         ids = rng.choice(["numbered", "given"])
         rows.append((skill, pack([encoder.tool_example(case, ids) for case in group])))
-    for _ in range(PICTURE_ROWS):
+    for _ in range(PICTURE_ROWS * times):
         kind = _pick(rng, PICTURE_KINDS)
         options = {"per_group": PICTURE_QUESTIONS[kind], "seed": rng.randrange(2**31)}
         for group in picture_tasks.picture_groups("train", kind, groups=1, **options):
@@ -159,7 +208,8 @@ def draw_rows(step: int, encoder: ExampleEncoder, chats: list[Example]) -> Rows:
             examples = [encoder.picture_example(case, text_first=text_first) for case in group]
             oracle = rng.random() < ORACLE_SHARE
             rows.append((f"picture {kind}", pack(examples, oracle=oracle)))
-    return rows + [("chat", pack([example])) for example in rng.sample(chats, CHAT_ROWS)]
+    replies = rng.sample(chats, min(len(chats), CHAT_ROWS * times))
+    return rows + [("chat", pack([example])) for example in replies]
 
 
 def _pick(rng: random.Random, weights: dict[str, int]) -> str:
@@ -172,6 +222,23 @@ def learning_rate(step: int, steps: int, peak: float, warm_up: int) -> float:
         return peak * (step + 1) / warm_up
     done = (step - warm_up) / max(1, steps - warm_up)
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class _Drawn(Dataset):
+    """What `draw` gives for each step."""
+
+    def __init__(self, draw: Callable, steps: int):
+        self.draw, self.count = draw, steps
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, step: int):
+        return self.draw(step)
+
+
+def _as_it_is(drawn):
+    return drawn
 
 
 @dataclass
@@ -201,17 +268,27 @@ class _Run:
             for name, parameter in self.parameters.items():
                 parameter.data.copy_(saved["parameters"][name])
 
-    def steps(self, steps: int, name: str) -> Iterator[tuple[int, tqdm]]:
-        """The steps left to do, each with the progress bar.
+    def steps(
+        self, steps: int, name: str, draw: Callable, plan: Plan
+    ) -> Iterator[tuple[int, Any, tqdm]]:
+        """The steps left to do, each with what `draw` gives for it and the progress bar.
 
         The caller computes the gradients. Before the next step they are applied and, every so
         many steps and after the last, a checkpoint is written.
         """
-        bar = tqdm(range(self.done, steps), initial=self.done, total=steps, desc=name, unit="step")
-        for step in bar:
+        drawn = DataLoader(
+            _Drawn(draw, steps),
+            batch_size=None,
+            sampler=range(self.done, steps),
+            num_workers=plan.workers,
+            collate_fn=_as_it_is,
+        )
+        numbers = range(self.done, steps)
+        bar = tqdm(numbers, initial=self.done, total=steps, desc=name, unit="step")
+        for step, rows in zip(bar, drawn, strict=False):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, self.rate, self.warm_up)
-            yield step, bar
+            yield step, rows, bar
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)

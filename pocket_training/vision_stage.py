@@ -6,7 +6,8 @@ as words on top of one another, and needs little training to read them.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -17,9 +18,12 @@ from pocket_training import scenes
 from pocket_training.messages import user_images
 
 # How often each kind of scene is shown: shapes carry most of the words.
-KINDS = ("shapes",) * 7 + ("bars", "regions", "number")
+KINDS = ("shapes",) * 13 + ("bars",) * 3 + ("regions",) * 2 + ("number",) * 3
+SCALES = (1, 1, 1.5, 2, 3)  # of the drawn picture over what the model sees
 # Of telling which words are in a token, and the weight of mistakes beside that of the distance.
 SHARPNESS, MISREAD = 10.0, 0.3
+
+Labelled = tuple[torch.Tensor, torch.Tensor]  # pictures and the words of their cells
 
 
 def pixels(chat_format: ChatFormat, picture: Image.Image) -> np.ndarray:
@@ -27,12 +31,14 @@ def pixels(chat_format: ChatFormat, picture: Image.Image) -> np.ndarray:
     return chat_format.encode([user_images([picture], "")]).pictures[0]
 
 
+@cache
 def vocabulary() -> list[str]:
     """Every word that describes a cell."""
-    words = {"white", "sea", "region", "bar", "number", "largest", "tallest", "shortest"}
-    words |= {*scenes.COLORS, *scenes.FURTHER_COLORS, *scenes.SHAPES, *"0123456789"}
+    words = {"empty", "sea", "region", "bar", "number", "outlined"}
+    words |= {"largest", "smallest", "tallest", "shortest", *scenes.ORDINALS, *"0123456789"}
+    words |= {*scenes.COLORS, *scenes.FURTHER_COLORS, *scenes.SHAPES, *scenes.FURTHER_SHAPES}
     words |= {*scenes.ROWS, *scenes.COLUMNS, *scenes.NUMBERS[1:], *scenes.TIMES[1:]}
-    return sorted(words)
+    return sorted(words | {*scenes.SAME[1:]})
 
 
 def word_vectors(model, encode: Callable[[str], list[int]]) -> torch.Tensor:
@@ -70,9 +76,17 @@ def encode_images(model, pixels: torch.Tensor) -> torch.Tensor:
 
 def multi_hot(labels: scenes.CellLabels) -> torch.Tensor:
     """Which words describe each cell: ones and zeros of shape (cells, words), row by row."""
-    words = vocabulary()
+    places = _places()
     cells = [cell for row in labels for cell in row]
-    return torch.tensor([[float(word in cell) for word in words] for cell in cells])
+    hot = torch.zeros(len(cells), len(places))
+    for number, cell in enumerate(cells):
+        hot[number, [places[word] for word in cell]] = 1
+    return hot
+
+
+@cache
+def _places() -> dict[str, int]:
+    return {word: place for place, word in enumerate(vocabulary())}
 
 
 def targets(labels: scenes.CellLabels, vectors: torch.Tensor) -> torch.Tensor:
@@ -89,7 +103,12 @@ def readout(vectors: torch.Tensor) -> torch.Tensor:
     return torch.linalg.pinv(vectors.double()).to(vectors.dtype)
 
 
-def loss(tokens: torch.Tensor, labels: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+def loss(
+    tokens: torch.Tensor,
+    labels: torch.Tensor,
+    vectors: torch.Tensor,
+    reader: torch.Tensor | None = None,
+) -> torch.Tensor:
     """How far image tokens are from the words they should be, a scalar.
 
     The squared distance makes a token a sum of word embeddings. The cross-entropy of reading each
@@ -99,25 +118,33 @@ def loss(tokens: torch.Tensor, labels: torch.Tensor, vectors: torch.Tensor) -> t
     Args:
         tokens: shape (pictures, cells, hidden).
         labels: from `multi_hot`, shape (pictures, cells, words).
+        reader: `readout(vectors)`, if it is known.
     """
+    reader = readout(vectors) if reader is None else reader
     weight = 1 + 3 * (labels.sum(-1) > 1).float()
     distance = (tokens - labels @ vectors).pow(2).mean(-1) / vectors.pow(2).mean()
     misread = torch.nn.functional.binary_cross_entropy_with_logits(
-        SHARPNESS * (tokens @ readout(vectors) - 0.5), labels, reduction="none"
+        SHARPNESS * (tokens @ reader - 0.5), labels, reduction="none"
     ).sum(-1)
     return ((distance + MISREAD * misread) * weight).mean() / weight.mean()
 
 
-def batches(chat_format: ChatFormat, *, size: int, seed: int) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Endless training batches: pixels (size, 3, h, w) and labels (size, cells, words)."""
+def draw_batch(chat_format: ChatFormat, *, size: int, seed: int, step: int) -> list[Labelled]:
+    """A step's pictures, drawn from its own number: one pair of tensors for each size of them.
+
+    Returns:
+        pixels (pictures, 3, height, width) and labels (pictures, cells, words).
+    """
     # The word in the seed is arbitrary; another one would give another run.
-    rng = random.Random(f"eye {seed}")
-    waiting: dict[tuple, list] = {}  # by shape
-    while True:
-        kind = rng.choice(KINDS)
-        scene = scenes.SCENES[kind](rng, "train")
-        image = pixels(chat_format, scene.draw(rng.choice([1, 1, 2, 3])))
-        waiting.setdefault(image.shape, []).append((image, multi_hot(scene.cell_labels())))
-        if len(waiting[image.shape]) == size:
-            images, labels = zip(*waiting.pop(image.shape), strict=True)
-            yield torch.from_numpy(np.stack(images)), torch.stack(labels)
+    rng = random.Random(f"eye {seed} {step}")
+    by_shape: dict[tuple, list] = {}
+    for _ in range(size):
+        scene = scenes.SCENES[rng.choice(KINDS)](rng, "train")
+        image = pixels(chat_format, scene.draw(rng.choice(SCALES)))
+        by_shape.setdefault(image.shape, []).append((image, multi_hot(scene.cell_labels())))
+    return [_stacked(pairs) for pairs in by_shape.values()]
+
+
+def _stacked(pairs: list) -> Labelled:
+    images, labels = zip(*pairs, strict=True)
+    return torch.from_numpy(np.stack(images)), torch.stack(labels)

@@ -21,10 +21,6 @@ Generated = Literal[
     *("date", "time", "code", "email", "expression"),
 ]
 KINDS = (*get_args(Pool), *get_args(Generated))
-PictureSkill = Literal[
-    *("colour", "shape", "count", "position", "largest", "tallest", "shortest", "bar colours"),
-    *("region", "region colour", "number", "describe", "describe one", "two pictures"),
-]
 
 
 class WordsError(ValueError):
@@ -148,12 +144,56 @@ class ToolWords(_Checked):
     chat: Split[dict[str, str]]
 
 
-class PictureWords(_Checked):
-    """`pictures.yaml`: the phrasings of each skill, and the legends of maps."""
+def _list_held(value: Any) -> Any:
+    """What a command's parameter holds: as `_held`, or a list, a pool of its own, a switch."""
+    if isinstance(value, dict) and set(value) == {"list"}:
+        return {"list": _list_held(value["list"])}
+    return value if isinstance(value, str) and value not in KINDS else _held(value)
 
-    phrasings: dict[PictureSkill, Split[Words]]
+
+class ActionParameter(_Checked):
+    """A parameter of a command: the names that its schema can give it.
+
+    Attributes:
+        within: the name of the object that it is part of.
+    """
+
+    holds: Annotated[Any, PlainValidator(_list_held)]
+    names: list[str]
+    optional: bool = False
+    within: str | None = None
+
+
+class Action(_Checked):
+    """What a tool can do, and how it is asked for: `do` is an imperative, `say` anything else."""
+
+    names: list[str]
+    descriptions: list[str]
+    parameters: dict[str, ActionParameter]
+    do: list[str]
+    say: list[str]
+
+
+class CommandWords(_Checked):
+    """`commands.yaml`, whose comments explain each list."""
+
+    pools: dict[str, Split[Words]]
+    frames: Split[Words]
+    joined: Split[Words]
+    corrections: Split[Words]
+    done: Split[Words]
+    parameter_descriptions: Split[Words]
+    extras: Split[dict[str, Holds]]
+    actions: Split[dict[str, list[Action]]]
+
+
+class PictureWords(_Checked):
+    """`pictures.yaml`: the grammar, the legends of maps, and what no scene has."""
+
+    rules: dict[str, Split[Words] | Words]
     legends: Split[Words]
     countries: Split[Words]
+    absent_things: Split[Words]
 
 
 class ChatWords(_Checked):
@@ -225,5 +265,6 @@ def _entries(node: yaml.Node, path: tuple = ()) -> Iterator[tuple[tuple, yaml.No
 # A file is read at its first use, and once.
 tools = cache(partial(load, FOLDER / "tools.yaml", ToolWords))
 pictures = cache(partial(load, FOLDER / "pictures.yaml", PictureWords))
+commands = cache(partial(load, FOLDER / "commands.yaml", CommandWords))
 chats = cache(partial(load, FOLDER / "chats.yaml", ChatWords))
 courtesies = cache(partial(load, FOLDER / "courtesies.yaml", Courtesies))
