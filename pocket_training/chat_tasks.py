@@ -18,12 +18,13 @@ from tqdm import tqdm
 from pocket_model.build import POCKET_DATA
 from pocket_model.chat_format import ChatFormat
 from pocket_model.tekken import CONTROL_IDS
-from pocket_training import words
+from pocket_training import grammar, words
 from pocket_training.examples import Example
 from pocket_training.messages import system, user
 
 HELD_OUT_REPLIES = POCKET_DATA / "held_out_replies.json"
 HeldOut = list[tuple[Example, float]]  # each with the base's mean loss on its reply, in nats
+SUBJECT_SHARE = 0.35  # of the chats: a phrasing with a subject
 KEPT = 24  # alternatives kept for each token of a reply: over 98 % of the base's probability
 # All of the base's own distribution, up to 56 tokens.
 SAMPLING = dict(do_sample=True, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=56)
@@ -48,19 +49,27 @@ class Reply:
 
 
 def prompts(split: str, count: int, seed: int) -> list[list[dict]]:
-    """`count` different conversations to answer; a third of them with a system prompt."""
+    """`count` different conversations to answer; a fifth of them with a system prompt."""
     rng = random.Random(f"chat {split} {seed}")
     lists = words.chats()
-    questions = [p.format(s) for p in lists.phrasings[split] for s in lists.subjects[split]]
-    questions = lists.other_questions[split] + rng.sample(questions, len(questions))
+    questions = dict.fromkeys(lists.other_questions[split][:count])
+    tries = 0
+    while len(questions) < count:
+        if (tries := tries + 1) > 20 * count:
+            raise ValueError(f"there are only {len(questions)} {split} chats, not {count}")
+        if rng.random() < SUBJECT_SHARE:
+            phrasing = rng.choice(lists.phrasings[split])
+            question = phrasing.format(rng.choice(lists.subjects[split]))
+        else:
+            template = rng.choice(lists.open[split])
+            question = grammar.tidy(grammar.write(template, lists.rules, split, rng))
+        questions[grammar.typed(question, split, rng)] = None
     chats = []
-    for question in questions[:count]:
+    for question in questions:
         chat = [user(question)]
-        if rng.random() < 1 / 3:
+        if rng.random() < 1 / 5:
             chat.insert(0, system(rng.choice(lists.system_prompts[split])))
         chats.append(chat)
-    if len(chats) < count:
-        raise ValueError(f"there are only {len(chats)} {split} chats, not {count}")
     return rng.sample(chats, count)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -20,25 +21,30 @@ REPLY_TOKENS = 40  # within which an answer in words must be there
 # right.
 SKILLS: dict[str, tuple[str, float | None]] = {
     "tools_known": ("tool call, known tools", 0.97),
-    "tools_unseen": ("tool call, schemas never seen", 0.85),
-    "tools_none": ("no suitable tool, no call", 0.95),
-    "tools_two": ("two calls in one turn", 0.85),
-    "tools_result": ("the tool's result in the answer", 0.97),
-    "picture_colour": ("picture: colour", 0.95),
-    "picture_shape": ("picture: shape", 0.95),
+    "tools_unseen": ("tool call, schemas never seen", 0.92),
+    "tools_command": ("tool call, short commands", 0.92),
+    "tools_corrected": ("tool call, corrected by the user", None),
+    "tools_none": ("no suitable tool, no call", 0.97),
+    "tools_two": ("two calls in one turn", 0.88),
+    "tools_result": ("the tool's result in the answer", 0.98),
+    "picture_colour": ("picture: colour", 0.97),
+    "picture_shape": ("picture: shape", 0.97),
     "picture_count": ("picture: count", 0.95),
-    "picture_position": ("picture: position", 0.95),
-    "picture_largest": ("picture: largest", 0.95),
-    "picture_tallest": ("picture: tallest bar", 0.95),
-    "picture_region": ("picture: largest region", 0.95),
-    "picture_two_pictures": ("two pictures: which one", 0.85),
-    "counterfactual_pairs": ("counterfactual pairs", 0.90),
+    "picture_exist": ("picture: is there …?", 0.97),
+    "picture_position": ("picture: position", 0.97),
+    "picture_largest": ("picture: largest", 0.97),
+    "picture_tallest": ("picture: tallest bar", 0.97),
+    "picture_region": ("picture: largest region", 0.97),
+    "picture_number": ("picture: number", 0.97),
+    "picture_two_pictures": ("two pictures: which one", 0.95),
+    "picture_absent": ("picture: what is not there", 0.85),
+    "counterfactual_pairs": ("counterfactual pairs", 0.95),
     "mixed_country": ("conversation: largest country, tools at hand", None),
     "mixed_population": ("conversation: that country's population", None),
-    "picture_number": ("picture: number", None),
 }
+_TOOL_KINDS = ("known", "unseen", "command", "two", "none", "result", "corrected")
 _PICTURE_SKILLS = {  # of `picture_tasks`, by the kind of picture
-    "shapes": ("colour", "shape", "count", "position", "largest"),
+    "shapes": ("colour", "shape", "count", "exist", "position", "largest", "absent"),
     "bars": ("tallest",),
     "regions": ("region",),
     "number": ("number",),
@@ -68,7 +74,7 @@ def questions(encoder: ExampleEncoder, cases: int = CASES) -> Iterator[Question]
 
     There are a tenth as many of the mixed conversations.
     """
-    for kind in ("known", "unseen", "two", "none", "result"):
+    for kind in _TOOL_KINDS:
         options = {"groups": -(-cases // PER_TOOLS), "per_group": PER_TOOLS, "seed": SEED}
         for group in tool_tasks.tool_groups("held_out", kind, **options):
             yield [_tool_case(f"tools_{kind}", encoder, case) for case in group]
@@ -96,8 +102,13 @@ def _picture_cases(encoder: ExampleEncoder, kind: str, seed: int, left: dict[str
         if left.get(skill):
             left[skill] -= 1
             skill_id = f"picture_{skill.replace(' ', '_')}"
-            question.append(Case(skill_id, encoder.picture_example(case)))
+            question.append(_picture_case(skill_id, encoder, case))
     return question
+
+
+def _picture_case(skill: str, encoder: ExampleEncoder, case: picture_tasks.PictureCase) -> Case:
+    accept = says(encoder.chat_format, case.value, case.rivals)
+    return Case(skill, encoder.picture_example(case), accept)
 
 
 def pairs(encoder: ExampleEncoder, number: int = CASES) -> Iterator[list[Question]]:
@@ -107,7 +118,7 @@ def pairs(encoder: ExampleEncoder, number: int = CASES) -> Iterator[list[Questio
         yield [[_tool_case(skill, encoder, case) for case in pair]]
     for pair in picture_tasks.counterfactual_pairs("held_out", pairs=number - tools, seed=SEED):
         # Two rows: the pictures share their tokens' ids, but show different things.
-        yield [[Case(skill, encoder.picture_example(case))] for case in pair]
+        yield [[_picture_case(skill, encoder, case)] for case in pair]
 
 
 def _tool_case(skill: str, encoder: ExampleEncoder, case: tool_tasks.ToolCase) -> Case:
@@ -140,6 +151,27 @@ def _calls(chat_format: ChatFormat, tokens: list[int]) -> list[tuple[str, str]] 
     except ValueError:
         return None
     return [(c.name, text) for c, text in zip(reply.tool_calls, arguments, strict=True)]
+
+
+def says(
+    chat_format: ChatFormat, value: str, rivals: tuple[str, ...]
+) -> Callable[[list[int]], bool]:
+    """Accepts a reply that has the value in its first tokens, and none of its rivals.
+
+    A count may be a word or a digit. "not see" may be "no" or "don't see" too.
+    """
+    forms = {"not see": ["not see", "don't see", "no"]}.get(value, [value])
+    if value in picture_tasks.NUMBERS:
+        forms = [value, str(picture_tasks.NUMBERS.index(value))]
+
+    def found(texts, text: str) -> bool:
+        return any(re.search(rf"(?<!\w){re.escape(each.lower())}(?!\w)", text) for each in texts)
+
+    def accept(reply: list[int]) -> bool:
+        text = chat_format.decode(reply[:REPLY_TOKENS]).lower()
+        return found(forms, text) and not found(rivals, text)
+
+    return accept
 
 
 def makes_no_call(reply: list[int]) -> bool:

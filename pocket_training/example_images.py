@@ -227,7 +227,7 @@ def chart() -> Image.Image:
 
 def shapes() -> Image.Image:
     """A scene of the pocket model's own world, drawn four times as large as the model gets it."""
-    return scenes.random_shapes(random.Random(3), "held_out").draw(4)
+    return scenes.random_shapes(random.Random(3), "held_out", count=4, plain=True).draw(4)
 
 
 def main(arguments: list[str]) -> None:

@@ -21,7 +21,7 @@ def share_row(skill: str, scores: list[bool]) -> dict:
 
 def chat_row(base_losses: list[float], losses: list[float]) -> dict:
     """The row for chat: the mean loss on the base's replies over the base's own, in nats."""
-    label, target = "chat kept: loss on the base's replies, over the base's own", 1.10
+    label, target = "chat kept: loss on the base's replies, over the base's own", 1.05
     base, own = float(np.mean(base_losses)), float(np.mean(losses))
     return _rounded(
         skill=label, of=len(losses), base_nats=base, nats=own, ratio=own / base, target=target

@@ -199,6 +199,9 @@ class PictureWords(_Checked):
 class ChatWords(_Checked):
     """`chats.yaml`: ordinary questions, and system prompts."""
 
+    open: Split[Words]
+    rules: dict[str, Words]
+
     subjects: Split[Words]
     phrasings: Split[Words]
     other_questions: Split[Words]
