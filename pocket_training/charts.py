@@ -144,8 +144,9 @@ def draw_over(canvas: Canvas, chart) -> None:
         canvas.text(at, label, decor.ink, small, anchor=anchor)
     if decor.title:
         canvas.text(((left + right) / 2, top - 4), decor.title, decor.ink, 0.045 * SIDE)
-    if decor.legend and not chart.one_color:
-        low = top + 2 + 4 * len(chart.rgbs)
+    low = top + 2 + 4 * len(chart.rgbs)
+    covers = any(span[1] < low + 1 and span[2] > right - 16 for span in chart.spans())
+    if decor.legend and not chart.one_color and not covers:
         canvas.rectangle((right - 15, top + 1, right - 1, low), decor.face)
         for number, rgb in enumerate(chart.rgbs):
             y = top + 2 + 4 * number

@@ -272,15 +272,19 @@ class CommandGroup:
         return True
 
     def _correctable(self) -> list[Slot]:
-        """What can be corrected by saying another value: of its kind, there is one only."""
+        """What can be corrected by saying another value: of its kind, there is one only.
+
+        It has many other values, so that a group has many corrections.
+        """
         slots = [slot for slot in self.before.command.slots if slot.key in self.before.values]
         kinds = [json.dumps(slot.schema.get("type")) + str(slot.holds) for slot in slots]
         numbers = [slot.schema.get("type") in ("integer", "number") for slot in slots]
         return [
             slot
             for slot, kind, number in zip(slots, kinds, numbers, strict=True)
-            if isinstance(slot.holds, str | range | tuple | list)
-            and str(slot.holds) not in SWITCHES
+            if isinstance(slot.holds, str | range | tuple)
+            and slot.holds not in SWITCHES
+            and (not isinstance(slot.holds, range) or len(slot.holds) > 12)
             and kinds.count(kind) == 1
             and (not number or sum(numbers) == 1)
         ]

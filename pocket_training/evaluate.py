@@ -4,9 +4,9 @@ Decoding is greedy throughout. A greedy decoder generates exactly the right repl
 each of the reply's tokens is the likeliest at its position. One pass tells that for many replies at
 once. In some cases another reply would be right as well. There, a reply that fails is continued
 greedily from the first differing token, and then read. A call's JSON can have other tokens or
-another order of keys. Any words will do if no tool is suitable, or around a tool's value. An answer about
-a picture has to say the right value and no other. The nine
-characters of a call's id are given, as the pocket server gives them.
+another order of keys. Any words will do if no tool is suitable, or around a tool's value. An answer
+about a picture has to say the right value and no other. The nine characters of a call's id are
+given, as the pocket server gives them.
 """
 
 import time

@@ -27,11 +27,9 @@ def mixed_examples(encoder: ExampleEncoder, split: str, rng: random.Random) -> l
         history += result_case(request_for(rewrite, rng, split), rng, split).messages
     rng.shuffle(tools)
     scene = scenes.random_regions(rng, split)
-    legend, countries = picture_tasks.random_legend(scene, split, rng)
-    question = picture_tasks.phrase("region", split, rng, legend=legend)
-    first = [*history, user_images([scene.draw(rng.choice([1, 2, 3]))], question)]
-    country = countries[scene.largest()]
-    answer = f"The largest country is {country}."
+    asked = picture_tasks.ask_region(scene, picture_tasks.Wording(split, rng))
+    first = [*history, user_images([scene.draw(rng.choice([1, 2, 3]))], asked.question)]
+    country, answer = asked.value, asked.answer
     unit = rng.choice(["millions", "thousands"])
     follow_up = rng.choice(words.tools().follow_ups[split]).format(unit=unit)
     second = [*first, assistant(answer), user(follow_up)]

@@ -317,14 +317,15 @@ def ask_exist(scene: Shapes, w: Wording) -> Asked:
     thing = rng.choice(things)
     keys = rng.choice([["kind"], ["kind"], ["color"], ["color", "kind"]])
     wanted = {key: thing[key] for key in keys}
-    if rng.random() < 0.5:
-        # Something else, of which half is there: a color and a kind, but not on one thing.
-        others = {"kind": scenes.SHAPES, "color": scenes.COLORS}
-        key = rng.choice(keys)
-        pool = [t[key] for t in things if t[key] != thing[key]] if rng.random() < 0.5 else []
-        wanted[key] = rng.choice(pool or [v for v in others[key] if v != thing[key]])
     if rng.random() < 0.06:
         wanted = {"kind": rng.choice(words.pictures().absent_things[w.split])}
+    elif rng.random() < 0.5:
+        # What is not there: often a color and a kind that are, but not on one thing.
+        while run(("exist", filtered(wanted)), things):
+            pools = {"kind": scenes.SHAPES, "color": scenes.COLORS}
+            if len(keys) == 2 and rng.random() < 0.5:
+                pools = {key: [t[key] for t in things] for key in keys}
+            wanted |= {key: rng.choice(pools[key]) for key in [rng.choice(keys)]}
     program = ("exist", filtered(wanted))
     there = run(program, things)
     wanted, noun, plain = _named(wanted, w)
@@ -546,7 +547,7 @@ def ask_absent(scene: scenes.Scene, w: Wording) -> Asked:
         # What fits any picture ("What do you see?") is no question about a number.
         question = w.ask(rule)
         if noun not in question:
-            question = f"What is the color of the {noun}?"
+            question = w.ask("ask_colour", the=the)
     elif " " not in noun and rng.random() < 0.5:
         question = w.ask("ask_colour", the=the)
     else:
@@ -555,7 +556,8 @@ def ask_absent(scene: scenes.Scene, w: Wording) -> Asked:
             rule = "ask_position"
         question = w.ask(rule, the=the, other=f"the {rng.choice(sorted(there))}")
     question, answer = w.formed(question, f"I do not see {a(noun)}.", "")
-    return Asked("absent", question, answer, "not see", ALL_COLORS)
+    rivals = tuple(color for color in ALL_COLORS if color not in noun.split())
+    return Asked("absent", question, answer, "not see", rivals)
 
 
 # --- two pictures -----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ nothing in common across the splits (verbs, nouns, parameters, enum words).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from random import Random
 
 from pocket_training import words
@@ -20,6 +21,7 @@ from pocket_training.tool_schemas import Tool, invented_tool, known_tools, nouns
 SPLITS = ("train", "held_out")
 SKILLS = ("known", "unseen", "command", "none", "two", "result", "corrected")
 COMMAND_SHARE = {"command": 1.0, "corrected": 1.0, "none": 0.5, "two": 0.5}  # of the groups
+TRIES = 20  # for each case, before other tools are chosen
 SWAPS = ("result", "name", "parameter", "value")
 
 
@@ -211,7 +213,7 @@ def tool_groups(
 
     All messages of a group's cases are equal up to the last question: a tenth of the "known"
     groups begins with turns that name a country, which questions then call "that country".
-    Group i is the same whatever the number of groups.
+    Group i is the same whatever the number of groups. Tools with too few requests are replaced.
 
     Args:
         split: "train" or "held_out".
@@ -224,16 +226,27 @@ def tool_groups(
     if split not in SPLITS or skill not in SKILLS:
         raise ValueError(f"no tool cases for split {split!r} and skill {skill!r}")
     for index in range(groups):
-        # seeded by text: Random hashes it by SHA-512, alike in every process
-        rng = Random(f"tools/{split}/{skill}/{seed}/{index}")
-        commands = rng.random() < COMMAND_SHARE.get(skill, 0.0)
-        group = (_Commands if commands else _Group)(split, skill, rng)
-        cases: dict[str, ToolCase] = {}  # by question
-        while len(cases) < per_group:
-            case = group.case()
-            question = [m["content"] for m in case.messages if m["role"] == "user"][-1]
-            cases.setdefault(question, case)
+        cases: dict[str, ToolCase] = {}
+        for attempt in count():
+            # seeded by text: Random hashes it by SHA-512, alike in every process
+            rng = Random(f"tools/{split}/{skill}/{seed}/{index}" + f"/{attempt}" * bool(attempt))
+            if cases := _different(split, skill, per_group, rng):
+                break
         yield list(cases.values())
+
+
+def _different(split: str, skill: str, number: int, rng: Random) -> dict[str, ToolCase]:
+    """Cases about the same tools, by their last questions; none if there are too few."""
+    commands = rng.random() < COMMAND_SHARE.get(skill, 0.0)
+    group = (_Commands if commands else _Group)(split, skill, rng)
+    cases: dict[str, ToolCase] = {}
+    for _ in range(TRIES * number):
+        case = group.case()
+        question = [m["content"] for m in case.messages if m["role"] == "user"][-1]
+        cases.setdefault(question, case)
+        if len(cases) == number:
+            return cases
+    return {}
 
 
 def counterfactual_pairs(split: str, *, pairs: int, seed: int) -> Iterator[Pair]:

@@ -53,6 +53,46 @@ def test_rows_side_by_side_do_not_touch_each_other(examples_of, encode):
     torch.testing.assert_close(together, alone, atol=2e-4, rtol=0)
 
 
+def test_rows_joined_on_one_line_compute_what_each_alone_computes(examples_of, encode):
+    student = new_student(encode)
+    rows = [pack(examples_of(kind)) for kind in ("none", "shapes", "corrected", "bars")]
+    with torch.no_grad():
+        for layer in student.lora_layers.values():
+            torch.nn.init.normal_(layer.lora_B, std=0.1)
+        batch = collate(rows, joined=True)
+        joined = student.losses(batch)
+        alone = [student.losses(collate([row])) for row in rows]
+    assert batch.input_ids.shape == (1, sum(map(len, rows)))
+    assert batch.owners.bincount().tolist() == list(map(len, alone))
+    torch.testing.assert_close(joined, torch.cat(alone), atol=2e-4, rtol=0)
+
+
+def test_a_layer_rounded_to_nf4_computes_as_bitsandbytes_does():
+    functional = pytest.importorskip("bitsandbytes").functional
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(128, 64, bias=False)
+    layer = lora.LoRALinear(linear, 4)
+    with torch.no_grad():
+        layer.lora_B.normal_(std=0.1)
+        layer.round_to_nf4()
+        changed = linear.weight + lora.SCALING * layer.lora_B @ layer.lora_A
+        packed, state = functional.quantize_4bit(changed, quant_type="nf4", blocksize=64)
+        expected = functional.dequantize_4bit(packed, state)
+        x = torch.randn(3, 128)
+        torch.testing.assert_close(layer(x), x @ expected.T, atol=1e-3, rtol=0)
+
+
+def test_steps_can_be_drawn_ahead_by_other_processes(encoder):
+    chats = [Example([1, 3, 500, 4], [600, END], [True, True])] * 20
+    draw = train._Drawn(lambda step: train.draw_rows(step, encoder, chats), 5)
+    options = {"batch_size": None, "sampler": range(3, 5), "collate_fn": train._as_it_is}
+    ahead = train.DataLoader(draw, num_workers=2, **options)
+    for step, rows in zip((3, 4), ahead, strict=True):
+        own = train.draw_rows(step, encoder, chats)
+        assert [kind for kind, _ in rows] == [kind for kind, _ in own]
+        assert [row.prefix for _, row in rows] == [row.prefix for _, row in own]
+
+
 @pytest.mark.parametrize(("max_tokens", "max_padding"), [(500, 1e9), (1e9, 1.2)])
 def test_batches_are_as_large_as_their_limits_allow(max_tokens, max_padding):
     lengths = random.Random(0).choices(range(1, 200), k=100)
@@ -93,7 +133,7 @@ def test_random_ids_are_not_learned_and_numbered_ones_are(encoder):
 
 def test_pictures_are_encoded_as_the_stock_model_does(encoder):
     model = thin_model()
-    pictures = [scenes.random_bars(random.Random(k), "train").draw() for k in range(20)]
+    pictures = [scenes.random_bars(random.Random(k), "train").draw() for k in range(40)]
     pictures = [
         vision_stage.pixels(encoder.chat_format, p) for p in pictures if p.size == (112, 112)
     ][:3]
@@ -173,7 +213,8 @@ def test_soft_targets_give_kullback_leibler_up_to_the_teachers_entropy(encoder, 
 
 
 def test_training_resumes_where_it_was_interrupted(encoder, encode, tmp_path, monkeypatch):
-    for name, value in (("CHECKPOINT_EVERY", 2), ("TOOL_ROWS", 1), ("PICTURE_ROWS", 1)):
+    small = {"CHECKPOINT_EVERY": 2, "NF4_EVERY": 2, "NF4_FROM": 0.5}
+    for name, value in (small | {"TOOL_ROWS": 1, "PICTURE_ROWS": 1}).items():
         monkeypatch.setattr(train, name, value)
     chats = [Example([1, 3, 500, 4], [600, END], [True, True])] * train.CHAT_ROWS
 
@@ -185,7 +226,7 @@ def test_training_resumes_where_it_was_interrupted(encoder, encode, tmp_path, mo
                 if stop < stops[-1]:
                     # As if the process had died after this step's checkpoint.
                     patch.setattr(train, "tqdm", functools.partial(_Until, stop=stop))
-                train.train_text(student, encoder, chats, folder, steps=stops[-1])
+                train.train_text(student, encoder, chats, folder, train.Plan(text_steps=stops[-1]))
         return student
 
     whole, halves = run(tmp_path / "whole", 4), run(tmp_path / "halves", 2, 4)

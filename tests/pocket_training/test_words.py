@@ -15,6 +15,8 @@ phrasings:
 other_questions: {train: [Hello!], held_out: [Hi!]}
 system_prompts: {train: [Be brief.], held_out: [Be kind.]}
 mixed_system_prompts: {train: [Help.], held_out: [Answer.]}
+open: {train: ["Why {it}?"], held_out: ["How {it}?"]}
+rules: {it: [this, that]}
 """
 
 
@@ -83,19 +85,20 @@ def test_a_parameter_holds_what_is_known(tmp_path, old, new, message):
 
 
 def test_a_file_is_read_by_those_who_use_its_words_only():
-    """Drawing scenes imports no words, and questions about pictures read none about tools."""
+    """Drawing scenes reads no words, and questions about pictures read none about tools."""
     code = """
 import sys
 from random import Random
 from pocket_training import scenes
 for draw in scenes.SCENES.values():
     draw(Random(1), "train").draw()
-assert not [name for name in sys.modules if "words" in name or "wording" in name]
+assert not [name for name in sys.modules if name == "pocket_training.words"]
 from pocket_training import picture_tasks, words
 for kind in (*scenes.SCENES, "two"):
     list(picture_tasks.picture_groups("train", kind, groups=5, seed=1))
 assert words.pictures.cache_info().currsize
-assert not words.tools.cache_info().currsize + words.chats.cache_info().currsize
+read = (words.tools, words.chats, words.commands)
+assert not any(each.cache_info().currsize for each in read)
 assert not [name for name in sys.modules if name.startswith("pocket_training.tool")]
 """
     subprocess.run([sys.executable, "-c", code], check=True)
