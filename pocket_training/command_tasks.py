@@ -5,6 +5,7 @@ offers one to eight tools, and its requests are composed of the action's words a
 """
 
 import json
+import re
 import string
 from dataclasses import dataclass
 from random import Random
@@ -101,7 +102,8 @@ class CommandRequest:
 
     @property
     def text(self) -> str:
-        return self.template.format(**self.said)
+        text = self.template.format(**self.said)
+        return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
 
     def call(self, identifier: str) -> dict:
         return tool_call(self.command.name, self.command.arguments(self.values), identifier)

@@ -63,14 +63,32 @@ def assert_schemas_and_arguments_agree(case):
         assert call["function"]["arguments"] == json.dumps(arguments, ensure_ascii=False)
 
 
+def values_in(arguments):
+    """All values with their keys, those in objects and lists too."""
+    for key, value in arguments.items():
+        if isinstance(value, dict):
+            yield from values_in(value)
+        elif isinstance(value, list):
+            yield from ((key, item) for item in value)
+        else:
+            yield key, value
+
+
 def assert_values_are_said(case):
     text = said(case)
     for _, arguments, _ in calls_of(case):
-        for key, value in arguments.items():
-            # a flag is said by its own word ("an urgent message") or as true or false
-            forms = [json.dumps(value), key] if isinstance(value, bool) else [str(value)]
-            found = [re.search(rf"(?<!\w){re.escape(form)}(?!\w)", text) for form in forms]
+        for key, value in values_in(arguments):
+            forms = [str(value)]
+            if isinstance(value, bool):
+                # a flag is said by its own word ("an urgent message"), as true, on or yes
+                forms = [json.dumps(value), key, *(["on", "yes"] if value else ["off", "no"])]
+            found = [re.search(rf"(?<!\w){re.escape(f)}(?!\w)", text, flags(value)) for f in forms]
             assert any(found), (key, value, text)
+
+
+def flags(value):
+    """Words of switches may begin a sentence; all other values are said as they are."""
+    return re.IGNORECASE if isinstance(value, bool) else 0
 
 
 @pytest.mark.parametrize(("split", "skill"), EVERY)
@@ -187,9 +205,11 @@ def test_no_tool_of_the_list_serves_the_questions_that_need_none(split):
     for name, tool in known.items():  # the patterns do find their own questions
         own = [c for c in cases(split, "known") if functions(c).keys() == {name}]
         patterns = [pattern(name, template) for template in tool.questions[split]]
-        for case in own:
-            if len(case.messages) == 1:
-                assert any(re.fullmatch(p, said(case)) for p in patterns), said(case)
+        patterns += [pattern(name, template.rstrip(".?")) for template in tool.questions[split]]
+        asked = [said(case) for case in own if len(case.messages) == 1]
+        found = [text for text in asked if any(re.fullmatch(p, text) for p in patterns)]
+        # Some are typed in lower case or with an error.
+        assert len(found) >= 0.75 * len(asked), name
     for case in cases(split, "none", groups=100):
         for name in functions(case).keys() & known.keys():
             for template in known[name].questions[split]:
@@ -308,6 +328,60 @@ def test_pools_and_known_phrasings_are_others_and_enough():
         assert len(tool.questions.held_out) >= 4, name
     assert len(lists.chat.train) >= 80
     assert len(lists.chat.held_out) >= 40
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_correction_changes_one_value_of_the_call_before(split):
+    for case in cases(split, "corrected"):
+        (_, before, _), (_, after, _) = calls_of(case)
+        old, new = (list(values_in(arguments)) for arguments in (before, after))
+        assert [key for key, _ in old] == [key for key, _ in new]
+        changed = [(a, b) for (_, a), (_, b) in zip(old, new, strict=True) if a != b]
+        ((_, value),) = changed
+        assert str(value).lower() in case.messages[-1]["content"].lower()
+
+
+def test_commands_have_what_schemas_can_have():
+    made = [case for split in SPLITS for case in cases(split, "command", groups=200, per_group=2)]
+    assert {len(case.tools) for case in made} >= {1, 2, 3, 4, 5, 6, 8}
+    parameters = [f["parameters"] for case in made for f in functions(case).values()]
+    properties = [p for group in parameters for p in group["properties"].values()]
+    assert {p["type"] for p in properties} == {
+        *("string", "integer", "number", "boolean", "array", "object")
+    }
+    assert any("enum" in p for p in properties)
+    assert max(len(group["properties"]) for group in parameters) >= 6
+    assert any(set(group["properties"]) - set(group["required"]) for group in parameters)
+    counts = [len(list(values_in(calls_of(case)[0][1]))) for case in made]
+    assert sum(count >= 2 for count in counts) > 0.6 * len(counts)
+
+
+def test_held_out_commands_share_no_name_with_training():
+    lists = words.commands()
+    assert set(leaves(lists.frames.train)).isdisjoint(leaves(lists.frames.held_out))
+    for table in (lists.joined, lists.corrections, lists.done, lists.parameter_descriptions):
+        assert set(table.train).isdisjoint(table.held_out)
+    for pool in lists.pools.values():
+        assert set(pool.train).isdisjoint(pool.held_out)
+    names, keys, texts = ({split: set() for split in SPLITS} for _ in range(3))
+    for split in SPLITS:
+        for family in lists.actions[split].values():
+            for action in family:
+                names[split] |= set(action.names)
+                texts[split] |= {*action.do, *action.say, *action.descriptions}
+                keys[split] |= {name for p in action.parameters.values() for name in p.names}
+    for made in (names, keys, texts):
+        assert made["train"].isdisjoint(made["held_out"]), made["train"] & made["held_out"]
+
+
+def test_every_action_names_its_parameters():
+    for split in SPLITS:
+        for family, actions in words.commands().actions[split].items():
+            for action in actions:
+                needed = {key for key, p in action.parameters.items() if not p.optional}
+                for text in [*action.do, *action.say]:
+                    fields = set(re.findall(r"\{(\w+)\}", text))
+                    assert needed <= fields <= set(action.parameters), (family, text)
 
 
 def test_invented_names_and_parameters_never_meet():
