@@ -1,7 +1,7 @@
 """Wordings composed by a grammar, and the ways in which people type.
 
-Templates are in `data/pocket/words/*.yaml`. `(a|b|)` stands for a, b or nothing. `{name}` stands
-for a rule, or for what the caller gives.
+Templates are in `data/pocket/words/*.yaml`. `(a|b|)` means a, b or nothing. `{name}` means a rule
+of that name, or what the caller gives for it.
 """
 
 import re
@@ -62,7 +62,7 @@ def tidy(text: str) -> str:
 def typed(text: str, split: str, rng: Random) -> str:
     """A question as somebody types it: with courtesies, in lower case, unended, with an error.
 
-    What stands in braces is left as it is.
+    What is in braces does not change.
     """
     text = with_courtesy(text, split, rng)
     if rng.random() < UNENDED_SHARE:
