@@ -24,6 +24,7 @@ from pocket_training.tool_schemas import Parameter
 
 NOVEL_SHARE = 0.4  # of the training values from pools: words that no pool has
 EXTRA_SHARE = 0.3  # of the tools: with parameters that no request mentions
+TASKS = ("buy {}", "fix the {}", "clean the {}", "look for the {}", "sell the {}", "ask about {}")
 SWITCHES = {"on/off": {"on": True, "off": False}, "yes/no": {"yes": True, "no": False}}
 
 
@@ -148,8 +149,10 @@ def _from_pool(pool: str, rng: Random, split: str) -> str:
             return f"{rng.randint(1, 299)} {rng.choice(tools.further_names)} {rng.choice(ends)}"
         if pool[0].isupper():
             return " ".join(rng.sample(tools.further_names, rng.choice([1, 1, 2])))
-        if pool in ("task", "saying"):
+        if pool == "saying":
             return tool_schemas.draw_value("message", rng, split)
+        if pool == "task":
+            return rng.choice(TASKS).format(rng.choice(tools.further_words))
         if pool in ("dish", "device", "food", "room", "meeting", "list"):
             return " ".join(rng.sample(tools.further_words, rng.choice([1, 1, 2])))
     return rng.choice(words.commands().pools[pool][split])

@@ -18,6 +18,8 @@ from pocket_training.scenes import NUMBERS, Bars, Number, Regions, Shapes, a
 SKILLS = ("colour", "shape", "count", "exist", "position", "largest", "tallest", "region",
           "number", "two pictures", "absent")  # fmt: skip
 WORD_SHARE, SENTENCE_SHARE = 0.12, 0.05  # of the questions that ask for a form of the answer
+NO_LEFT_OUT = 0.55  # of the comparisons: so that yes and no are about as often right
+ONE_LEFT_OUT = 0.5  # of the counts whose answer is one, likewise
 ABSENT_SHARE = 0.08  # of the questions: about what the picture does not have
 
 
@@ -305,6 +307,8 @@ def ask_count(scene: Shapes, w: Wording) -> Asked:
 def _count(scene, w: Wording, question: str, wanted: dict, plain: str) -> Asked:
     program = ("count", filtered(wanted))
     number = run(program, scene.things())
+    if number == 1 and wanted and w.rng.random() < ONE_LEFT_OUT:
+        raise Unclear("one would be right too often")
     word = str(number)
     question, answer = w.formed(question, _count_answer(number, plain), word)
     rivals = _of([*NUMBERS, *"0123456"], NUMBERS[number])
@@ -387,6 +391,8 @@ def ask_compare(scene: Shapes, w: Wording) -> Asked:
                 raise Unclear("two of that name")
             slots["side"] = w.say(f"{side}_of" if axis == "column" else side)
     value = "yes" if run(program, things) else "no"
+    if value == "no" and rng.random() < NO_LEFT_OUT:
+        raise Unclear("no would be right too often")
     question = w.ask(f"ask_{kind}", **slots)
     question, answer = w.formed(question, f"{value.capitalize()}.", value.capitalize())
     return Asked("compare", question, answer, value, ("no" if value == "yes" else "yes",), program)
@@ -584,14 +590,18 @@ def ask_two(pair: Sequence[Shapes], w: Wording) -> Asked:
         answer = f"The {which} picture has more shapes."
         question, answer = w.formed(w.ask("ask_more_shapes"), answer, which.capitalize())
         return Asked("more of two", question, answer, which, _of(WHICH, which))
-    thing = rng.choice(here.things())
     keys = rng.choice([("color", "kind"), ("color", "kind"), ("kind",), ("color",)])
+    others = [[thing[key] for key in keys] for thing in there.things()]
+    shared = [thing for thing in here.things() if [thing[key] for key in keys] in others]
+    thing = rng.choice(shared if shared and kind == "both" else here.things())
     wanted, noun, plain = _named({key: thing[key] for key in keys}, w)
     program = ("exist", filtered(wanted))
     in_other = run(program, there.things())
     slots = {"a_noun": a(noun), "noun": noun}
     if kind == "both":
         value = "yes" if in_other else "no"
+        if value == "no" and rng.random() < NO_LEFT_OUT:
+            raise Unclear("no would be right too often")
         question = w.ask("ask_both", **slots)
         question, answer = w.formed(question, f"{value.capitalize()}.", value.capitalize())
         return Asked("both", question, answer, value, ("yes" if value == "no" else "no",))
@@ -622,7 +632,7 @@ Ask = Callable[..., Asked]
 # How often each is asked, by the kind of scene.
 QUESTIONS: dict[str, dict[Ask, int]] = {
     "shapes": {ask_color: 20, ask_shape: 18, ask_count: 20, ask_exist: 14, ask_position: 10,
-               ask_extreme: 8, ask_compare: 7, ask_describe: 5, ask_fill: 2},
+               ask_extreme: 12, ask_compare: 18, ask_describe: 5, ask_fill: 2},
     "bars": {ask_bar: 12, ask_bar_count: 3, ask_bar_colors: 3, ask_bar_at: 2, ask_taller: 2},
     "regions": {ask_region: 8, ask_region_color: 5, ask_region_count: 1},
     "number": {ask_number: 1},

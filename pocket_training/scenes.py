@@ -459,7 +459,7 @@ def random_shapes(
     rng: random.Random, split: str, *, count: int | None = None, plain: bool = False
 ) -> Shapes:
     """Shapes at random; plain ones are filled, on white or nearly so."""
-    count = count or rng.choice([1, 1, 2, 3, 3, 4, 4, 5])
+    count = count or rng.choice([1, 1, 2, 3, 3, 4, 4, 5, 5])
     while True:
         style, size = pens.random_style(rng, plain=plain), _size(rng)
         pairs = [random_pair(rng, split) for _ in range(count)]
