@@ -322,6 +322,17 @@ def test_a_saved_adapter_makes_the_student_again(examples_of, encode, tmp_path):
     torch.testing.assert_close(own, theirs, atol=0.1, rtol=0)
 
 
+def test_training_goes_on_from_an_adapter_file(encode, tmp_path):
+    student, other = new_student(encode), new_student(encode)
+    with torch.no_grad():
+        for parameter in student.trainable().values():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    save_adapter(student.adapter_state(), tmp_path / "adapter.safetensors")
+    other.start_from(tmp_path / "adapter.safetensors")
+    for name, parameter in student.trainable().items():
+        torch.testing.assert_close(other.trainable()[name], parameter, atol=1e-2, rtol=1e-2)
+
+
 def test_chats_are_different_in_both_splits_and_kept_for_the_test(encoder, tmp_path):
     train_chats, held_out = (chat_tasks.prompts(s, 200, 0) for s in ("train", "held_out"))
     assert not {str(c[-1]) for c in train_chats} & {str(c[-1]) for c in held_out}
