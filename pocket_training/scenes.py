@@ -452,6 +452,8 @@ def _size(rng: random.Random, *, square: float = 0.55) -> Size:
     if rng.random() < square:
         return (SIDE, SIDE)
     short = round(SIDE * rng.choice([0.9, 0.75, 0.75, 0.67, 0.56, 0.5]))
+    if short % CELL < 3:  # a pixel or two more would be a row of cells more, or not
+        short -= short % CELL
     return (SIDE, short) if rng.random() < 0.6 else (short, SIDE)
 
 
