@@ -34,8 +34,8 @@ from pocket_training.lora import SEED, Student
 from pocket_training.mixed_tasks import mixed_examples
 from pocket_training.packing import PackedRow, collate, pack
 
-VISION_STEPS, VISION_BATCH, VISION_RATE = 6000, 48, 1.2e-3
-TEXT_STEPS, TEXT_RATE = 4000, 1.2e-3
+VISION_STEPS, VISION_BATCH, VISION_RATE = 12000, 48, 1.2e-3
+TEXT_STEPS, TEXT_RATE = 3000, 1.2e-3
 CHECKPOINT_EVERY = 50
 CHATS = {"train": 2400, "held_out": 300}
 # In the last part of the text stage the linear layers are rounded to 4 bits, every so many steps
