@@ -217,7 +217,11 @@ class Notebook:
     def take_pictures(self, label: str) -> None:
         """Save the notebook, screen by screen."""
         box = f"document.querySelector('{PANEL} .jp-WindowedPanel-outer')"
-        total, step = self.page.evaluate(f"[{box}.scrollHeight, {box}.clientHeight - 20]")
+        self.page.evaluate(f"{box}.scrollTop = 0")
+        # Below the last cell JupyterLab has an empty screen.
+        last = self.cells.last.bounding_box()
+        step = self.page.evaluate(f"{box}.clientHeight - 20")
+        total = int(last["y"] + last["height"]) - 100
         for number, top in enumerate(range(0, total, step)):
             self.page.evaluate(f"{box}.scrollTop = {top}")
             name = f"{self.name[:2]}-{label}-{number:02}.png"

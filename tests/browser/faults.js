@@ -127,13 +127,13 @@ window.faults = (() => {
   }
 
   // Text that hardly differs from what is behind it: WCAG 2.2, level AA, 4.5 for text and 3 for a
-  // sign. Text on a shape of an SVG is left out.
+  // sign. Text on a shape of an SVG is left out, and so are the colors of code: they are JupyterLab's.
   function faint() {
     const found = [];
     for (const output of shown())
       for (const text of texts(output)) {
         const element = text.parentElement;
-        if (element.closest("svg")) continue;
+        if (element.closest("svg, .jp-MarkdownOutput pre")) continue;
         const behind = background(element);
         const color = over(rgba(getComputedStyle(element).color), behind);
         const contrast = ratio(color, behind);

@@ -65,13 +65,16 @@ def test_solutions_unfold(notebook):
     expected = sum(cell.source.count("<details") for cell in notebook.source.cells)
     folds = notebook.page.locator(".jp-NotebookPanel details")
     assert folds.count() == expected
-    for fold in folds.all():
-        content = fold.locator("pre, p, li").first
-        assert not content.is_visible()
-        fold.locator("summary").click()
-        content.wait_for(state="visible")
-        fold.locator("summary").click()
-        content.wait_for(state="hidden")
+    for number, fold in enumerate(folds.all()):
+        summary = fold.locator("summary")
+        heights = []
+        for _ in range(3):
+            heights.append(fold.evaluate("fold => fold.clientHeight"))
+            summary.click()
+        folded, unfolded, folded_again = heights
+        assert folded == folded_again, f"solution {number} does not fold"
+        assert unfolded > folded + 10, f"solution {number} does not unfold"
+        summary.click()
 
 
 def test_links_lead_somewhere(notebook):
