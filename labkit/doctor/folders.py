@@ -40,7 +40,7 @@ def check_kit() -> Finding:
     if changed := changed_modules():
         detail = f"{changed[0]} has changed since this program or kernel was started"
         return Finding("kit", GAP, detail, "in a notebook: Kernel > Restart Kernel")
-    return Finding("kit", OK, f"{ROOT}")
+    return Finding("kit", OK, f"one copy, in its folder {ROOT}")
 
 
 def changed_modules() -> list[str]:

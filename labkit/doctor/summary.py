@@ -41,12 +41,21 @@ def examine() -> dict[str, list[Finding]]:
 
 
 def report() -> pd.DataFrame:
-    """The findings: index `about` and `check`; columns `status`, `detail`, `what to do`."""
+    """The findings for a notebook: index `check`; columns `status` and `finding`."""
     import pandas as pd
 
-    rows = [(section, *finding) for section, found in examine().items() for finding in found]
-    columns = ["about", "check", "status", "detail", "what to do"]
-    return pd.DataFrame(rows, columns=columns).set_index(["about", "check"])
+    rows = [
+        (f"server {finding.check}" if section == "servers" else finding.check, *said(finding))
+        for section, found in examine().items()
+        for finding in found
+    ]
+    return pd.DataFrame(rows, columns=["check", "status", "finding"]).set_index("check")
+
+
+def said(finding: Finding) -> tuple[str, str]:
+    """The status, and the detail with what to do about it."""
+    advice = f" → {finding.advice}" if finding.advice else ""
+    return finding.status, finding.detail + advice
 
 
 def text(sections: dict[str, list[Finding]], width: int | None = 80) -> str:
@@ -56,9 +65,8 @@ def text(sections: dict[str, list[Finding]], width: int | None = 80) -> str:
         lines += ["", section.upper()]
         for finding in found:
             head = f"  {finding.status:<5} {finding.check:<15}"
-            body = finding.detail + (f" → {finding.advice}" if finding.advice else "")
             if width is None:
-                lines.append(f"{head} {body}")
+                lines.append(f"{head} {said(finding)[1]}")
                 continue
             indent = " " * 24
             head = head if len(head) < 24 else f"{head}\n{indent[:-1]}"

@@ -12,7 +12,7 @@ from helpers.connection.client import CERTIFICATE_VARIABLES, PROXY_VARIABLES
 from helpers.paths import ROOT
 from labkit import doctor, lab
 from labkit.cli import main
-from labkit.doctor import finding, folders, machine, network, servers, summary
+from labkit.doctor import finding, folders, machine, network, servers
 from pocket_model.build import ADAPTER_VARIABLE
 from pocket_model.cache import CACHE_VARIABLE
 
@@ -35,16 +35,15 @@ def no_server_is_asked(monkeypatch):
 
 
 def test_it_reads_this_machine(no_server_is_asked):
-    table = doctor.report()
-    assert list(table.columns) == ["status", "detail", "what to do"]
-    assert set(table.index.get_level_values("about")) == set(summary.SECTIONS)
-    details = table.droplevel("about")["detail"]
-    assert platform.python_version() in details["Python"]
-    assert f"{os.cpu_count()} cores" in details["CPU"]
-    assert f"{psutil.virtual_memory().total / 2**30:.1f} GiB" in details["memory"]
-    assert {"pocket", "openrouter-sim", "ollama", "vllm", "custom"} <= set(details.index)
-    advised = table[table["status"] != "ok"]
-    assert all(advised["what to do"]), "a gap without advice"
+    findings = doctor.report()["finding"]
+    assert platform.python_version() in findings["Python"]
+    assert f"{os.cpu_count()} cores" in findings["CPU"]
+    assert f"{psutil.virtual_memory().total / 2**30:.1f} GiB" in findings["memory"]
+    servers_of = ("pocket", "openrouter-sim", "ollama", "vllm", "custom")
+    assert {f"server {name}" for name in servers_of} <= set(findings.index)
+    for found in doctor.examine().values():
+        assert found
+        assert all(each.advice for each in found if each.status != "ok"), "a gap without advice"
 
 
 def test_what_is_said_of_keys_is_true(monkeypatch, no_server_is_asked):
