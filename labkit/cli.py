@@ -97,11 +97,18 @@ def lab(
     """
     from labkit import lab, notebooks
 
-    with user_errors(ValueError, OSError):
+    with user_errors(ValueError):
         name = notebooks.select([first])[0].name
-        messages = [*(lab.set_aside(fresh) if fresh else []), *lab.update()]
-        address = lab.running()
-        lab.write_settings()
+        try:
+            messages = [*(lab.set_aside(fresh) if fresh else []), *lab.update()]
+            lab.write_settings()
+        except OSError as error:
+            raise UserError(
+                f"{lab.WORKING_COPY.name}/ cannot be written ({error.strerror}). Your copy of the "
+                "notebooks belongs there: move the kit to a folder that you may write to, or move "
+                f"what is called {lab.WORKING_COPY.name} there away."
+            ) from error
+    address = lab.running()
     for message in messages:
         print(message)
     if address:

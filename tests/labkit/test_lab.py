@@ -158,3 +158,27 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     assert "Restart Kernel" in capsys.readouterr().out
     assert cli.main(["lab", "99"]) == 2
     assert "00_start_here" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_words(monkeypatch, tmp_path, capsys):
+    (tmp_path / "my").touch()
+    monkeypatch.setattr(lab, "update", lambda: lab.write_settings(tmp_path / "my"))
+    assert cli.main(["lab"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: my/ cannot be written")
+    assert str(tmp_path) not in line
+
+
+def test_ctrl_c_leaves_the_question_to_jupyterlab(monkeypatch):
+    class Process:
+        def __init__(self, command):
+            self.ends = [KeyboardInterrupt, KeyboardInterrupt, 0]
+
+        def wait(self):
+            end = self.ends.pop(0)
+            if end is KeyboardInterrupt:
+                raise end
+            return end
+
+    monkeypatch.setattr(lab.subprocess, "Popen", Process)
+    assert lab.start(["jupyterlab"]) == 0
