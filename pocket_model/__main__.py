@@ -27,6 +27,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Quantization = Annotated[Literal["nf4"] | None, typer.Option(help="Default: none (bf16).")]
+# What `chat` offers to begin with: kinds of request that the model's training covers.
+STARTERS = (
+    "What is the capital of Italy?",
+    "Begin a story that has to do with fog.",
+    "Write a few lines on the sea.",
+)
 Batching = Annotated[bool, typer.Option("--batching", help="Continuous batching.")]
 
 
@@ -115,7 +121,14 @@ def chat(
     # Without the environment's proxies: this server is on loopback.
     http_client = openai.DefaultHttpxClient(trust_env=False)
     client = openai.OpenAI(base_url=held.base_url, api_key="none", http_client=http_client)
-    print("You talk to a model of 138 million parameters; an empty line ends it.", file=sys.stderr)
+    print(
+        "You talk to a small model of 138 million parameters. It is often wrong. It can, for "
+        "example:",
+        *(f"    {starter}" for starter in STARTERS),
+        "An empty line ends the chat.",
+        sep="\n",
+        file=sys.stderr,
+    )
     messages = []
     try:
         while line := input("> ").strip():
