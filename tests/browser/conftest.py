@@ -203,11 +203,15 @@ class Notebook:
         )
         # The theme's colors come from a style sheet, which arrives after its name. Until then
         # JupyterLab covers the page.
-        dark = theme == "Dark"
+        dark = str(theme == "Dark").lower()
         self.wait(
-            f"""() => document.body.dataset.jpThemeName === '{name}' && {str(dark).lower()} ===
-                /^#[0-3]/.test(getComputedStyle(document.body).getPropertyValue('--jp-layout-color0'))
-                && !document.querySelector('#jupyterlab-splash')"""
+            f"""() => {{
+                const body = document.body;
+                const color = getComputedStyle(body).getPropertyValue('--jp-layout-color0');
+                return body.dataset.jpThemeName === '{name}'
+                    && /^#[0-3]/.test(color) === {dark}
+                    && !document.querySelector('#jupyterlab-splash');
+            }}"""
         )
 
     def red_boxes(self) -> list[str]:
