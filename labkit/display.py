@@ -66,7 +66,8 @@ def use_kit_style() -> None:
 def show_text(text: str) -> None:
     """Show a paragraph that wraps at words, in the page's own font."""
     body = html.escape(str(text))
-    show_html(f'<div style="white-space: pre-wrap; max-width: 50em">{body}</div>', str(text))
+    style = "white-space: pre-wrap; max-width: 50em; padding: 0.2em 0.6em"
+    show_html(f'<div style="{style}">{body}</div>', str(text))
 
 
 def show_html(page: str, text: str) -> None:
