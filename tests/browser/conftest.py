@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -115,6 +116,7 @@ def jupyter(tmp_path_factory) -> Iterator[JupyterLab]:
         with suppress(OSError):
             server.api("status")
             break
+        time.sleep(0.1)
     yield server
     server.stop_kernels()
     process.terminate()
