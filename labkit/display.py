@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Both have a contrast above 3 : 1 on white and on black.
-ORANGE, GREY = "#fa520f", "#7f868d"
-SERIES = (ORANGE, GREY, "#2b6cb0", "#fdba9b", "#20262c")  # in this order, for several series
+ORANGE, GRAY = "#fa520f", "#7f868d"
+SERIES = (ORANGE, GRAY, "#2b6cb0", "#fdba9b", "#20262c")  # in this order, for several series
 
 # JupyterLab and nbconvert break printed lines anywhere (`word-break: break-all`).
 PRINTED_LINES = """<style>
