@@ -176,8 +176,11 @@ window.faults = (() => {
     return found;
   }
 
+  // JupyterLab also makes links of printed addresses. Of those only `data:` is of interest: nobody
+  // can open it.
   function links() {
-    const anchors = all(".jp-RenderedHTMLCommon a[href]:not(.jp-InternalAnchorLink, .anchor-link)");
+    const written = ".jp-RenderedHTMLCommon a[href]:not(.jp-InternalAnchorLink, .anchor-link)";
+    const anchors = all(`${written}, .jp-OutputArea-output a[href^="data:"]`);
     return anchors.map((anchor) => [at(anchor, short(anchor.innerText)), anchor.href]);
   }
 
