@@ -67,7 +67,7 @@ def serve(
         print(error)
         raise typer.Exit(1) from error
     folder = ensure_built()
-    listener = _listen(shared.host, port)
+    listener = listen(shared.host, port)
     port = listener.getsockname()[1]
     # jsonschema, which the server needs, imports rfc3987_syntax if it is installed. That takes two
     # seconds or more, for a format that no schema here uses. With None the import fails, which
@@ -83,7 +83,7 @@ def serve(
         elif shared.key:
             print("\n".join(shared.lines(port, batching)), flush=True)
         else:
-            print(f"{MODEL_ID} answers at http://127.0.0.1:{port}/v1 (Ctrl-C ends it)")
+            print(f"{MODEL_ID} answers at {shared.base_url(port)} (Ctrl-C ends it)")
             print(f"In a client: that address as the base URL, any API key, the model {MODEL_ID},")
             print("and chat completions, where there is a choice.", flush=True)
 
@@ -91,10 +91,12 @@ def serve(
     server.serve(service, listener, leased, on_start, shared.access())
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Ends the command with a sentence if it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()  # every address, IPv4 too
     try:
-        return socket.create_server((host, port), family=family)
+        return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except OSError as error:
         reason = os.strerror(error.errno)
         if error.errno == errno.EADDRNOTAVAIL:

@@ -5,12 +5,11 @@ import os
 import secrets
 import socket
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import psutil
 
 from pocket_model.build import MODEL_ID
-from pocket_model.loopback import LOOPBACK_NAMES, Access
+from pocket_model.loopback import LOOPBACK_NAMES, Access, host_name
 
 KEY_VARIABLE = "POCKET_API_KEY"
 SHORTEST_KEY = 16
@@ -39,26 +38,27 @@ class Sharing:
 
     def access(self) -> Access:
         """The names under which the server may be asked, and its key."""
-        names = set(LOOPBACK_NAMES)
+        names = LOOPBACK_NAMES | {self.host, self._name()}
         if not ipaddress.ip_address(self.host).is_loopback:
             names |= own_addresses() | {socket.gethostname().lower()}
-        if self.public_host:
-            names.add(urlsplit(self.base_url(0)).hostname)
-        return Access(frozenset(names), self.key)
+        return Access(names, self.key)
 
     def base_url(self, port: int) -> str:
         """The address to give to clients, with /v1.
 
         A name without http:// or a port is taken for a tunnel's, and those speak https.
         """
-        given = (self.public_host or "").rstrip("/").removesuffix("/v1")
-        if "://" in given:
-            return f"{given}/v1"
-        if given:
-            is_name = not _is_ip_address(given) and ":" not in given
-            return f"https://{given}/v1" if is_name else f"{_http(given, port)}/v1"
-        host = network_address() if self.host in ("0.0.0.0", "::") else self.host
-        return f"{_http(host, port)}/v1"
+        own = network_address() if self.host in ("0.0.0.0", "::") else self.host
+        host = (self.public_host or own).rstrip("/").removesuffix("/v1")
+        if "://" in host:
+            return f"{host}/v1"
+        if _is_ip_address(host):
+            host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return f"{'http' if ':' in host else 'https'}://{host}/v1"
+
+    def _name(self) -> str | None:
+        """The name or IP address in `base_url`; None if it is none."""
+        return host_name(self.base_url(0).split("/")[2])
 
     def lines(self, port: int, batching: bool) -> list[str]:
         """What to print for a room of learners."""
@@ -86,7 +86,7 @@ class Sharing:
                 "Only programs on this machine reach this address. For other machines, start again "
                 "with --host 0.0.0.0."
             )
-        elif not self.public_host and _is_private(self.base_url(port)):
+        elif not self.public_host and ipaddress.ip_address(self._name()).is_private:
             notes.append(
                 "Only machines in the same network reach this address. Notebooks on Colab need a "
                 f"public one: a tunnel to port {port}, or a cloud machine. Start again with "
@@ -109,6 +109,11 @@ def sharing(host: str, public_host: str | None, wants_new_key: bool) -> Sharing:
         raise SharingError(
             f"{host!r} is not an IP address. 0.0.0.0 means every address of this machine. A name "
             "belongs to --public-host."
+        )
+    if not Sharing(host, public_host=public_host)._name():
+        raise SharingError(
+            f"{public_host!r} is not a name. --public-host takes one such as abc.example, or an "
+            "address such as https://abc.example."
         )
     key = new_key() if wants_new_key else os.environ.get(KEY_VARIABLE, "").strip() or None
     if key is None and not (ipaddress.ip_address(host).is_loopback and not public_host):
@@ -149,20 +154,9 @@ def network_address() -> str:
     return min(others, default="127.0.0.1")
 
 
-def _http(host: str, port: int) -> str:
-    if _is_ip_address(host):
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    return f"http://{host}"  # with a port of its own
-
-
 def _is_ip_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:
         return False
     return True
-
-
-def _is_private(url: str) -> bool:
-    host = urlsplit(url).hostname
-    return _is_ip_address(host) and ipaddress.ip_address(host).is_private

@@ -56,6 +56,18 @@ def test_a_name_is_no_address_to_listen_on(host):
         sharing.sharing(host, None, True)
 
 
+@pytest.mark.parametrize("name", ["https://", "a b", "*", "[::1", "a:80x", "https://me:word@a"])
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(SharingError, match="is not a name"):
+        sharing.sharing("127.0.0.1", name, True)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_every_address_is_also_that_of_ipv4():
+    with program.listen("::", 0) as listener:
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1]), 5).close()
+
+
 def test_new_keys_differ_and_no_letter_looks_like_another():
     keys = {sharing.new_key() for _ in range(50)}
     assert len(keys) == 50
@@ -67,6 +79,8 @@ def test_new_keys_differ_and_no_letter_looks_like_another():
     ("host", "public_host", "url", "name"),
     [
         ("127.0.0.1", None, "http://127.0.0.1:8001/v1", "localhost"),
+        ("127.0.0.5", None, "http://127.0.0.5:8001/v1", "127.0.0.5"),
+        ("::1", None, "http://[::1]:8001/v1", "::1"),
         ("192.168.1.20", None, "http://192.168.1.20:8001/v1", "127.0.0.1"),
         ("fd00::7", None, "http://[fd00::7]:8001/v1", "127.0.0.1"),
         ("0.0.0.0", "34.1.2.3", "http://34.1.2.3:8001/v1", "34.1.2.3"),
@@ -126,5 +140,5 @@ def test_serve_refuses_before_anything_is_built(monkeypatch):
 
 def test_an_address_of_another_machine_is_named(capsys):
     with pytest.raises(program.typer.Exit):
-        program._listen("192.0.2.77", 0)
+        program.listen("192.0.2.77", 0)
     assert "192.0.2.77 is not an address of this machine" in capsys.readouterr().out

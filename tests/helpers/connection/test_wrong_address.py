@@ -45,6 +45,21 @@ def test_an_address_without_its_beginning_is_corrected(value, meant, monkeypatch
     assert refusal("custom").endswith(meant)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "canary-of-a-key",
+        "export CUSTOM_BASE_URL='http://h:1/v1' CUSTOM_API_KEY='canary-of-a-key'",
+        "http://127.0.0.1:9/v1 canary-of-a-key",
+        "http://127.0.0.1:9/v1?key=canary-of-a-key",
+        "http://me:canary-of-a-key@127.0.0.1:9/v1",
+    ],
+)
+def test_a_key_in_the_place_of_the_address_is_not_shown(value, monkeypatch):
+    monkeypatch.setenv("CUSTOM_BASE_URL", value)
+    assert "canary" not in refusal("custom")
+
+
 def test_quotation_marks_and_blanks_do_not_matter(json_server, monkeypatch):
     json_server.answer = MODELS
     monkeypatch.setenv("CUSTOM_BASE_URL", f' "{json_server.url}" ')
