@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import sys
 import threading
 from types import ModuleType
@@ -101,15 +102,10 @@ def test_a_server_that_speaks_http_only_or_https_only(json_server):
 
 
 def test_an_address_that_sends_requests_on(json_server):
-    json_server.paths["/login/models"] = MODELS
-    json_server.status, json_server.answer = 200, MODELS
+    json_server.paths["/v1/models"] = MODELS
     other = json_server.url.replace("127.0.0.1", "localhost")
-    reply = httpx2.Response(200, request=httpx2.Request("GET", f"{other}/models"), text=MODELS)
-    reply.history = [reply]
-    from helpers.connection import server_check
-
-    with pytest.raises(BackendError, match=f"sends every request on to {other}. Use that"):
-        server_check._check_redirect(reply, httpx2.URL(f"{json_server.url}/"))
+    json_server.moved_to = f"{other}/models"
+    assert f"sends every request on to {other}. Use that" in refusal(f"{json_server.url}/old")
 
 
 @pytest.mark.parametrize("status", [200, 404, 502])
@@ -197,6 +193,7 @@ def explained(url: str, cause: Exception) -> str:
 
 NO_NAME = socket.gaierror(-2, "Name or service not known")
 REFUSED = ConnectionRefusedError(111, "Connection refused")
+SELF_SIGNED = ssl.SSLCertVerificationError("verify failed: self-signed certificate (_ssl.c:1006)")
 
 
 @pytest.mark.parametrize(
@@ -206,6 +203,7 @@ REFUSED = ConnectionRefusedError(111, "Connection refused")
         ("https://a.example/v1", REFUSED, "nothing listens on port 443 there.*own machine only"),
         ("http://a.example/v1", httpx2.ConnectTimeout(""), "not accepted in time.*firewall"),
         ("http://a.example/v1", httpx2.ReadTimeout(""), "sent nothing.*busy"),
+        ("https://a.example/v1", SELF_SIGNED, "self-signed certificate\\. Use the name"),
         ("http://a.example/v1", httpx2.RemoteProtocolError(""), "try https://a.example/v1"),
         ("http://a.example/v1", OSError(113, "No route to host"), "No route to host.*network"),
     ],
