@@ -46,23 +46,23 @@ def build() -> None:
 def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     host: Annotated[
-        str, typer.Option(help="0.0.0.0 lets other machines in; it needs a key.")
+        str, typer.Option(help="0.0.0.0 lets other machines in, with a key.")
     ] = "127.0.0.1",
     public_host: Annotated[
         str | None, typer.Option(help="Another name of this server, such as a tunnel's.")
     ] = None,
-    new_key: Annotated[
-        bool, typer.Option("--new-key", help=f"Make a key; else it is in {sharing.KEY_VARIABLE}.")
-    ] = False,
     quantization: Quantization = None,
     batching: Batching = False,
     leased: Annotated[bool, typer.Option("--leased", hidden=True)] = False,
     info: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Serve the model until Ctrl-C: to programs on this machine, or with a key to others too."""
+    """Serve the model until Ctrl-C: to programs on this machine, or with a key to others too.
+
+    The key is made and printed, unless POCKET_API_KEY has one.
+    """
     try:
         # A leased server is for the programs of this machine, which have no key.
-        shared = sharing.Sharing() if leased else sharing.sharing(host, public_host, new_key)
+        shared = sharing.Sharing() if leased else sharing.sharing(host, public_host)
     except sharing.SharingError as error:
         print(error)
         raise typer.Exit(1) from error

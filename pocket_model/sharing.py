@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import secrets
 import socket
 from dataclasses import dataclass
@@ -12,12 +13,11 @@ from pocket_model.build import MODEL_ID
 from pocket_model.loopback import LOOPBACK_NAMES, Access, host_name
 
 KEY_VARIABLE = "POCKET_API_KEY"
-SHORTEST_KEY = 16
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that looks like another
 
 
 class SharingError(ValueError):
-    """The server would be open to others, or its name cannot be used; says what to do."""
+    """The host, the name or the key cannot be used; says what to do."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,12 @@ class Sharing:
         return notes
 
 
-def sharing(host: str, public_host: str | None, wants_new_key: bool) -> Sharing:
-    """Check how a server is to be shared.
+def sharing(host: str, public_host: str | None) -> Sharing:
+    """Check how a server is to be shared. If other machines can use it, it has a key.
 
     Raises:
-        SharingError: no IP address, other machines could use the server without a key, or the key
-            is too short.
+        SharingError: no IP address, no name, or a key in the environment that is easily guessed or
+            cannot be pasted.
     """
     host = "127.0.0.1" if host == "localhost" else host
     if not _is_ip_address(host):
@@ -115,18 +115,17 @@ def sharing(host: str, public_host: str | None, wants_new_key: bool) -> Sharing:
             f"{public_host!r} is not a name. --public-host takes one such as abc.example, or an "
             "address such as https://abc.example."
         )
-    key = new_key() if wants_new_key else os.environ.get(KEY_VARIABLE, "").strip() or None
-    if key is None and not (ipaddress.ip_address(host).is_loopback and not public_host):
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key and ipaddress.ip_address(host).is_loopback and not public_host:
+        return Sharing(host)
+    if not key:
+        return Sharing(host, new_key(), True, public_host)
+    if not re.fullmatch(r"[\w.-]{16,}", key, re.ASCII):
         raise SharingError(
-            "Other machines could use this server, so it needs a key. Add --new-key to make one, "
-            f"or set the environment variable {KEY_VARIABLE}."
+            f"The key in {KEY_VARIABLE} needs at least 16 letters, digits or hyphens, and nothing "
+            "else. Without the variable, the server makes one."
         )
-    if key and (len(key) < SHORTEST_KEY or not key.isascii() or set(key) & set(" \"'$\\")):
-        raise SharingError(
-            f"The key in {KEY_VARIABLE} needs at least {SHORTEST_KEY} letters, digits or hyphens, "
-            "and no space or quotation mark. --new-key makes one."
-        )
-    return Sharing(host, key, wants_new_key, public_host)
+    return Sharing(host, key, False, public_host)
 
 
 def new_key() -> str:

@@ -20,9 +20,9 @@ def no_key(monkeypatch):
 
 
 def test_this_machine_alone_needs_no_key():
-    assert sharing.sharing("127.0.0.1", None, False).access().key is None
-    assert sharing.sharing("localhost", None, False).host == "127.0.0.1"
-    assert sharing.sharing("::1", None, False).key is None
+    assert sharing.sharing("127.0.0.1", None).access().key is None
+    assert sharing.sharing("localhost", None).host == "127.0.0.1"
+    assert sharing.sharing("::1", None).key is None
 
 
 @pytest.mark.parametrize(
@@ -35,31 +35,33 @@ def test_this_machine_alone_needs_no_key():
     ],
 )
 def test_other_machines_need_a_key(host, public_host, monkeypatch):
-    with pytest.raises(SharingError, match=r"--new-key.*POCKET_API_KEY"):
-        sharing.sharing(host, public_host, False)
-    assert sharing.sharing(host, public_host, True).key
+    made = sharing.sharing(host, public_host)
+    assert made.access().key.startswith("pocket-")
+    assert made.shows_key
     monkeypatch.setenv(sharing.KEY_VARIABLE, KEY)
-    assert sharing.sharing(host, public_host, False).key == KEY
+    own = sharing.sharing(host, public_host)
+    assert own.access().key == KEY
+    assert not own.shows_key
 
 
 @pytest.mark.parametrize("key", ["short", "x" * 15, "a key with many words", "schlüssel" * 3])
 def test_a_key_that_is_short_or_cannot_be_pasted(key, monkeypatch):
     monkeypatch.setenv(sharing.KEY_VARIABLE, key)
     with pytest.raises(SharingError, match="at least 16") as error:
-        sharing.sharing("0.0.0.0", None, False)
+        sharing.sharing("0.0.0.0", None)
     assert key not in str(error.value)
 
 
 @pytest.mark.parametrize("host", ["server", "example.org", "0.0.0", ""])
 def test_a_name_is_no_address_to_listen_on(host):
     with pytest.raises(SharingError, match=r"not an IP address.*--public-host"):
-        sharing.sharing(host, None, True)
+        sharing.sharing(host, None)
 
 
 @pytest.mark.parametrize("name", ["https://", "a b", "*", "[::1", "a:80x", "https://me:word@a"])
 def test_what_is_no_name_is_refused(name):
     with pytest.raises(SharingError, match="is not a name"):
-        sharing.sharing("127.0.0.1", name, True)
+        sharing.sharing("127.0.0.1", name)
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
@@ -133,9 +135,10 @@ def test_the_lines_say_what_a_room_needs():
 
 def test_serve_refuses_before_anything_is_built(monkeypatch):
     monkeypatch.setattr(program, "ensure_built", None)  # fails if it is reached
+    monkeypatch.setenv(sharing.KEY_VARIABLE, "short")
     result = CliRunner().invoke(program.app, ["serve", "--host", "0.0.0.0"])
     assert result.exit_code == 1
-    assert "so it needs a key. Add --new-key" in result.output
+    assert "at least 16 letters" in result.output
 
 
 def test_an_address_of_another_machine_is_named(capsys):
