@@ -84,7 +84,7 @@ def make_client(base_url: str, key: str, http_client: httpx2.Client | None = Non
 
 
 class PocketTransport(httpx2.HTTPTransport):
-    """The way to the pocket server. If it has ended, an error with words answers in its place."""
+    """Sends requests to the pocket server. If that has ended, an error that says so answers."""
 
     def __init__(self) -> None:
         # Certificates of the environment may not exist, and this server needs none.

@@ -107,9 +107,6 @@ def _no_chat(listed: httpx2.Response, refusal: httpx2.Response) -> str | None:
     if refused and refusal.status_code not in NOT_THERE and not statuses <= OUT_OF_ORDER:
         return None
     page = next((reply for reply in (listed, refusal) if _is_page(reply)), None)
-    if page is not None and "ngrok-error-code" in page.headers:
-        code = page.headers["ngrok-error-code"]
-        return f"is a tunnel whose server does not answer ({code}). {_TUNNEL}"
     if page is not None:
         title = re.search(r"<title[^>]*>([^<]{1,60})", page.text, re.IGNORECASE)
         name = f' "{title[1].strip()}"' if title and title[1].strip() else ""
@@ -147,11 +144,10 @@ def _refusal(error: openai.APIStatusError) -> str | None:
     reply = error.response
     if _is_page(reply):
         return f"refuses the request with a web page (status {reply.status_code}). {_TUNNEL}"
-    said = _json(reply)
-    said = said.get("error") if isinstance(said, dict) else None
-    said = said.get("message") if isinstance(said, dict) else None
-    if reply.status_code == 403 and isinstance(said, str) and said:
-        return f'refuses the request: "{said[:300]}"'
+    # The client takes the object "error" out of the body, if there is one.
+    message = error.body.get("message") if isinstance(error.body, dict) else None
+    if reply.status_code == 403 and isinstance(message, str) and message:
+        return f'refuses the request: "{message[:300]}"'
     return None
 
 

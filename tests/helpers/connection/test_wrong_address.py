@@ -58,13 +58,9 @@ def test_an_address_without_its_beginning_is_corrected(value, meant, monkeypatch
 )
 def test_a_key_in_the_place_of_the_address_is_not_shown(value, monkeypatch):
     monkeypatch.setenv("CUSTOM_BASE_URL", value)
-    assert "canary" not in refusal("custom")
-
-
-def test_quotation_marks_and_blanks_do_not_matter(json_server, monkeypatch):
-    json_server.answer = MODELS
-    monkeypatch.setenv("CUSTOM_BASE_URL", f' "{json_server.url}" ')
-    assert connect("custom").model == "m"
+    words = refusal("custom")
+    assert words.startswith("CUSTOM_BASE_URL ")
+    assert "canary" not in words
 
 
 def test_an_address_is_a_backend(json_server):
@@ -114,12 +110,6 @@ def test_a_web_page_is_called_so(json_server, status):
     words = refusal(json_server.url, model="m")
     assert f'answers with a web page "Welcome to the tunnel" (status {status})' in words
     assert "is it still running" in words
-
-
-def test_a_tunnel_that_says_why(json_server):
-    json_server.headers = {"ngrok-error-code": "ERR_NGROK_3200"}
-    json_server.status, json_server.answer, json_server.chat = 404, PAGE, (404, PAGE)
-    assert "a tunnel whose server does not answer (ERR_NGROK_3200)" in refusal(json_server.url)
 
 
 def test_a_page_that_asks_for_a_login(json_server):
