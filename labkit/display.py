@@ -93,7 +93,7 @@ def table_html(frame: "pd.DataFrame") -> str:
     for place in range(frame.shape[1]):
         column, from_right = frame.iloc[:, place], frame.shape[1] - place
         missing = column.isna()
-        if missing.any() and column.dtype.kind != "f":
+        if missing.any() and column.dtype != float:
             # pandas writes None, NA and NaT as they are, whatever `na_rep` says
             shown.isetitem(place, column.astype(object).where(~missing, float("nan")))
         present = column[~missing]
