@@ -72,20 +72,8 @@ def test_the_page_is_readable(notebook, faults_of, theme, width):
     assert not found, lines(found)
 
 
-def test_solutions_unfold(notebook):
-    expected = sum(cell.source.count("<details") for cell in notebook.source.cells)
-    folds = notebook.page.locator(".jp-NotebookPanel details")
-    assert folds.count() == expected
-    for number, fold in enumerate(folds.all()):
-        summary = fold.locator("summary")
-        heights = []
-        for _ in range(3):
-            heights.append(fold.evaluate("fold => fold.clientHeight"))
-            summary.click()
-        folded, unfolded, folded_again = heights
-        assert folded == folded_again, f"solution {number} does not fold"
-        assert unfolded > folded + 10, f"solution {number} does not unfold"
-        summary.click()
+def test_solutions_unfold(notebook, solutions_fold):
+    solutions_fold(notebook.page, notebook.source)
 
 
 def test_links_lead_somewhere(notebook):

@@ -49,6 +49,14 @@ def test_every_page_links_only_to_pages_that_exist(folder, chromium):
     assert not dead, "\n".join(["", *dead])
 
 
+def test_solutions_unfold(folder, chromium, solutions_fold):
+    page = chromium.new_page()
+    for path in notebooks.available():
+        page.goto((folder / f"{path.stem}.html").as_uri())
+        solutions_fold(page, notebooks.read(path))
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 800])
 def test_the_pages_are_readable(folder, chromium, faults_of, scheme, width):
