@@ -38,7 +38,7 @@ class Sharing:
 
     def access(self) -> Access:
         """The names under which the server may be asked, and its key."""
-        names = LOOPBACK_NAMES | {self.host, self._name()}
+        names = LOOPBACK_NAMES | {self.host, self.name()}
         if not ipaddress.ip_address(self.host).is_loopback:
             names |= own_addresses() | {socket.gethostname().lower()}
         return Access(names, self.key)
@@ -56,7 +56,7 @@ class Sharing:
             host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return f"{'http' if ':' in host else 'https'}://{host}/v1"
 
-    def _name(self) -> str | None:
+    def name(self) -> str | None:
         """The name or IP address in `base_url`; None if it is none."""
         return host_name(self.base_url(0).split("/")[2])
 
@@ -86,7 +86,7 @@ class Sharing:
                 "Only programs on this machine reach this address. For other machines, start again "
                 "with --host 0.0.0.0."
             )
-        elif not self.public_host and ipaddress.ip_address(self._name()).is_private:
+        elif not self.public_host and ipaddress.ip_address(self.name()).is_private:
             notes.append(
                 "Only machines in the same network reach this address. Notebooks on Colab need a "
                 f"public one: a tunnel to port {port}, or a cloud machine. Start again with "
@@ -110,7 +110,7 @@ def sharing(host: str, public_host: str | None) -> Sharing:
             f"{host!r} is not an IP address. 0.0.0.0 means every address of this machine. A name "
             "belongs to --public-host."
         )
-    if not Sharing(host, public_host=public_host)._name():
+    if not Sharing(host, public_host=public_host).name():
         raise SharingError(
             f"{public_host!r} is not a name. --public-host takes one such as abc.example, or an "
             "address such as https://abc.example."
@@ -120,10 +120,10 @@ def sharing(host: str, public_host: str | None) -> Sharing:
         return Sharing(host)
     if not key:
         return Sharing(host, new_key(), True, public_host)
-    if not re.fullmatch(r"[\w.-]{16,}", key, re.ASCII):
+    if not re.fullmatch(r"[\w.~+/=-]{16,}", key, re.ASCII):  # what RFC 6750 lets a token contain
         raise SharingError(
-            f"The key in {KEY_VARIABLE} needs at least 16 letters, digits or hyphens, and nothing "
-            "else. Without the variable, the server makes one."
+            f"The key in {KEY_VARIABLE} needs at least 16 letters, digits or hyphens, and no "
+            "spaces or quotation marks. Without the variable, the server makes one."
         )
     return Sharing(host, key, False, public_host)
 

@@ -51,13 +51,15 @@ def advice(backend: str, found: settings.Setting) -> Advice:
     row = BACKENDS[backend]
     name = row.key_variable
     if name is None:
-        key = 'needs a key, and this backend has none. Use "custom" with CUSTOM_API_KEY instead.'
+        about_key = (
+            'needs a key, and this backend has none. Use "custom" with CUSTOM_API_KEY instead.'
+        )
     elif found.source:
-        key = f"refuses the key in the {found.source} {name}. Copy it again, and all of it."
+        about_key = f"refuses the key in the {found.source} {name}. Copy it again, and all of it."
     else:
-        key = f"needs a key, and {name} is not set. {found.problem}"
+        about_key = f"needs a key, and {name} is not set. {found.problem}"
     model = f"Choose one with {variable(backend, 'MODEL')}, or connect(…, model=…)."
-    return Advice(row.setup_hint, key, model)
+    return Advice(row.setup_hint, about_key, model)
 
 
 def key(backend: str) -> settings.Setting:
