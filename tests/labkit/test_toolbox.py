@@ -74,7 +74,7 @@ def test_impossible_conversions_say_why(source, target):
 def test_a_unit_that_pint_would_compute_for_ever_is_refused(unit):
     for source, target in ((unit, "m"), ("m", unit)):
         # What pint says of a text without any name depends on the version of Python.
-        with pytest.raises((ValueError, UndefinedUnitError), match="is not (a unit|defined)"):
+        with pytest.raises((ValueError, UndefinedUnitError), match=r"is not (a unit|defined)"):
             toolbox.convert_units(1, source, target)
 
 
