@@ -10,7 +10,7 @@ import pytest
 from helpers.backends import BACKENDS
 from helpers.connection.client import CERTIFICATE_VARIABLES, PROXY_VARIABLES
 from helpers.paths import ROOT
-from labkit import doctor, lab
+from labkit import doctor, working_copy
 from labkit.cli import main
 from labkit.doctor import finding, folders, machine, network, servers
 from pocket_model.build import ADAPTER_VARIABLE
@@ -62,7 +62,7 @@ def test_what_is_said_of_keys_is_true(monkeypatch, no_server_is_asked):
 def test_a_secret_that_may_not_be_read_has_its_own_sentence(monkeypatch):
     from helpers.connection.settings import Setting
 
-    denied = Setting(problem="Colab has the secret X, but this notebook may not read it. Click.")
+    denied = Setting(problem="This notebook may not read it.", withheld=True)
     absent = Setting(problem="Colab has no secret X, or it is empty. Click.")
     monkeypatch.setattr(
         servers.settings, "read", lambda name: denied if name == "MISTRAL_API_KEY" else absent
@@ -164,9 +164,9 @@ def test_versions_of_python(monkeypatch, version, status):
 
 
 def test_other_versions_and_missing_packages_are_listed(monkeypatch, tmp_path):
-    pins = "pytest==0.0.1\nno-such-package==1\nno-such-tool==1\n"
+    pins = "pytest==0.0.1\nno-such-package==1 ; python_version > '3'\nno-such-tool==1\n"
     (tmp_path / "constraints.txt").write_text(pins)
-    (tmp_path / "requirements.txt").write_text("No-Such-Package>=1\n")
+    (tmp_path / "requirements.txt").write_text("No_Such-Package[x]>=1\n")
     monkeypatch.setattr(machine, "ROOT", tmp_path)
     found = machine.check_packages()
     assert found.status == "note"
@@ -201,18 +201,19 @@ def test_folders_in_google_drive(monkeypatch, tmp_path):
 
 
 def test_a_working_folder_that_is_gone(monkeypatch):
-    def gone():
+    def gone(*_):
         raise FileNotFoundError
 
-    monkeypatch.setattr(folders.Path, "cwd", gone)
-    assert folders.check_working_folder().status == "gap"
+    monkeypatch.setattr(os, "getcwd", gone)
+    found = {each.check: each.status for each in folders.findings()}
+    assert found["working folder"] == "gap"
 
 
 def test_two_copies_of_the_kit(monkeypatch, tmp_path):
     (tmp_path / "labkit").mkdir()
     (tmp_path / "labkit" / "cli.py").touch()
     monkeypatch.chdir(tmp_path)
-    assert str(ROOT) in folders.check_kit().detail
+    assert str(ROOT) in folders.check_working_folder().detail
 
 
 def test_code_that_changed_after_the_kernel_had_started(monkeypatch):
@@ -237,7 +238,7 @@ def test_code_that_changed_after_the_kernel_had_started(monkeypatch):
     ],
 )
 def test_the_working_copy(monkeypatch, states, status, words):
-    monkeypatch.setattr(lab, "compare", lambda: states)
+    monkeypatch.setattr(working_copy, "compare", lambda: states)
     found = folders.check_working_copy()
     assert found.status == status
     assert words in found.detail
@@ -273,6 +274,9 @@ def test_a_bug_report_has_no_secret_and_no_name(monkeypatch, tmp_path, capsys, n
         ("at http://me:word@host:1/v1", "at http://host:1/v1"),
         ("/mnt/annaschmidt/x", "/mnt/<user>/x"),
         ("annaschmidts", "annaschmidts"),
+        (f"http://127.0.0.1:9/{CANARY}/v1", "http://127.0.0.1:9/<key>/v1"),
+        ("no address: 'a1B2c3D4e5F6g7H8i9J0k1L2'", "no address: '<key>'"),
+        *[(name, name) for name in ("Mistral-Small-3.2-24B-Instruct-2506", "task-force_of_many")],
     ],
 )
 def test_private(monkeypatch, text, shown):

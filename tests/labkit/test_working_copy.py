@@ -9,7 +9,7 @@ import pytest
 from nbformat.sign import NotebookNotary
 
 from helpers.paths import ROOT
-from labkit import cli, lab, notebooks
+from labkit import cli, notebooks, working_copy
 
 NOTEBOOK = "03_some.ipynb"
 
@@ -31,10 +31,10 @@ def folders(tmp_path, monkeypatch):
     originals, copies = tmp_path / "notebooks", tmp_path / "my"
     originals.mkdir()
     write(originals / NOTEBOOK, "answer = ...")
-    (messages,) = lab.update(copies, originals)
+    (messages,) = working_copy.update(copies, originals)
     assert messages == f"Copied to my/: {NOTEBOOK}"
     assert code(copies / NOTEBOOK) == ["answer = ..."]
-    assert lab.update(copies, originals) == []
+    assert working_copy.update(copies, originals) == []
     return copies, originals
 
 
@@ -42,7 +42,7 @@ def test_a_copy_that_was_only_run_is_renewed(folders):
     copies, originals = folders
     write(copies / NOTEBOOK, "answer = ...", output="mine")
     write(originals / NOTEBOOK, "answer = ...", "new = 1")
-    assert lab.update(copies, originals) == [
+    assert working_copy.update(copies, originals) == [
         f"Updated, because you had not changed them: {NOTEBOOK}"
     ]
     assert code(copies / NOTEBOOK) == ["answer = ...", "new = 1"]
@@ -59,32 +59,32 @@ def test_the_kits_own_outputs_are_trusted_and_no_others(folders):
 def test_an_answer_stays_until_the_learner_says_otherwise(folders):
     copies, originals = folders
     write(copies / NOTEBOOK, "answer = 42")
-    assert lab.update(copies, originals) == []  # nothing is newer
+    assert working_copy.update(copies, originals) == []  # nothing is newer
     write(originals / NOTEBOOK, "answer = ...", "new = 1")
     for _ in range(2):  # it is said each time
-        (message,) = lab.update(copies, originals)
+        (message,) = working_copy.update(copies, originals)
         assert "newer version" in message
         assert "python -m helpers lab --fresh 03" in message
         assert code(copies / NOTEBOOK) == ["answer = 42"]
 
     for number, answer in enumerate([["answer = 42"], ["answer = ...", "new = 1"]]):
-        (message,) = lab.set_aside(["03"], copies, originals)
+        (message,) = working_copy.set_aside(["03"], copies, originals)
         kept = copies / re.search(r"my/(\S+\.ipynb)", message)[1]
         assert code(kept) == answer
-        assert lab.update(copies, originals) == [f"Copied to my/: {NOTEBOOK}"]
+        assert working_copy.update(copies, originals) == [f"Copied to my/: {NOTEBOOK}"]
         assert code(copies / NOTEBOOK) == ["answer = ...", "new = 1"]
         assert len(list(copies.glob("*.ipynb"))) == number + 2
-    assert lab.set_aside(["03"], copies, originals)
-    assert lab.set_aside(["03"], copies, originals) == []  # nothing to set aside
+    assert working_copy.set_aside(["03"], copies, originals)
+    assert working_copy.set_aside(["03"], copies, originals) == []  # nothing to set aside
 
 
 @pytest.mark.parametrize("damage", ["", "{}", "[1]", "not JSON"])
 def test_a_folder_without_a_record_belongs_to_the_learner(folders, damage):
     copies, originals = folders
-    (copies / lab.STATE / lab.RECORD).write_text(damage)
+    (copies / working_copy.STATE / working_copy.RECORD).write_text(damage)
     write(copies / NOTEBOOK, "answer = 42")
     write(originals / NOTEBOOK, "answer = ...", "new = 1")
-    (message,) = lab.update(copies, originals)
+    (message,) = working_copy.update(copies, originals)
     assert "may have a newer version" in message
     assert "stays" in message
     assert code(copies / NOTEBOOK) == ["answer = 42"]
@@ -94,17 +94,18 @@ def test_a_broken_copy_and_a_notebook_that_is_gone_are_left_alone(folders):
     copies, originals = folders
     (copies / NOTEBOOK).write_text('{"cells": [{"cell_type"')
     write(originals / NOTEBOOK, "answer = 1")
-    assert "stays" in lab.update(copies, originals)[0]
+    assert "stays" in working_copy.update(copies, originals)[0]
     (originals / NOTEBOOK).unlink()
     write(originals / "04_other.ipynb", "x")
-    messages = lab.update(copies, originals)
+    messages = working_copy.update(copies, originals)
     assert f"{NOTEBOOK} is no longer among the kit's notebooks. Your copy stays." in messages
     assert (copies / NOTEBOOK).exists()
 
 
 def test_the_same_depth_and_no_work_for_git():
-    assert lab.WORKING_COPY.parent == ROOT
-    assert f"{lab.WORKING_COPY.name}/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert working_copy.WORKING_COPY.parent == ROOT
+    # Without a slash at the end, so that it may be a link to another folder.
+    assert f"/{working_copy.WORKING_COPY.name}" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_jupyterlab_has_these_settings(tmp_path):
@@ -113,38 +114,38 @@ def test_jupyterlab_has_these_settings(tmp_path):
     from jupyterlab.commands import get_app_dir
     from jupyterlab.labapp import LabApp
 
-    lab.write_settings(tmp_path, {"some:plugin": {"key": 1}})
-    written = json.loads((tmp_path / lab.STATE / "settings/overrides.json").read_text())
+    working_copy.write_settings(tmp_path, {"some:plugin": {"key": 1}})
+    written = json.loads((tmp_path / working_copy.STATE / "settings/overrides.json").read_text())
     assert written.pop("some:plugin") == {"key": 1}
     for plugin, settings in written.items():
         package, name = plugin.split(":")
         schema = json.loads(Path(get_app_dir(), "schemas", package, f"{name}.json").read_text())
         assert settings.keys() <= schema["properties"].keys()
-    (workspace,) = (tmp_path / lab.STATE / "workspaces").iterdir()
-    assert json.loads(workspace.read_text())["metadata"]["id"] == lab.WORKSPACE
-    for option in lab.command(tmp_path):
+    (workspace,) = (tmp_path / working_copy.STATE / "workspaces").iterdir()
+    assert json.loads(workspace.read_text())["metadata"]["id"] == working_copy.WORKSPACE
+    for option in working_copy.command(tmp_path):
         if match := re.match(r"--(LabApp|FileContentsManager)\.(\w+)=", option):
             kind = {"LabApp": LabApp, "FileContentsManager": FileContentsManager}[match[1]]
             assert match[2] in kind.class_traits(config=True)
 
 
 def test_the_layout_is_given_once(tmp_path):
-    lab.write_settings(tmp_path)
-    (workspace,) = (tmp_path / lab.STATE / "workspaces").iterdir()
+    working_copy.write_settings(tmp_path)
+    (workspace,) = (tmp_path / working_copy.STATE / "workspaces").iterdir()
     saved = json.loads(workspace.read_text())
     assert saved["data"]["layout-restorer:data"]["left"]["collapsed"]
     saved["data"] = {"tabs": "of the last visit"}
     workspace.write_text(json.dumps(saved))
-    lab.write_settings(tmp_path)
+    working_copy.write_settings(tmp_path)
     assert json.loads(workspace.read_text()) == saved
 
 
 def test_the_command(monkeypatch, tmp_path, capsys):
     started = []
-    monkeypatch.setattr(lab, "start", lambda command: started.append(command) or 0)
-    monkeypatch.setattr(lab, "running", lambda: None)
-    monkeypatch.setattr(lab, "update", lambda: ["one message"])
-    monkeypatch.setattr(lab, "write_settings", lambda: None)
+    monkeypatch.setattr(working_copy, "start", lambda command: started.append(command) or 0)
+    monkeypatch.setattr(working_copy, "running", lambda: None)
+    monkeypatch.setattr(working_copy, "update", lambda: ["one message"])
+    monkeypatch.setattr(working_copy, "write_settings", lambda: None)
     assert cli.main(["lab", "3", "--port", "8899", "--no-browser"]) == 0
     (command,) = started
     assert "--ServerApp.port=8899" in command
@@ -152,9 +153,13 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     assert any(option.endswith("lab/tree/my/03_openrouter.ipynb") for option in command)
     assert capsys.readouterr().out.startswith("one message\nJupyterLab opens my/03_openrouter")
 
-    monkeypatch.setattr(lab, "running", lambda: "http://localhost:8888/lab")
+    monkeypatch.setattr(working_copy, "set_aside", lambda names: [f"{names} set aside"])
+    assert cli.main(["lab", "--fresh", "3"]) == 0
+    assert any(option.endswith("lab/tree/my/03_openrouter.ipynb") for option in started[-1])
+
+    monkeypatch.setattr(working_copy, "running", lambda: "http://localhost:8888/lab")
     assert cli.main(["lab"]) == 0
-    assert len(started) == 1  # a second one would fight with the first over the same files
+    assert len(started) == 2  # a second one would fight with the first over the same files
     assert "Restart Kernel" in capsys.readouterr().out
     assert cli.main(["lab", "99"]) == 2
     assert "00_start_here" in capsys.readouterr().err
@@ -162,7 +167,9 @@ def test_the_command(monkeypatch, tmp_path, capsys):
 
 def test_a_folder_that_cannot_be_made_is_said_in_words(monkeypatch, tmp_path, capsys):
     (tmp_path / "my").touch()
-    monkeypatch.setattr(lab, "update", lambda: lab.write_settings(tmp_path / "my"))
+    monkeypatch.setattr(
+        working_copy, "update", lambda: working_copy.write_settings(tmp_path / "my")
+    )
     assert cli.main(["lab"]) == 2
     line = capsys.readouterr().err
     assert line.startswith("error: my/ cannot be written")
@@ -180,5 +187,5 @@ def test_ctrl_c_leaves_the_question_to_jupyterlab(monkeypatch):
                 raise end
             return end
 
-    monkeypatch.setattr(lab.subprocess, "Popen", Process)
-    assert lab.start(["jupyterlab"]) == 0
+    monkeypatch.setattr(working_copy.subprocess, "Popen", Process)
+    assert working_copy.start(["jupyterlab"]) == 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from datetime import date
@@ -75,28 +74,23 @@ def update(folder: Path = WORKING_COPY, originals: Path = paths.NOTEBOOKS) -> li
         OSError: the folder cannot be written.
     """
     folder.mkdir(exist_ok=True)
-    copied, new, renewed, messages = _read_record(folder), [], [], []
+    states, copied = compare(folder, originals), _read_record(folder)
+    new, renewed, messages = [], [], []
     for original in notebooks.available(originals):
-        copy, name = folder / original.name, original.name
-        latest = cells_hash(original)
-        if not copy.exists():
-            new.append(name)
-        elif (own := cells_hash(copy)) == latest:
-            copied[name] = latest
-            continue
-        elif own == copied.get(name):
-            renewed.append(name)
-        else:
-            if copied.get(name) != latest:
-                has = "has" if name in copied else "may have"
-                messages.append(
-                    f"{name} {has} a newer version. Your copy has changes of your own, so it "
-                    f"stays. For the new one: python -m helpers lab --fresh {original.stem[:2]}"
-                )
-            continue
-        shutil.copyfile(original, copy)
-        _trust(copy)
-        copied[name] = latest
+        name = original.name
+        is_changed, has_newer = states.get(name, (False, True))
+        if not is_changed:
+            copied[name] = cells_hash(original)
+            if has_newer:
+                (renewed if name in states else new).append(name)
+                paths.write_text(folder / name, original.read_text(encoding="utf-8"))
+                _trust(folder / name)
+        elif has_newer:
+            has = "has" if name in copied else "may have"
+            messages.append(
+                f"{name} {has} a newer version. Your copy has changes of your own, so it "
+                f"stays. For the new one: python -m helpers lab --fresh {original.stem[:2]}"
+            )
     messages += [
         f"{name} is no longer among the kit's notebooks. Your copy stays."
         for name in copied
@@ -116,9 +110,9 @@ def compare(
     """For each copy: whether it has changes of the user's own, and whether the kit's is newer."""
     copied, states = _read_record(folder), {}
     for original in notebooks.available(originals):
-        copy, name = folder / original.name, original.name
-        if copy.exists():
-            own, latest, before = cells_hash(copy), cells_hash(original), copied.get(name)
+        name = original.name
+        if (folder / name).exists():
+            own, latest, before = cells_hash(folder / name), cells_hash(original), copied.get(name)
             states[name] = (own not in (latest, before), latest not in (own, before))
     return states
 
