@@ -14,7 +14,7 @@ import openai
 
 from helpers import budget, prices
 from helpers.connection import choices
-from helpers.connection.choices import variable
+from helpers.connection.choices import variable as variable
 from helpers.connection.client import (
     BackendError,
     PocketTransport,
@@ -22,7 +22,8 @@ from helpers.connection.client import (
     make_client,
     network_settings,
 )
-from helpers.connection.rows import ALL_FEATURES, BACKENDS, Backend
+from helpers.connection.rows import ALL_FEATURES as ALL_FEATURES
+from helpers.connection.rows import BACKENDS, Backend
 from helpers.connection.server_check import check_server
 from helpers.paths import DATA, file_name
 from pocket_model import lease
@@ -33,22 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from openrouter_sim.app import Simulator
-
-__all__ = [
-    "ALL_FEATURES",
-    "BACKENDS",
-    "Backend",
-    "BackendError",
-    "Lab",
-    "connect",
-    "readiness",
-    "result_file",
-    "seed_setting",
-    "status",
-    "supported_features",
-    "table",
-    "variable",
-]
 
 # How the pocket server signs its model.
 POCKET_OWNER = "embedded"
