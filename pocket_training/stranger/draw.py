@@ -1,7 +1,7 @@
-"""Draws the pictures of the exam from `pictures.jsonl`, one line a picture.
+"""Draws the pictures of the test set from `pictures.jsonl`, one line a picture.
 
-    python data/stranger/draw.py            all pictures
-    python data/stranger/draw.py NAME …     these only
+    python -m pocket_training.stranger.draw            all pictures
+    python -m pocket_training.stranger.draw NAME …     these only
 
 A line says everything: size, background, and each shape, polygon or text with its place and
 colour. Charts go to matplotlib and keep its defaults. The same line gives the same picture.
@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-HERE = Path(__file__).resolve().parent
+EXAM = Path(__file__).resolve().parents[2] / "data" / "stranger"
 FINE = 3  # shapes are drawn three times as large, then shrunk, so that edges are smooth
 
 
 def read_specs():
     """All lines of `pictures.jsonl` by picture name."""
-    lines = (HERE / "pictures.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (EXAM / "pictures.jsonl").read_text(encoding="utf-8").splitlines()
     return {spec["file"]: spec for spec in map(json.loads, lines)}
 
 
@@ -190,7 +190,7 @@ def save(spec, folder):
 
 def main(names):
     specs = read_specs()
-    folder = HERE / "pictures"
+    folder = EXAM / "pictures"
     folder.mkdir(exist_ok=True)
     for name in names or specs:
         save(specs[name], folder)

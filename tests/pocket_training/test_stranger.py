@@ -1,6 +1,5 @@
 """The exam of `data/stranger/`: the judge's rules on planted replies, and the files themselves."""
 
-import importlib.util
 import json
 import re
 from collections import Counter, defaultdict
@@ -10,17 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pocket_training.stranger import draw, judge
+
 EXAM = Path(__file__).resolve().parents[2] / "data" / "stranger"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(f"stranger_{name}", EXAM / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-judge = load("judge")
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +165,6 @@ def test_pictures_are_there_and_used(cases):
 
 
 def test_a_sample_is_drawn_again_the_same(tmp_path):
-    draw = load("draw")
     specs = draw.read_specs()
     small = [name for name, spec in specs.items() if max(spec.get("size", [0])) <= 260]
     charts = [name for name, spec in specs.items() if spec["kind"] == "bars"]
