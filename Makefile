@@ -82,7 +82,7 @@ if [ "$$(uname -s)" = Linux ] && [ -n "$(TORCH_CPU)" ] && ! command -v nvidia-sm
       2>/dev/null; then \
     $(PY) -m pip install -q --disable-pip-version-check --no-deps --index-url '$(TORCH_CPU)' \
       "$$(grep '^torch==' constraints.txt)" || true; \
-  else echo 'PyTorch: its index for CPUs does not answer, so it comes from the ordinary one.'; fi; \
+  else echo 'PyTorch: its index for CPUs does not answer, so it comes from the ordinary one: up to 6 GB more.'; fi; \
 fi
 endef
 

@@ -23,6 +23,10 @@ SERVER_ENDED = (
 class BackendError(RuntimeError):
     """A backend cannot be used; the message says what happened and what to do next."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the message alone. A long traceback would push it off the page."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def checked_address(base_url: str, source: str = "base_url") -> str:
     """An address of a server, checked, without blanks and quotation marks around it.

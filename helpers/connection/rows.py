@@ -66,7 +66,7 @@ BACKENDS: dict[str, Backend] = {
         default_key=SIMULATED_KEY,
     ),
     "mistral": Backend(
-        "Mistral AI's own API (its `latest` is a newer Small by now)",
+        "Mistral AI's own API (its model “latest” is a newer Small by now)",
         "https://api.mistral.ai/v1",
         "MISTRAL_API_KEY",
         "mistral-small-latest",
