@@ -102,7 +102,7 @@ def check_working_copy() -> Finding:
     """How many notebooks of the working copy were changed, and how many have a newer version."""
     copy = working_copy.compare()
     if not copy:
-        return Finding("my/", OK, "not made yet: `make lab` makes it")
+        return Finding("my/", OK, "not made yet; make lab makes it")
     changed = [name for name, (own, _) in copy.items() if own]
     older = [name for name, (_, newer) in copy.items() if newer]
     detail = f"{len(copy)} notebooks, {len(changed)} with changes of your own"
