@@ -4,6 +4,7 @@ A client finds a running server or starts one, and holds it by a lease. The serv
 last lease. Every client imports this module, so it imports no torch, starlette or openai.
 """
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -117,8 +118,9 @@ def hold(info: Path) -> Lease | None:
 def _remove_old_files(folder: Path) -> None:
     """Remove the files of servers that started more than a week ago."""
     for file in folder.iterdir():
-        if time.time() - file.stat().st_mtime > 7 * 86400:
-            file.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # other clients' files come and go meanwhile
+            if time.time() - file.stat().st_mtime > 7 * 86400:
+                file.unlink()
 
 
 def _start(info: Path, log: Path, quantization: str | None, batching: bool) -> None:
