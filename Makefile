@@ -82,12 +82,15 @@ if [ "$$(uname -s)" = Linux ] && [ -n "$(TORCH_CPU)" ] && ! command -v nvidia-sm
       2>/dev/null; then \
     $(PY) -m pip install -q --disable-pip-version-check --no-deps --index-url '$(TORCH_CPU)' \
       "$$(grep '^torch==' constraints.txt)" || true; \
-  else echo 'PyTorch: its index for CPUs does not answer, so it comes from the ordinary one.'; fi; \
+  else echo 'PyTorch: its index for CPUs does not answer, so it comes from the ordinary one: up to 6 GB more.'; fi; \
 fi
 endef
 
-# The stamp is touched last: an install that was interrupted, or whose lists have changed since,
-# is done again.
+# The stamp is written last: an install that was interrupted, or whose lists have changed since,
+# is done again. It names the folder: after a move, .venv still has the address of the old one.
+ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
+.PHONY: $(INSTALLED)
+endif
 $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...' >&2; exit 1; }
@@ -99,7 +102,7 @@ $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	@$(cpu-torch)
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
-	@touch $@
+	@pwd -P > $@
 
 $(DEV): $(INSTALLED) requirements-dev.txt
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.txt -c constraints.txt

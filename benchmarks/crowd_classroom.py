@@ -20,27 +20,17 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from threading import Barrier
 
 import openai
 import psutil
 
-from helpers import BackendError, Lab, connect
+from helpers import BackendError, connect
 from pocket_model.sharing import KEY_VARIABLE, new_key
 
 QUESTION = [{"role": "user", "content": "How many days are in a week?"}]
 OPEN_QUESTION = [{"role": "user", "content": "Write a sentence about the sea."}]
-
-
-@dataclass
-class Visit:
-    """What one learner saw: seconds since all started, and the error that ended it."""
-
-    first_answer_s: float | None = None
-    first_text_s: float | None = None
-    total_s: float | None = None
-    error: str = ""
 
 
 @contextmanager
@@ -52,10 +42,13 @@ def room_server(batching: bool) -> Iterator[psutil.Process]:
     environment = os.environ | {KEY_VARIABLE: key}
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
-        lines = (line.split() for line in server.stdout)
-        url = next((words[1] for words in lines if words[:1] == ["CUSTOM_BASE_URL"]), None)
-        if url is None:
+        for line in server.stdout:
+            print(line, end="")
+            if line.split()[:1] == ["CUSTOM_BASE_URL"]:
+                break
+        else:
             raise SystemExit("The server ended while starting; its reason is above.")
+        url = line.split()[1]
         os.environ.update(CUSTOM_BASE_URL=url, CUSTOM_API_KEY=key, CUSTOM_MODEL="pocket-small")
         yield psutil.Process(server.pid)
     finally:
@@ -63,54 +56,44 @@ def room_server(batching: bool) -> Iterator[psutil.Process]:
         server.wait()
 
 
-def ask(lab: Lab, messages: list[dict], **settings):
-    """One request of notebook 00."""
-    return lab.client.chat.completions.create(model=lab.model, messages=messages, **settings)
-
-
-def visit(start: Barrier) -> Visit:
-    """One learner, from the connection to the answers at two temperatures."""
-    seen = Visit()
+def visit(start: Barrier) -> dict[str, float | str]:
+    """One learner's seconds, and perhaps an `error`."""
+    seen = {}
     start.wait()
     begun = time.perf_counter()
     try:
         lab = connect("custom")
-        ask(lab, QUESTION, temperature=0.15, max_tokens=32)
-        seen.first_answer_s = time.perf_counter() - begun
+        ask = partial(lab.client.chat.completions.create, model=lab.model, max_tokens=32)
+        ask(messages=QUESTION, temperature=0.15)
+        seen["first answer"] = time.perf_counter() - begun
         asked = time.perf_counter()
-        for chunk in ask(lab, QUESTION, temperature=0.15, max_tokens=32, stream=True):
-            if seen.first_text_s is None and chunk.choices and chunk.choices[0].delta.content:
-                seen.first_text_s = time.perf_counter() - asked
+        for chunk in ask(messages=QUESTION, temperature=0.15, stream=True):
+            if chunk.choices and chunk.choices[0].delta.content:
+                seen.setdefault("stream, first text", time.perf_counter() - asked)
         for temperature in (0, 1.2):
-            ask(lab, OPEN_QUESTION, temperature=temperature, max_tokens=16)
-        seen.total_s = time.perf_counter() - begun
-        lab.close()
+            ask(messages=OPEN_QUESTION, temperature=temperature, max_tokens=16)
+        seen["all four answers"] = time.perf_counter() - begun
     except (BackendError, openai.APIError) as error:
-        seen.error = f"{type(error).__name__}: {error}"
+        seen["error"] = f"{type(error).__name__}: {error}"
     return seen
 
 
-def classroom(clients: int) -> list[Visit]:
+def classroom(clients: int) -> list[dict[str, float | str]]:
     """Let so many learners start at once."""
     start = Barrier(clients)
     with ThreadPoolExecutor(clients) as pool:
         return list(pool.map(visit, [start] * clients))
 
 
-def print_visits(visits: list[Visit]) -> None:
+def print_visits(visits: list[dict[str, float | str]]) -> None:
     """Median and worst seconds, and the errors."""
-    for name, label in {
-        "first_answer_s": "first answer",
-        "first_text_s": "stream, first text",
-        "total_s": "all four answers",
-    }.items():
-        times = [getattr(each, name) for each in visits if getattr(each, name) is not None]
+    for name in ("first answer", "stream, first text", "all four answers"):
+        times = [each[name] for each in visits if name in each]
         if times:
-            print(f"{label:<20} median {statistics.median(times):6.1f} s, worst {max(times):.1f} s")
-    errors = [each.error for each in visits if each.error]
+            print(f"{name:<20} median {statistics.median(times):6.1f} s, worst {max(times):.1f} s")
+    errors = [each["error"] for each in visits if "error" in each]
     print(f"errors: {len(errors)} of {len(visits)} learners")
-    for error in dict.fromkeys(errors):
-        print("   ", error)
+    print(*dict.fromkeys(errors), sep="\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -124,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
         visits = classroom(options.clients)
         print_visits(visits)
         print(f"server: {before / 1e6:.0f} -> {server.memory_info().rss / 1e6:.0f} MB")
-    return int(any(each.error for each in visits))
+    return int(any("error" in each for each in visits))
 
 
 if __name__ == "__main__":

@@ -7,14 +7,14 @@ import contextlib
 import json
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import httpx2
 import openai
 
 from helpers import budget, prices
 from helpers.connection import choices
-from helpers.connection.choices import variable
+from helpers.connection.choices import variable as variable
 from helpers.connection.client import (
     BackendError,
     PocketTransport,
@@ -22,7 +22,8 @@ from helpers.connection.client import (
     make_client,
     network_settings,
 )
-from helpers.connection.rows import ALL_FEATURES, BACKENDS, Backend
+from helpers.connection.rows import ALL_FEATURES as ALL_FEATURES
+from helpers.connection.rows import BACKENDS, Backend
 from helpers.connection.server_check import check_server
 from helpers.paths import DATA, file_name
 from pocket_model import lease
@@ -33,24 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from openrouter_sim.app import Simulator
-
-__all__ = [
-    "ALL_FEATURES",
-    "BACKENDS",
-    "Backend",
-    "BackendError",
-    "Lab",
-    "Status",
-    "connect",
-    "last_checked",
-    "readiness",
-    "result_file",
-    "seed_setting",
-    "status",
-    "supported_features",
-    "table",
-    "variable",
-]
 
 # How the pocket server signs its model.
 POCKET_OWNER = "embedded"
@@ -235,22 +218,20 @@ def supported_features(backend: str, model: str) -> tuple[frozenset[str], str]:
     return passed, f"proven by the conformance suite on {date}"
 
 
-def table(details: bool = False) -> "pd.DataFrame":
-    """The backends, one per row. It looks for keys and servers, and shows no key.
-
-    Args:
-        details: with the columns `address`, `default model` and `last checked`.
-    """
+def table() -> "pd.DataFrame":
+    """The backends, one per row. It looks for keys and servers, and shows no key."""
     import pandas as pd
 
-    rows = []
-    for name, row in BACKENDS.items():
-        ready = "yes" if status(name).ready else "no"
-        about = {"backend": name, "what it is": row.title, "key": _key_source(row)}
-        about |= {"costs money": _costs_money(name), "ready here": ready}
-        more = {"address": row.base_url or "", "default model": row.model or ""}
-        more["last checked"] = last_checked(name)
-        rows.append(about | more if details else about)
+    rows = [
+        {
+            "backend": name,
+            "what it is": row.title,
+            "key": _key_source(row),
+            "costs money": _costs_money(name),
+            "ready here": "yes" if readiness(name) is None else "no",
+        }
+        for name, row in BACKENDS.items()
+    ]
     return pd.DataFrame(rows).set_index("backend")
 
 
@@ -260,43 +241,29 @@ def _costs_money(backend: str) -> str:
     return "yes" if BACKENDS[backend].paid else "no"
 
 
-def last_checked(backend: str) -> str:
-    """When and how a backend was last checked, in words."""
-    row = BACKENDS[backend]
-    source = supported_features(backend, row.model)[1] if row.model else ""
-    return source.removeprefix("proven by the ") if source.startswith("proven") else row.checked
-
-
 def _key_source(row: Backend) -> str:
     if row.key_variable is None:
         return "no key"
     return row.key_variable if row.paid else f"{row.key_variable}, if it needs one"
 
 
-class Status(NamedTuple):
-    """Whether a backend can be used now; why, or what is missing."""
-
-    ready: bool
-    detail: str
-
-
-def status(backend: str) -> Status:
-    """Whether a backend can be used now: its key is there, its server answers. Spends nothing."""
+def status(backend: str) -> tuple[bool, str]:
+    """Whether a backend can be used now, and why, or what is missing. Spends nothing."""
     row = BACKENDS[backend]
     if backend == "pocket" or (
         backend == "openrouter-sim" and not choices.own_setting(backend, "URL").value
     ):
-        return Status(True, "starts when it is used; needs no key")
+        return True, "starts when it is used; needs no key"
     try:
         with warnings.catch_warnings(action="ignore"):
             lab = connect(backend)
     except BackendError as error:
-        return Status(False, str(error))
+        return False, str(error)
     address = str(lab.client.base_url).rstrip("/")
     lab.close()
     if row.paid:
-        return Status(True, f"key found in {row.key_variable} ({choices.key(backend).source})")
-    return Status(True, f"the server answers at {address}")
+        return True, f"key found in {row.key_variable} ({choices.key(backend).source})"
+    return True, f"the server answers at {address}"
 
 
 def readiness(backend: str) -> str | None:

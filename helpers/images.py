@@ -76,16 +76,11 @@ def sent_size(part: dict) -> tuple[int, int]:
 
 
 def image_of(part: dict) -> Image.Image | None:
-    """The picture in a part of a message, to look at it; None if it is not a picture's data URL."""
-    scheme, _, data = part["image_url"]["url"].partition(",")
-    if not scheme.startswith("data:image/"):
-        return None
+    """The picture in a part of a message; None if its data URL holds none, or if it is a link."""
     try:
-        picture = Image.open(io.BytesIO(base64.b64decode(data)), formats=FORMATS)
-        picture.load()
-    except Exception:  # Pillow's decoders raise errors of many types
+        return _decode(_from_address(part["image_url"]["url"], fetch=False, timeout_s=0))
+    except ImageError:
         return None
-    return picture
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -128,7 +123,7 @@ def _decode(data: bytes) -> Image.Image:
         raise ImageError(_too_many_pixels("it")) from error
     except Exception as error:  # Pillow's decoders raise errors of many types
         raise ImageError(
-            f"this is not a picture that can be read ({len(data):,} bytes); these formats can: "
+            f"these {len(data):,} bytes are not a picture in a format that can be read: "
             f"{', '.join(FORMATS)}"
         ) from error
     return _loaded(picture)

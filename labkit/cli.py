@@ -44,7 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-BACKEND = Option("pocket", help="Which server answers.")
+BACKEND = Option("pocket", help="Which server answers: a name, or an address.")
 MODEL = Option(None, help="Another model than the backend's default.")
 BASE_URL = Option(None, help="Another address of the server.")
 BATCHING = Option(False, "--batching", help="pocket: use continuous batching.")
@@ -77,14 +77,14 @@ def connected(sends: str, backend: str, **options: object) -> "Iterator[Lab]":
     with user_errors(BackendError):
         lab = connect(backend, **options)
     with closing(lab):
-        if BACKENDS[backend].paid:
-            print(f"{backend} costs money: this sends {sends}.")
+        if BACKENDS[lab.backend].paid:
+            print(f"{lab.backend} costs money: this sends {sends}.")
         yield lab
 
 
 @app.command()
 def lab(
-    first: str = Argument("00", metavar="[NOTEBOOK]", help="Which notebook opens."),
+    first: str | None = Argument(None, metavar="NOTEBOOK", help="Which opens; 00 by default."),
     fresh: list[str] = Option(
         [], "--fresh", metavar="NOTEBOOK", help="Set your copy aside and take the newest version."
     ),
@@ -95,24 +95,31 @@ def lab(
 
     Your answers stay when the kit is updated.
     """
-    from labkit import lab, notebooks
+    from labkit import notebooks, working_copy
 
-    with user_errors(ValueError, OSError):
-        name = notebooks.select([first])[0].name
-        messages = [*(lab.set_aside(fresh) if fresh else []), *lab.update()]
-        address = lab.running()
-        lab.write_settings()
+    folder = working_copy.WORKING_COPY.name
+    with user_errors(ValueError):
+        name = notebooks.select([first or (fresh or ["00"])[0]])[0].name
+        try:
+            messages = [*(working_copy.set_aside(fresh) if fresh else []), *working_copy.update()]
+            working_copy.write_settings()
+        except OSError as error:
+            raise UserError(
+                f"{folder}/ cannot be written ({error.strerror}). Your copy of the notebooks "
+                "belongs there: move the kit to a folder that you may write to, or move what is "
+                f"called {folder} there away."
+            ) from error
     for message in messages:
         print(message)
-    if address:
+    if address := working_copy.running():
         print(
             f"JupyterLab is open on this folder already: {address}\n"
             "A kernel that was started before an update of the kit has the old code: "
             "Kernel > Restart Kernel."
         )
         return SUCCESS
-    print(f"JupyterLab opens {lab.WORKING_COPY.name}/{name}. Ctrl-C here ends it.", flush=True)
-    return lab.start(lab.command(first=name, port=port, browser=browser))
+    print(f"JupyterLab opens {folder}/{name}. Ctrl-C here ends it.", flush=True)
+    return working_copy.start(working_copy.command(first=name, port=port, browser=browser))
 
 
 @app.command()
@@ -388,7 +395,7 @@ def simulate(port: int = Option(8765, min=0, max=65535, help="Port on this machi
 
 @app.command()
 def verify(
-    figure_id: str | None = Argument(None, metavar="[ID]", help="Which figure; lists all if none."),
+    figure_id: str | None = Argument(None, metavar="ID", help="Which figure; lists all if none."),
     write: bool = Option(False, "--write", help="Keep the new value in the file."),
 ) -> int:
     """Measure one of the kit's figures again on this machine."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Both have a contrast above 3 : 1 on white and on black.
-ORANGE, GREY = "#fa520f", "#7f868d"
-SERIES = (ORANGE, GREY, "#2b6cb0", "#fdba9b", "#20262c")  # in this order, for several series
+ORANGE, GRAY = "#fa520f", "#7f868d"
+SERIES = (ORANGE, GRAY, "#2b6cb0", "#fdba9b", "#20262c")  # in this order, for several series
 
 # JupyterLab and nbconvert break printed lines anywhere (`word-break: break-all`).
 PRINTED_LINES = """<style>
@@ -66,7 +66,8 @@ def use_kit_style() -> None:
 def show_text(text: str) -> None:
     """Show a paragraph that wraps at words, in the page's own font."""
     body = html.escape(str(text))
-    show_html(f'<div style="white-space: pre-wrap; max-width: 50em">{body}</div>', str(text))
+    style = "white-space: pre-wrap; max-width: 50em; padding: 0.2em 0.6em"
+    show_html(f'<div style="{style}">{body}</div>', str(text))
 
 
 def show_html(page: str, text: str) -> None:
@@ -92,7 +93,7 @@ def table_html(frame: "pd.DataFrame") -> str:
     for place in range(frame.shape[1]):
         column, from_right = frame.iloc[:, place], frame.shape[1] - place
         missing = column.isna()
-        if missing.any() and column.dtype.kind != "f":
+        if missing.any() and column.dtype != float:
             # pandas writes None, NA and NaT as they are, whatever `na_rep` says
             shown.isetitem(place, column.astype(object).where(~missing, float("nan")))
         present = column[~missing]

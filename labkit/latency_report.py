@@ -111,30 +111,25 @@ def describe(records: Path, command: str, limits: dict) -> Path:
 
 
 def conclusion(levels: dict[int, list[latency.Record]], ttft_goal_s: float) -> str:
-    """What a sweep shows, in one or two sentences.
+    """The highest number of users at once that met the objective, as a sentence.
 
     Args:
         levels: from `latency.sweep` or `latency_stats.by_level`.
         ttft_goal_s: the objective, in seconds to the first token.
     """
-    table = latency_stats.level_table(levels, ttft_s=ttft_goal_s)
-    good = table[table["goodput"] >= GOOD_SHARE]
-    share, goal = f"{GOOD_SHARE:.0%} of the requests", f"within {ttft_goal_s:g} s"
-    if good.empty:
-        first = table.iloc[0]
-        return (
-            f"The objective was never met: with {table.index[0]} at once, "
-            f"{first['goodput']:.0%} of the requests had their first token {goal}."
-        )
-    best, level = good.loc[good.index.max()], good.index.max()
-    text = (
-        f"With {level} at once, at least {share} had their first token {goal}, "
-        f"and the server gave {best['output_tokens_per_s']:.1f} tokens/s in total."
+    table = latency_stats.level_table(levels, ttft_s=ttft_goal_s).sort_index()
+    met = table[table["goodput"] >= GOOD_SHARE]
+    goal = (
+        f"at least {GOOD_SHARE:.0%} of the requests with their first token within {ttft_goal_s:g} s"
     )
-    more = table[table.index > level]
-    if more.empty:
-        return f"{text} More at once were not tried."
-    return f"{text} With {more.index[0]} at once it was {more['goodput'].iloc[0]:.0%}."
+    if met.empty:
+        return f"The objective was never met: {goal}."
+    best, rate = met.index[-1], met["output_tokens_per_s"].iloc[-1]
+    untried = " More at once were not tried." if best == table.index[-1] else ""
+    return (
+        f"The objective was met with {best} at once: {goal}. "
+        f"The server then gave {rate:.1f} tokens/s in total.{untried}"
+    )
 
 
 def page(records: Path, title: str, *, ttft_goal_s: float) -> Path:

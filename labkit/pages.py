@@ -52,7 +52,6 @@ def render(
 
     settings = {
         "exclude_input": exclude_input,
-        "embed_images": True,
         "extra_template_paths": [str(Path(__file__).parent)],
         "template_file": "page.html.j2",
     }
@@ -79,7 +78,7 @@ def _printable(book: NotebookNode) -> NotebookNode:
     book.metadata.pop("widgets", None)
     for cell in book.cells:
         if cell.cell_type == "markdown":
-            cell.source = re.sub(r"^.*colab-badge\.svg.*\n*", "", cell.source, flags=re.M)
+            cell.source = notebooks.without_badge(cell.source)
     for cell in notebooks.code_cells(book):
         cell.outputs = [
             output

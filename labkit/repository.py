@@ -58,12 +58,13 @@ def change(url: str, root: Path = ROOT) -> list[str]:
     old_slug, new_slug = (text.removeprefix("https://github.com/") for text in (old, new))
     # The address itself, and Colab's links to it. Another repository may begin with the same name.
     named = re.compile(rf"(github\.com/|/github/){re.escape(old_slug)}(?![\w-]|\.\w)")
-    folder = re.compile(rf"(git clone {re.escape(new)} && cd ){re.escape(old.split('/')[-1])}\b")
+    old_name, new_name = old.split("/")[-1], new.split("/")[-1]
+    folder = re.compile(rf"(git clone {re.escape(new)} && cd ){re.escape(old_name)}(?![\w.-])")
     changed = []
     for name in DOCUMENTS:
         text = (root / name).read_text(encoding="utf-8")
         renewed = named.sub(lambda match: match[1] + new_slug, text)
-        renewed = folder.sub(lambda match: match[1] + new.split("/")[-1], renewed)
+        renewed = folder.sub(lambda match: match[1] + new_name, renewed)
         if renewed != text:
             write_text(root / name, renewed)
             changed.append(name)

@@ -57,7 +57,6 @@ class Result:
     status: str = NOT_RUN
     seconds: float = 0.0
     skipped: list[str] = field(default_factory=list)
-    copied: bool = False  # an executed copy and its page are in the folder
     error: str = ""  # the last line of the traceback
     traceback: str = ""
     prompt_tokens: int | None = None
@@ -212,7 +211,6 @@ def execute_copy(path: Path, copy: Path, parameters: dict[str, Any], result: Res
             book, result.title, source=path, navigation=pages.navigation(path), facts=facts
         )
         paths.write_text(copy.with_suffix(".html"), page)
-        result.copied = True
 
 
 @contextlib.contextmanager
@@ -277,7 +275,7 @@ def run(
     """Run notebooks on a backend; their results replace earlier ones in `out/backend/`.
 
     Args:
-        backend: a name in `helpers.backends.BACKENDS`.
+        backend: a name in `helpers.backends.BACKENDS`, or the address of a server.
         names: which notebooks, as `notebooks.select` takes them; all if empty.
         out: folder for the results.
         max_usd: the cap in USD, which a paid backend needs.
@@ -301,6 +299,8 @@ def run(
             # Open until the end, so that all notebooks share one server.
             lab = backends.connect(backend, model=model, base_url=base_url)
             stack.enter_context(contextlib.closing(lab))
+            if lab.backend != backend:  # an address is short for "custom" there
+                backend, base_url = lab.backend, base_url or backend
             set_server(backend, model, base_url)
             target = out.resolve() / backend
             if backends.BACKENDS[backend].paid:

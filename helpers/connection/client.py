@@ -23,6 +23,10 @@ SERVER_ENDED = (
 class BackendError(RuntimeError):
     """A backend cannot be used; the message says what happened and what to do next."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the message alone. A long traceback would push it off the page."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def checked_address(base_url: str, source: str = "base_url") -> str:
     """An address of a server, checked, without blanks and quotation marks around it.
@@ -31,25 +35,28 @@ def checked_address(base_url: str, source: str = "base_url") -> str:
         source: where it comes from, for the message.
 
     Raises:
-        BackendError: it is no address, or it contains a password.
+        BackendError: it is no address, or it may contain a password.
     """
     address = base_url.strip(" \t\r\n\"'")
+    inside = re.search(r"https?://[^\s\"'/]+[^\s\"']*", address, re.IGNORECASE)
+    if not inside or inside[0] != address:
+        # What was pasted may be a key, or a line with one: only an address in it is shown.
+        bare = re.fullmatch(r"(?:\w+://)?([\w.-]+:\d+[^\s\"']*)", address)
+        better = inside[0] if inside else f"http://{bare[1]}" if bare else ""
+        advice = (
+            f"Is {better.rstrip('/')} meant?" if better else "It looks like http://host:8001/v1."
+        )
+        raise BackendError(
+            f"{source} must begin with http:// or https:// and be an address only. {advice}"
+        )
     try:
         url = httpx2.URL(address)
     except httpx2.InvalidURL as error:
-        raise BackendError(f"{source} {address!r} is not an address: {error}.") from error
-    if url.userinfo:
+        raise BackendError(f"{source} is not an address: {error}.") from error
+    if url.userinfo or url.query:
         raise BackendError(
-            f"{source} contains a user name or a password. Addresses are shown and saved, so leave "
-            "it out. A key belongs in the backend's environment variable, such as CUSTOM_API_KEY."
-        )
-    if url.scheme not in ("http", "https") or not url.host:
-        # What was pasted may be a whole line, such as CUSTOM_BASE_URL=http://…
-        inside = re.search(r"https?://[^\s\"'/]+[^\s\"']*", address)
-        better = inside[0] if inside else f"http://{address.partition('://')[2] or address}"
-        raise BackendError(
-            f"{source} must begin with http:// or https://, got {address!r}. "
-            f"Is {better.rstrip('/')} meant?"
+            f"{source} contains a password or a query. Addresses are shown and saved, so leave it "
+            "out. A key belongs in the backend's environment variable, such as CUSTOM_API_KEY."
         )
     if url.path.rstrip("/").endswith("/chat/completions"):
         head = address.partition("/chat/completions")[0]
@@ -81,10 +88,11 @@ def make_client(base_url: str, key: str, http_client: httpx2.Client | None = Non
 
 
 class PocketTransport(httpx2.HTTPTransport):
-    """The way to the pocket server. If it has ended, an error with words answers in its place."""
+    """Sends requests to the pocket server. If that has ended, an error that says so answers."""
 
     def __init__(self) -> None:
-        super().__init__(limits=openai.DEFAULT_CONNECTION_LIMITS)
+        # Certificates of the environment may not exist, and this server needs none.
+        super().__init__(limits=openai.DEFAULT_CONNECTION_LIMITS, trust_env=False)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         try:

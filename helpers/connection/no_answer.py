@@ -10,6 +10,22 @@ import openai
 from helpers.connection.client import PROXY_VARIABLES, is_local, variables_present
 from helpers.connection.settings import on_colab
 
+_UNKNOWN_NAME = (
+    "Check its spelling and your network. A tunnel gets a new name when it is started again: ask "
+    "for the new address."
+)
+_CERTIFICATE = (
+    "Use the name for which the certificate was made. If the server has one of its own making, set "
+    "SSL_CERT_FILE to a file with it."
+)
+_SILENT = "It may be busy, or it is no web server: wait and try again, and check the port."
+
+
+def with_proxy(url: httpx2.URL) -> str:
+    """An address, and the proxy through which it is asked, if there is one."""
+    proxies = [] if is_local(str(url)) else variables_present(PROXY_VARIABLES)
+    return f"{url} (asked through the proxy in {' or '.join(proxies)})" if proxies else str(url)
+
 
 def explain_no_answer(url: httpx2.URL, error: openai.APIConnectionError, start: str) -> str:
     """One sentence on what happened, and what to do.
@@ -21,25 +37,23 @@ def explain_no_answer(url: httpx2.URL, error: openai.APIConnectionError, start: 
     """
     causes = _causes(error)
     port = url.port or {"http": 80, "https": 443}[url.scheme]
-    proxies = [] if is_local(str(url)) else variables_present(PROXY_VARIABLES)
-    asked = f"{url} (asked through the proxy in {' or '.join(proxies)})" if proxies else str(url)
+    other = url.copy_with(scheme="https" if url.scheme == "http" else "http")
     for kind, why, advice in (
-        (socket.gaierror, f"the name {url.host} is not known", _unknown_name()),
+        (socket.gaierror, f"the name {url.host} is not known", _UNKNOWN_NAME),
         (ConnectionRefusedError, f"nothing listens on port {port} there", _refused(url, start)),
-        (ssl.SSLCertVerificationError, "its certificate is not valid for this name", _CERTIFICATE),
-        (ssl.SSLError, "it does not speak https", f"Use {url.copy_with(scheme='http')} instead."),
+        (ssl.SSLCertVerificationError, f"{causes[-1]}".partition(" (_ssl")[0], _CERTIFICATE),
+        (ssl.SSLError, "it does not speak https", f"Use {other} instead."),
         (httpx2.ConnectTimeout, "the connection was not accepted in time", _unreachable(url)),
         (httpx2.TimeoutException, "it accepted the connection and sent nothing", _SILENT),
-        (ConnectionResetError, "it closed the connection without an answer", _closed(url)),
-        (httpx2.RemoteProtocolError, "it closed the connection or is no web server", _closed(url)),
+        (
+            (ConnectionResetError, httpx2.RemoteProtocolError),
+            "it closed the connection without an answer",
+            f"Check the port, or try {other}.",
+        ),
     ):
         if any(isinstance(cause, kind) for cause in causes):
-            return f"No server answers at {asked}: {why}. {advice}"
-    return f"No server answers at {asked}: {causes[-1]}. {_unreachable(url)}"
-
-
-_CERTIFICATE = "Use the name for which the certificate was made, or http:// if it has no other."
-_SILENT = "It may be busy, or it is no web server: wait and try again, and check the port."
+            return f"No server answers at {with_proxy(url)}: {why}. {advice}"
+    return f"No server answers at {with_proxy(url)}: {causes[-1]}. {_unreachable(url)}"
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -51,26 +65,19 @@ def _causes(error: BaseException) -> list[BaseException]:
     return causes
 
 
-def _unknown_name() -> str:
-    return (
-        "Check its spelling and your network. A tunnel gets a new name when it is started again: "
-        "ask for the new address."
-    )
-
-
 def _refused(url: httpx2.URL, start: str) -> str:
     if is_local(str(url)):
-        return f"{here(url.host)} What to do: {start}"
+        place = (
+            "the Colab machine itself, not your computer" if on_colab() else "this machine itself"
+        )
+        return (
+            f"{url.host} is {place}; a server on another machine has another address. "
+            f"What to do: {start}"
+        )
     return (
         "Is it running, and is this the port that it printed at its start? A server that was "
         "started for its own machine only answers nobody else."
     )
-
-
-def here(host: str) -> str:
-    """What an address such as localhost means in this process."""
-    machine = "the Colab machine itself, not your computer" if on_colab() else "this machine itself"
-    return f"{host} is {machine}; a server on another machine has another address."
 
 
 def _unreachable(url: httpx2.URL) -> str:
@@ -87,9 +94,3 @@ def _unreachable(url: httpx2.URL) -> str:
         "Check the address and the port. Is this machine in the same network, and does the "
         "server's firewall let others in?"
     )
-
-
-def _closed(url: httpx2.URL) -> str:
-    if url.scheme == "http":
-        return f"Check the port, or try {url.copy_with(scheme='https')} if it speaks https only."
-    return f"Check the port, or try {url.copy_with(scheme='http')} if it speaks no https."

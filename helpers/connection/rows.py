@@ -25,7 +25,7 @@ class Backend:
         model: the model that is used unless another is asked for.
         paid: whether its requests cost money.
         documented: the features that its makers document.
-        setup_hint: what to do before its first use.
+        setup_hint: what to do before its first use, or if its server does not answer.
         checked: how and when it was last checked, if the conformance suite never ran on it.
         default_key: what is sent if no key is set and none is needed.
         seed_name: what it calls the parameter `seed`.
@@ -47,7 +47,6 @@ BACKENDS: dict[str, Backend] = {
     "pocket": Backend(
         "the embedded small model, on this machine",
         model=MODEL_ID,
-        setup_hint="nothing: it is built and started when first needed",
     ),
     "openrouter": Backend(
         "OpenRouter, a gateway to many providers",
@@ -62,12 +61,12 @@ BACKENDS: dict[str, Backend] = {
         "OpenRouter simulated on this machine: the pocket model answers",
         key_variable="OPENROUTER_API_KEY",
         model="mistralai/mistral-small-3.2-24b-instruct",
-        setup_hint="nothing: it starts in this process; it takes any well-formed key, or its own",
+        setup_hint="remove its address, and it starts in this process",
         checked="2026-11-26: checked against OpenRouter's OpenAPI document",
         default_key=SIMULATED_KEY,
     ),
     "mistral": Backend(
-        "Mistral AI's own API (its `latest` is a newer Small by now)",
+        "Mistral AI's own API (its model “latest” is a newer Small by now)",
         "https://api.mistral.ai/v1",
         "MISTRAL_API_KEY",
         "mistral-small-latest",
@@ -120,7 +119,7 @@ BACKENDS: dict[str, Backend] = {
         "any other server of the same protocol, such as one for a whole room",
         key_variable="CUSTOM_API_KEY",
         documented=frozenset({"stream", "usage"}),
-        setup_hint="set CUSTOM_BASE_URL to its address, such as http://192.168.1.20:8001/v1",
+        setup_hint="start the server, or correct its address",
         checked="depends on the server",
     ),
 }

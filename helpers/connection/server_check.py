@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import httpx2
 import openai
 
-from helpers.connection.client import PROXY_VARIABLES, BackendError, is_local, variables_present
-from helpers.connection.no_answer import explain_no_answer
+from helpers.connection.client import BackendError
+from helpers.connection.no_answer import explain_no_answer, with_proxy
 from helpers.replies import objects_in
 
 NOT_THERE = {404, 405, 501}
@@ -31,7 +31,7 @@ class Advice:
 
     start: str
     key: str
-    model: str = "Choose one with connect(…, model=…)."
+    model: str
 
 
 def check_server(client: openai.OpenAI, model: str | None, advice: Advice) -> list[dict]:
@@ -50,21 +50,19 @@ def check_server(client: openai.OpenAI, model: str | None, advice: Advice) -> li
         BackendError: no server answers, it refuses the key, it has no chat completions, or it does
             not have the model.
     """
-    url = str(client.base_url).rstrip("/")
-    proxies = [] if is_local(url) else variables_present(PROXY_VARIABLES)
-    url += f" (asked through the proxy in {' or '.join(proxies)})" if proxies else ""
+    address = httpx2.URL(str(client.base_url).rstrip("/"))
+    url = with_proxy(address)
     client = client.with_options(timeout=TIMEOUT, max_retries=0)
     try:
         listed = _ask(client.get, "/models")
-        _check_redirect(listed, client.base_url)
+        _check_redirect(listed, address)
         entries = _models(listed)
         if not entries:
             # A server of this protocol refuses an empty request. It costs nothing.
             refusal = _ask(client.post, "/chat/completions", body={})
             if problem := _no_chat(listed, refusal):
-                raise BackendError(f"{url} {_missing_v1(client) or problem}")
+                raise BackendError(f"{url} {_missing_v1(client, address) or problem}")
     except openai.APIConnectionError as error:
-        address = httpx2.URL(str(client.base_url).rstrip("/"))
         raise BackendError(explain_no_answer(address, error, advice.start)) from error
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
         raise BackendError(f"{url} {_refusal(error) or advice.key}") from error
@@ -96,8 +94,8 @@ def _check_redirect(reply: httpx2.Response, asked: httpx2.URL) -> None:
     if reply.history and (new.scheme, new.host) != (asked.scheme, asked.host):
         address = str(new.copy_with(query=None)).removesuffix("/models")
         raise BackendError(
-            f"{str(asked).rstrip('/')} sends every request on to {address}. Use that address, if "
-            "it is the server's and not a page to log in."
+            f"{asked} sends every request on to {address}. Use that address, if it is the server's "
+            "and not a page to log in."
         )
 
 
@@ -109,9 +107,6 @@ def _no_chat(listed: httpx2.Response, refusal: httpx2.Response) -> str | None:
     if refused and refusal.status_code not in NOT_THERE and not statuses <= OUT_OF_ORDER:
         return None
     page = next((reply for reply in (listed, refusal) if _is_page(reply)), None)
-    if page is not None and "ngrok-error-code" in page.headers:
-        code = page.headers["ngrok-error-code"]
-        return f"is a tunnel whose server does not answer ({code}). {_TUNNEL}"
     if page is not None:
         title = re.search(r"<title[^>]*>([^<]{1,60})", page.text, re.IGNORECASE)
         name = f' "{title[1].strip()}"' if title and title[1].strip() else ""
@@ -133,18 +128,15 @@ _TUNNEL = (
 )
 
 
-def _missing_v1(client: openai.OpenAI) -> str | None:
-    """The address with /v1, if the server is there."""
-    if client.base_url.path.rstrip("/").endswith("/v1"):
+def _missing_v1(client: openai.OpenAI, address: httpx2.URL) -> str | None:
+    """What is wrong, if the server is at this address with /v1."""
+    if address.path.endswith("/v1"):
         return None
-    address = f"{str(client.base_url).rstrip('/')}/v1"
     try:
-        found = bool(_models(_ask(client.get, f"{address}/models")))
+        found = _models(_ask(client.get, f"{address}/v1/models"))
     except (openai.AuthenticationError, openai.PermissionDeniedError):
         found = True
-    except openai.APIConnectionError:
-        found = False
-    return f"lacks the path of the server. Use {address} as the address." if found else None
+    return f"lacks the path of the server. Use {address}/v1 as the address." if found else None
 
 
 def _refusal(error: openai.APIStatusError) -> str | None:
@@ -152,11 +144,10 @@ def _refusal(error: openai.APIStatusError) -> str | None:
     reply = error.response
     if _is_page(reply):
         return f"refuses the request with a web page (status {reply.status_code}). {_TUNNEL}"
-    said = _json(reply)
-    said = said.get("error") if isinstance(said, dict) else None
-    said = said.get("message") if isinstance(said, dict) else None
-    if reply.status_code == 403 and isinstance(said, str) and said:
-        return f'refuses the request: "{said[:300]}"'
+    # The client takes the object "error" out of the body, if there is one.
+    message = error.body.get("message") if isinstance(error.body, dict) else None
+    if reply.status_code == 403 and isinstance(message, str) and message:
+        return f'refuses the request: "{message[:300]}"'
     return None
 
 

@@ -1,7 +1,7 @@
 """A conversation with tools as a sequence diagram of user, model and tools."""
 
 import textwrap
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LANES = {"user": 0.0, "model": 1.0, "tools": 2.0}
-WIDTH, FONT_SIZE = 7.5, 9  # inches, points
-LINE = 0.16  # inches: the height of a line of text
-# So many characters of this size, capitals too, fit between two lanes.
-CHARACTERS, MAX_LINES = 40, 6
-IMAGE_LINES = 5  # the height of a small image, in lines
+MARGIN = 0.15  # beside the outer lanes, in distances between lanes
+WIDTH, LINE, FONT_SIZE = 7.5, 0.16, 9  # the figure and a line of text in inches; points
+CHARACTERS, MAX_LINES = 40, 6  # of a text between two lanes; most capitals fit too
+IMAGE_LINES, IMAGE_PIXELS = 5, (450, 150)  # the box that each image is scaled to
 BLACK, GREEN, RED = "#1a1a1a", "#17692b", "#b3261e"
 
 
@@ -38,23 +37,23 @@ class Arrow:
         return self.label().count("\n") + 2 + (IMAGE_LINES if self.image else 0)
 
 
-def draw(messages: Sequence[dict], failed: Collection[str] = ()) -> None:
+def draw(messages: Sequence[dict]) -> None:
     """Draw a conversation: an arrow for each message and each tool call, from top to bottom.
 
     Args:
-        messages: the conversation, in OpenAI's form. Images in data URLs are drawn.
-        failed: ids of tool calls whose result is an error. They are red, with a ✗.
+        messages: the conversation, in OpenAI's form. Images in data URLs are drawn. A result
+            with the key `error`, as `run_tools` writes it, is red and has a ✗.
     """
     import matplotlib.pyplot as plt
 
-    arrows = list(_arrows(messages, failed))
+    arrows = list(_arrows(messages))
     height = 2 + sum(arrow.height() for arrow in arrows)
     figure = plt.figure(figsize=(WIDTH, height * LINE))
     ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(-0.15, 2.15), ylim=(height, 0))
+    ax.set(xlim=(-MARGIN, 2 + MARGIN), ylim=(height, 0))
     ax.axis("off")
     for name, x in LANES.items():
-        ax.vlines(x, 1.5, height, color="lightgrey", zorder=0)
+        ax.vlines(x, 1.5, height, color="lightgray", zorder=0)
         ax.text(x, 1, name, ha="center", weight="bold")
     y = 1.5
     for arrow in arrows:
@@ -64,35 +63,37 @@ def draw(messages: Sequence[dict], failed: Collection[str] = ()) -> None:
 
 
 def _draw_arrow(ax: "Axes", arrow: Arrow, y: float) -> None:
+    from PIL import ImageOps
+
     start, end = LANES[arrow.sender], LANES[arrow.receiver]
     middle = (start + end) / 2
     ax.annotate("", (end, y), (start, y), arrowprops={"arrowstyle": "->", "color": arrow.color})
     if arrow.image:
-        half = IMAGE_LINES * LINE / WIDTH * 2.3 / 2 * arrow.image.width / arrow.image.height
-        box = (middle - half, middle + half, y - 0.2, y - IMAGE_LINES + 0.1)
-        ax.imshow(arrow.image, extent=box, aspect="auto")
+        image = ImageOps.pad(arrow.image.convert("RGBA"), IMAGE_PIXELS, color="white")
+        lines = IMAGE_LINES - 0.3  # a little space above and below
+        half = lines * LINE * image.width / image.height / 2 * (2 + 2 * MARGIN) / WIDTH
+        ax.imshow(
+            image, extent=(middle - half, middle + half, y - 0.2, y - 0.2 - lines), aspect="auto"
+        )
         y -= IMAGE_LINES
     style = {"ha": "center", "va": "bottom", "fontsize": FONT_SIZE, "color": arrow.color}
     ax.text(middle, y - 0.15, arrow.label(), parse_math=False, **style)  # "$" is a dollar
 
 
-def _arrows(messages: Sequence[dict], failed: Collection[str]) -> Iterator[Arrow]:
+def _arrows(messages: Sequence[dict]) -> Iterator[Arrow]:
     for message in messages:
-        role, content = message["role"], message.get("content") or ""
-        text, image = _text_and_image(content)
+        role, calls = message["role"], message.get("tool_calls") or []
+        text, image = _text_and_image(message.get("content") or "")
         if role == "tool":
-            wrong = message.get("tool_call_id") in failed
-            mark, color = ("✗ ", RED) if wrong else ("", GREEN)
+            mark, color = ("✗ ", RED) if text.startswith('{"error":') else ("", GREEN)
             yield Arrow("tools", "model", mark + text, color, image)
         elif role == "assistant":
-            calls = message.get("tool_calls") or []
             if text or not calls:
                 yield Arrow("model", "user", text or "(an empty answer)")
             for call in calls:
                 function = call["function"]
-                color = RED if call["id"] in failed else GREEN
                 text = f"{function['name']}({function['arguments']})"
-                yield Arrow("model", "tools", text, color)
+                yield Arrow("model", "tools", text, GREEN)
         else:
             yield Arrow("user", "model", f"{role}: {text}" if role != "user" else text, image=image)
 

@@ -31,7 +31,6 @@ class Step:
         name, arguments: of the call; empty for an answer.
         content: the result that the model got, or its answer.
         seconds: of the tool, or of the model for an answer.
-        call_id: of the call, as in its messages; empty for an answer.
     """
 
     round: int
@@ -40,7 +39,6 @@ class Step:
     arguments: str
     content: str
     seconds: float
-    call_id: str = ""
 
 
 @dataclass
@@ -69,10 +67,9 @@ class Trace:
 
     def draw(self) -> None:
         """Draw the whole conversation as a sequence diagram of user, model and tools."""
-        failed = {step.call_id for step in self.steps if step.kind == "error"}
         answered_nothing = self.answer is not None and not self.answer.strip()
         empty = [{"role": "assistant", "content": ""}] if answered_nothing else []
-        diagram.draw([*self.messages, *empty], failed)
+        diagram.draw([*self.messages, *empty])
 
 
 def run_tools(
@@ -142,6 +139,5 @@ def run_tools(
             trace.messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
             function = call["function"]
             name, arguments = function["name"], function["arguments"]
-            step = Step(number, kind, name, arguments, result, round(seconds, 3), call["id"])
-            trace.steps.append(step)
+            trace.steps.append(Step(number, kind, name, arguments, result, round(seconds, 3)))
     return trace

@@ -10,7 +10,7 @@ import psutil
 
 from helpers.connection.settings import on_colab
 from helpers.paths import ROOT
-from labkit import lab
+from labkit import working_copy
 from labkit.doctor.finding import GAP, NOTE, OK, Finding
 from pocket_model import build
 from pocket_model.cache import CACHE_VARIABLE, CacheError, cache_dir
@@ -25,22 +25,17 @@ def findings() -> list[Finding]:
 
 
 def check_kit() -> Finding:
-    """Whether all packages come from one folder, and whether they are as new as this process."""
+    """Whether all packages come from one folder, and have not changed since this process began."""
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         if spec is None or not Path(spec.origin or ".").is_relative_to(ROOT):
             found = f"comes from {spec.origin}" if spec else "cannot be imported"
             advice = f"in {ROOT}: pip install -e . --no-deps"
             return Finding("kit", GAP, f"the package {name} {found}", advice)
-    here = Path(os.path.abspath("."))
-    for folder in (here, *here.parents):
-        if (folder / "labkit" / "cli.py").is_file() and not folder.samefile(ROOT):
-            detail = f"you are in {folder}, and the code comes from {ROOT}"
-            return Finding("kit", NOTE, detail, f"use the Python of {folder}, after: make lab")
     if changed := changed_modules():
         detail = f"{changed[0]} has changed since this program or kernel was started"
         return Finding("kit", GAP, detail, "in a notebook: Kernel > Restart Kernel")
-    return Finding("kit", OK, f"{ROOT}")
+    return Finding("kit", OK, f"one copy, in its folder {ROOT}")
 
 
 def changed_modules() -> list[str]:
@@ -56,7 +51,11 @@ def changed_modules() -> list[str]:
         for name, module in sys.modules.copy().items()
         if name.partition(".")[0] in PACKAGES and getattr(module, "__file__", None)
     ]
-    return sorted(name for name, file in loaded if os.path.getmtime(file) > started)
+    return sorted(
+        name
+        for name, file in loaded
+        if not os.path.exists(file) or os.path.getmtime(file) > started
+    )
 
 
 def check_cache() -> Finding:
@@ -81,11 +80,15 @@ def check_cache() -> Finding:
 
 
 def check_working_folder() -> Finding:
-    """Whether the working folder is there and can be written: notebooks save files in it."""
+    """Whether the working folder is this kit's or nobody's, and can be written."""
     try:
         folder = Path.cwd()
     except OSError:
         return Finding("working folder", GAP, "it was deleted", "start again from another folder")
+    for kit in (folder, *folder.parents):
+        if (kit / "labkit" / "cli.py").is_file() and not kit.samefile(ROOT):
+            detail = f"{folder} is in another copy of the kit; this code comes from {ROOT}"
+            return Finding("working folder", NOTE, detail, f"in {kit}: make lab")
     if not os.access(folder, os.W_OK):
         advice = "results cannot be saved here: start from another folder"
         return Finding("working folder", NOTE, f"{folder} cannot be written", advice)
@@ -97,9 +100,9 @@ def check_working_folder() -> Finding:
 
 def check_working_copy() -> Finding:
     """How many notebooks of the working copy were changed, and how many have a newer version."""
-    copy = lab.compare()
+    copy = working_copy.compare()
     if not copy:
-        return Finding("my/", OK, "not made yet: `make lab` makes it")
+        return Finding("my/", OK, "not made yet; make lab makes it")
     changed = [name for name, (own, _) in copy.items() if own]
     older = [name for name, (_, newer) in copy.items() if newer]
     detail = f"{len(copy)} notebooks, {len(changed)} with changes of your own"

@@ -12,6 +12,7 @@ import torch
 
 from helpers import machine
 from helpers.paths import ROOT
+from labkit import colab
 from labkit.doctor.finding import GAP, NOTE, OK, Finding
 
 GIB = 2**30
@@ -40,15 +41,15 @@ def check_python() -> Finding:
 
 def check_packages() -> Finding:
     """Installed packages compared with constraints.txt, the versions that the tests ran on."""
-    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    pins = re.findall(r"^([\w.-]+)==([^\s#]+)", text, re.M)
-    required = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    pins = colab.pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    required = {colab.canonical(name[0]) for line in lines if (name := re.match(r"[\w.-]+", line))}
     compared, differing = 0, []
-    for name, tested in pins:
+    for name, tested in pins.items():
         try:
             version = metadata.version(name).split("+")[0]
         except metadata.PackageNotFoundError:
-            if not re.search(rf"^{re.escape(name)}\b", required, re.M | re.I):
+            if name not in required:
                 continue  # a developer's tool, or what another package no longer needs
             version = "not installed"
         compared += 1

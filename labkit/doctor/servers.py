@@ -24,7 +24,7 @@ def check_keys() -> list[Finding]:
             if setting.value:
                 choices.key(name)  # checks its characters
                 found.append(Finding(row.key_variable, OK, f"set, as {_article(setting.source)}"))
-            elif setting.problem and "no secret" not in setting.problem:
+            elif setting.withheld:
                 found.append(Finding(row.key_variable, NOTE, "not readable", setting.problem))
             else:
                 missing.append(row.key_variable)

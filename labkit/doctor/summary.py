@@ -41,36 +41,49 @@ def examine() -> dict[str, list[Finding]]:
 
 
 def report() -> pd.DataFrame:
-    """The findings: index `about` and `check`; columns `status`, `detail`, `what to do`."""
+    """The findings for a notebook: index `check`; columns `status` and `finding`."""
     import pandas as pd
 
-    rows = [(section, *finding) for section, found in examine().items() for finding in found]
-    columns = ["about", "check", "status", "detail", "what to do"]
-    return pd.DataFrame(rows, columns=columns).set_index(["about", "check"])
+    rows = [
+        (
+            f"server {finding.check}" if section == "servers" else finding.check,
+            finding.status,
+            said(finding),
+        )
+        for section, found in examine().items()
+        for finding in found
+    ]
+    return pd.DataFrame(rows, columns=["check", "status", "finding"]).set_index("check")
+
+
+def said(finding: Finding) -> str:
+    """The detail, and what to do about it."""
+    return " → ".join(filter(None, [finding.detail, finding.advice]))
 
 
 def text(sections: dict[str, list[Finding]], width: int | None = 80) -> str:
     """The findings in lines of at most `width` characters; one line each if None."""
-    lines = []
+    indent, lines = " " * 24, []
     for section, found in sections.items():
         lines += ["", section.upper()]
         for finding in found:
-            head = f"  {finding.status:<5} {finding.check:<15}"
-            body = finding.detail + (f" → {finding.advice}" if finding.advice else "")
+            head = f"  {finding.status:<5} {finding.check:<15} "
             if width is None:
-                lines.append(f"{head} {body}")
+                lines.append(head + said(finding))
                 continue
-            indent = " " * 24
-            head = head if len(head) < 24 else f"{head}\n{indent[:-1]}"
-            paragraphs = [finding.detail] + ([f"→ {finding.advice}"] if finding.advice else [])
-            wrapped = [
-                line
-                for paragraph in paragraphs
-                for line in textwrap.wrap(
-                    paragraph, width - 24, break_long_words=False, break_on_hyphens=False
-                )
-            ]
-            lines += [f"{head} {wrapped[0]}", *(indent + line for line in wrapped[1:])]
+            if len(head) > len(indent):
+                lines.append(head.rstrip())
+                head = indent
+            for start, paragraph in ((head, finding.detail), (f"{indent}→ ", finding.advice)):
+                if paragraph:
+                    lines += textwrap.wrap(
+                        paragraph,
+                        width,
+                        initial_indent=start,
+                        subsequent_indent=indent,
+                        break_long_words=False,
+                        break_on_hyphens=False,
+                    )
     return "\n".join(lines[1:])
 
 

@@ -69,8 +69,8 @@ def number(answer: Any, what: str = "The answer", units: Sequence[str] = ()) -> 
         found = _NUMBER.fullmatch(value)
         if not found:
             raise wrong
-        unit = found[2].strip().lower()
-        if unit and unit not in (name.lower() for name in units):
+        unit = found[2].strip()
+        if unit and unit.lower() not in (name.lower() for name in units):
             in_unit = f" in {units[0]}" if units else " without a unit"
             raise WrongForm(f"{what} should be a number{in_unit}, not in {unit}.")
         # A comma before three digits separates thousands; any other is a decimal comma.

@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from labkit.display import GREY, show_html
+from labkit.display import GRAY, show_html
 from labkit.exercises.answers import WrongForm, alone, number
 
 GREEN, RED = "#2e9e4f", "#d64545"  # the sign and the words say the same without the color
@@ -46,7 +46,7 @@ def check(name: str, answer: Any) -> None:
         KeyError: No exercise has this name. The message lists the names.
     """
     right, message = verdict(name, answer)
-    sign, color = ("✓", GREEN) if right else ("○", GREY) if answer is ... else ("✗", RED)
+    sign, color = ("✓", GREEN) if right else ("○", GRAY) if answer is ... else ("✗", RED)
     result, stop, hint = html.escape(message).partition(". ")
     show_html(
         f'<div style="border-left: 4px solid {color}; padding: 0.3em 0.8em; max-width: 50em">'

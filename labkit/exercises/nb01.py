@@ -40,10 +40,10 @@ def judge_card(answer: Any) -> str | None:
     return 'Take the first row whose "scheme" is not "none": it has the least memory.'
 
 
-@exercise(
-    "01-claim",
-    hint="This notebook has each answer: see KV cache, windows, roofline and 3.2 against 3.1.",
-)
+PLACES = "This notebook has each answer: see KV cache, windows, roofline and 3.2 against 3.1."
+
+
+@exercise("01-claim", hint=PLACES)
 def judge_claims(answer: Any) -> str | None:
     """The set of the wrong claims. The hint is about the first letter that is judged wrongly."""
     words = items(answer, 'a set of letters, such as {"A", "C"}')
@@ -57,7 +57,10 @@ def judge_claims(answer: Any) -> str | None:
         "D": "D is wrong: half of 2.11 would be 1.06.",
         "E": "E is wrong: its sliding_window is null.",
     }
-    mistaken = sorted(letters ^ {"B", "D", "E"})
+    wrong = {"B", "D", "E"}
+    if letters < wrong:
+        return f"Those are wrong, and {len(wrong - letters)} more. {PLACES}"
+    mistaken = sorted(letters ^ wrong)
     return reasons[mistaken[0]] if mistaken else None
 
 
@@ -69,9 +72,10 @@ number_exercise(
         638: "Each row ends with one more token: [IMG_BREAK], or [IMG_END] after the last row.",
         667: "Rows and columns are the wrong way round: each row has one extra token.",
         588: "Round up: a part of a patch counts as a patch.",
+        612.245: "Round up, rows and columns apart. Each row ends with one more token.",
         2494: "The language model sees patches of 28 pixels: 2 × 2 patches of 14, merged.",
     },
-    tolerance=1e-9,
+    tolerance=1e-6,
     units=("tokens", "image tokens"),
 )
 
@@ -81,6 +85,7 @@ number_exercise(
     hint="Each token reads every weight once: bandwidth / bytes read per token.",
     mistakes={
         44.0: "Each parameter takes two bytes at 16 bits.",
+        21.0: "A token of text reads neither the vision encoder nor the table of embeddings.",
         0.04544: "That is seconds per token; take the inverse.",
         88.0: "Each parameter takes two bytes, so divide by 2 instead of multiplying.",
     },

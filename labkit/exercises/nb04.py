@@ -46,7 +46,7 @@ def judge_image_message(answer: Any) -> str | None:
         return f'There should be one "text" and one "image_url" part; there are {types}.'
     text = str(by_type["text"].get("text")).lower()
     if not re.search(r"colou?r", text) or "square" not in text:
-        return 'The "text" should ask for the colour of the square.'
+        return 'The "text" should ask for the color of the square.'
     url = by_type["image_url"].get("image_url")
     if not isinstance(url, dict):
         return '"image_url" should be a dict with the key "url".'

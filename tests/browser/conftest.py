@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from helpers.paths import ROOT
-from labkit import lab, notebooks
+from labkit import notebooks, working_copy
 from pocket_model.cache import CACHE_VARIABLE
 
 PICTURES = ROOT / "runs" / "browser"
@@ -75,8 +76,8 @@ class JupyterLab:
 
     def forget_layout(self) -> None:
         """Make the next page open as for a new user."""
-        shutil.rmtree(self.folder / lab.STATE / "workspaces", ignore_errors=True)
-        lab.write_settings(self.folder, ALL_CELLS)
+        shutil.rmtree(self.folder / working_copy.STATE / "workspaces", ignore_errors=True)
+        working_copy.write_settings(self.folder, ALL_CELLS)
 
     def stop_kernels(self) -> None:
         for session in self.api("sessions"):
@@ -105,9 +106,9 @@ def jupyter(tmp_path_factory) -> Iterator[JupyterLab]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         server = JupyterLab(root / "my", free.getsockname()[1])
-    lab.update(server.folder)
+    working_copy.update(server.folder)
     server.forget_layout()
-    command = lab.command(server.folder, port=server.port, browser=False)
+    command = working_copy.command(server.folder, port=server.port, browser=False)
     options = [f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True"]
     process = subprocess.Popen([*command, *options], cwd=root)
     while True:
@@ -115,6 +116,7 @@ def jupyter(tmp_path_factory) -> Iterator[JupyterLab]:
         with suppress(OSError):
             server.api("status")
             break
+        time.sleep(0.1)
     yield server
     server.stop_kernels()
     process.terminate()
@@ -137,6 +139,27 @@ def readability(page) -> list[str]:
         for kind, function in kinds.items()
         for fault in page.evaluate(f"faults.{function}()")
     ]
+
+
+def assert_folds(page, notebook) -> None:
+    """Every solution of a notebook unfolds on its page, and folds again."""
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    expected = sum(text.count("<details") for text in texts)
+    folds = page.locator(".jp-MarkdownOutput details")
+    assert folds.count() == expected, f"{folds.count()} solutions, not {expected}"
+    for number, fold in enumerate(folds.all()):
+        heights = []
+        for _ in range(4):
+            heights.append(round(fold.bounding_box()["height"]))
+            fold.locator("summary").click()
+        assert heights[:2] == heights[2:], f"solution {number} does not fold again: {heights}"
+        assert heights[1] > heights[0] + 10, f"solution {number} does not unfold: {heights}"
+
+
+@pytest.fixture(scope="session")
+def solutions_fold():
+    """The function `assert_folds`."""
+    return assert_folds
 
 
 @pytest.fixture(scope="session")
@@ -203,11 +226,15 @@ class Notebook:
         )
         # The theme's colors come from a style sheet, which arrives after its name. Until then
         # JupyterLab covers the page.
-        dark = theme == "Dark"
+        dark = str(theme == "Dark").lower()
         self.wait(
-            f"""() => document.body.dataset.jpThemeName === '{name}' && {str(dark).lower()} ===
-                /^#[0-3]/.test(getComputedStyle(document.body).getPropertyValue('--jp-layout-color0'))
-                && !document.querySelector('#jupyterlab-splash')"""
+            f"""() => {{
+                const body = document.body;
+                const color = getComputedStyle(body).getPropertyValue('--jp-layout-color0');
+                return body.dataset.jpThemeName === '{name}'
+                    && /^#[0-3]/.test(color) === {dark}
+                    && !document.querySelector('#jupyterlab-splash');
+            }}"""
         )
 
     def red_boxes(self) -> list[str]:
@@ -217,7 +244,11 @@ class Notebook:
     def take_pictures(self, label: str) -> None:
         """Save the notebook, screen by screen."""
         box = f"document.querySelector('{PANEL} .jp-WindowedPanel-outer')"
-        total, step = self.page.evaluate(f"[{box}.scrollHeight, {box}.clientHeight - 20]")
+        self.page.evaluate(f"{box}.scrollTop = 0")
+        # Below the last cell JupyterLab has an empty screen.
+        last = self.cells.last.bounding_box()
+        step = self.page.evaluate(f"{box}.clientHeight - 20")
+        total = int(last["y"] + last["height"]) - 100
         for number, top in enumerate(range(0, total, step)):
             self.page.evaluate(f"{box}.scrollTop = {top}")
             name = f"{self.name[:2]}-{label}-{number:02}.png"

@@ -40,11 +40,11 @@ window.faults = (() => {
       for (const element of [output, ...all("*", output)]) {
         const style = getComputedStyle(element);
         const hides = ["hidden", "clip"].includes(style.overflowX);
-        const screenReaders = element.clientWidth <= 1;
-        if (hides && !screenReaders && element.scrollWidth > element.clientWidth + 1)
-          found.push(at(element, `<${element.localName}> hides part of ${short(element.innerText)}`));
-        if (element.getBoundingClientRect().right > right && !scrolls(element, output)) {
-          found.push(at(element, `<${element.localName}> is too wide: ${short(element.textContent)}`));
+        const forScreenReaders = element.clientWidth <= 1;
+        if (hides && !forScreenReaders && element.scrollWidth > element.clientWidth + 1)
+          found.push(at(element, `<${element.localName}> hides part: ${short(element.innerText)}`));
+        if (rightEdge(element) > right && !scrolls(element, output)) {
+          found.push(at(element, `<${element.localName}> too wide: ${short(element.innerText)}`));
           break;
         }
       }
@@ -52,9 +52,18 @@ window.faults = (() => {
     return found;
   }
 
-  function scrolls(element, output) {
-    for (let box = element.parentElement; box && box !== output.parentElement; box = box.parentElement)
+  // Of an element and of what leaves it visibly.
+  function rightEdge(element) {
+    const { left, right } = element.getBoundingClientRect();
+    const leaves = getComputedStyle(element).overflowX === "visible";
+    return leaves ? Math.max(right, left + element.scrollWidth) : right;
+  }
+
+  function scrolls(element, root) {
+    for (let box = element.parentElement; box; box = box.parentElement) {
       if (["auto", "scroll"].includes(getComputedStyle(box).overflowX)) return true;
+      if (box === root) return false;
+    }
     return false;
   }
 
@@ -63,10 +72,9 @@ window.faults = (() => {
     const page = document.querySelector(".jp-WindowedPanel-outer") ?? document.scrollingElement;
     if (page.scrollWidth <= page.clientWidth) return [];
     const right = page.getBoundingClientRect().left + page.clientWidth;
-    const wide = all(CELL).map((cell) => all("*", cell).find(
-      (element) => visible(element) && element.getBoundingClientRect().right > right + 1 &&
-        !scrolls(element, cell)));
-    const named = wide.filter(Boolean).map((element) => at(element, short(element.textContent)));
+    const wide = all(CELL).map((cell) =>
+      all("*", cell).find((e) => visible(e) && rightEdge(e) > right + 1 && !scrolls(e, cell)));
+    const named = wide.filter(Boolean).map((element) => at(element, short(element.innerText)));
     return named.length ? named : ["the page scrolls sideways"];
   }
 
@@ -86,7 +94,7 @@ window.faults = (() => {
           const lines = new Set(parts.map((part) => Math.round(part.top)));
           const width = parts.reduce((sum, part) => sum + part.width, 0);
           if (lines.size > 1 && width < output.clientWidth - 60)
-            found.push(at(block, `"${word[0]}" is broken in <${block.localName}> of ${block.clientWidth} px`));
+            found.push(at(block, `"${word[0]}" in <${block.localName}>`));
         }
       }
     return found;
@@ -127,18 +135,19 @@ window.faults = (() => {
   }
 
   // Text that hardly differs from what is behind it: WCAG 2.2, level AA, 4.5 for text and 3 for a
-  // sign. Text on a shape of an SVG is left out.
+  // sign. Left out are text on a shape of an SVG, and code, whose colors are JupyterLab's.
   function faint() {
     const found = [];
     for (const output of shown())
       for (const text of texts(output)) {
         const element = text.parentElement;
-        if (element.closest("svg")) continue;
+        if (element.closest("svg, .jp-MarkdownOutput pre")) continue;
         const behind = background(element);
         const color = over(rgba(getComputedStyle(element).color), behind);
         const contrast = ratio(color, behind);
         const least = /[\p{L}\p{N}]/u.test(text.data) ? 4.5 : 3;
-        if (contrast < least) found.push(at(element, `${contrast.toFixed(1)} : 1 in "${short(text.data)}"`));
+        if (contrast < least)
+          found.push(at(element, `${contrast.toFixed(1)} : 1 in "${short(text.data)}"`));
       }
     return found;
   }
@@ -167,8 +176,11 @@ window.faults = (() => {
     return found;
   }
 
+  // JupyterLab also makes links of printed addresses. Of those only `data:` is of interest: nobody
+  // can open it.
   function links() {
-    const anchors = all(".jp-RenderedHTMLCommon a[href]:not(.jp-InternalAnchorLink, .anchor-link)");
+    const written = ".jp-RenderedHTMLCommon a[href]:not(.jp-InternalAnchorLink, .anchor-link)";
+    const anchors = all(`${written}, .jp-OutputArea-output a[href^="data:"]`);
     return anchors.map((anchor) => [at(anchor, short(anchor.innerText)), anchor.href]);
   }
 

@@ -1,62 +1,69 @@
-"""The pages that `make run` writes, opened from the disk without a server."""
+"""The pages that `make run` writes, of the committed notebooks, opened from the disk."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from helpers.paths import ROOT
-from labkit import notebooks
+from labkit import notebooks, pages, runner
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """The folder of a run of notebook 07."""
-    out = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "helpers", "run", "--notebooks", "07", "--out", str(out)]
-    subprocess.run(command, cwd=ROOT, check=True)
-    return out / "pocket"
-
-
-def follow(page, link) -> str:
-    """Click on a link; returns the name of the file that opens."""
-    with page.expect_navigation():
-        link.click()
-    return Path(page.url).name
+    """The folder of a run."""
+    target, results = tmp_path_factory.mktemp("pages"), []
+    for path in notebooks.available():
+        book = notebooks.read(path)
+        page = pages.render(book, path.stem, source=path, navigation=pages.navigation(path))
+        (target / f"{path.stem}.html").write_text(page, encoding="utf-8")
+        results.append(runner.Result(path.stem, notebooks.title(book), runner.PASSED))
+    pages.write_documents(target)
+    runner.Report(target, "pocket", "pocket-small", results).write()
+    return target
 
 
 def test_links_lead_from_page_to_page(folder, chromium):
     page = chromium.new_page()
-    page.goto((folder / "index.html").as_uri())
-    names = [path.stem for path in notebooks.available()]
-    assert follow(page, page.locator("a[href^='07']").first) == f"{names[7]}.html"
-    assert follow(page, page.locator("a[href^='06']").last) == f"{names[6]}.html"
-    assert follow(page, page.locator("a[href='index.html']").first) == "index.html"
-    assert follow(page, page.locator("a[href='glossary.html']").first) == "glossary.html"
+    page.goto((folder / pages.INDEX).as_uri())
+    last, before = [path.stem for path in notebooks.available()][:-3:-1]
+    for file, link in (
+        (f"{last}.html", page.locator(f"a[href='{last}.html']").first),
+        (f"{before}.html", page.locator(f"a[href='{before}.html']").last),
+        (pages.INDEX, page.locator(f"a[href='{pages.INDEX}']").first),
+        ("glossary.html", page.locator("a[href='glossary.html']").first),
+    ):
+        link.click()
+        page.wait_for_url(f"**/{file}")
+    page.close()
 
 
-def test_every_page_links_only_to_what_exists(folder, chromium):
+def test_every_page_links_only_to_pages_that_exist(folder, chromium):
     page, dead = chromium.new_page(), []
     for file in sorted(folder.glob("*.html")):
         page.goto(file.as_uri())
         for address in page.locator("a[href]").evaluate_all("links => links.map((a) => a.href)"):
-            local = address.startswith("file:")
-            target = Path(address.removeprefix("file://").partition("#")[0])
-            if address.endswith(".ipynb") or (local and not target.is_file()):
+            local, _, _ = address.removeprefix("file://").partition("#")
+            exists = Path(local).is_file() and local.endswith(".html")
+            if not exists and not address.startswith("https://"):
                 dead.append(f"{file.name}: {address}")
+    page.close()
     assert not dead, "\n".join(["", *dead])
 
 
+def test_solutions_unfold(folder, chromium, solutions_fold):
+    page = chromium.new_page()
+    for path in notebooks.available():
+        page.goto((folder / f"{path.stem}.html").as_uri())
+        solutions_fold(page, notebooks.read(path))
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_page_is_readable(folder, chromium, pictures, faults_of, scheme):
-    page = chromium.new_page(color_scheme=scheme)
+@pytest.mark.parametrize("width", [1280, 800])
+def test_the_pages_are_readable(folder, chromium, faults_of, scheme, width):
+    page = chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 1000})
     found = []
-    for name in ("07_serve", "06_latency", "glossary"):
-        page.goto((folder / f"{name}.html").as_uri())
-        for width in (1280, 800):
-            page.set_viewport_size({"width": width, "height": 1000})
-            label = f"page-{name}-{scheme}-{width}"
-            page.screenshot(path=pictures / f"{label}.png", full_page=True)
-            found += [f"{label}, {fault}" for fault in faults_of(page)]
+    for file in sorted(folder.glob("*.html")):
+        page.goto(file.as_uri())
+        found += [f"{file.name}, {fault}" for fault in faults_of(page)]
+    page.close()
     assert not found, "\n".join(["", *found])

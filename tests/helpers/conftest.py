@@ -10,15 +10,15 @@ import pytest
 def json_server():
     """A web server on loopback. It answers GET with `.answer` and `.status`, POST with `.chat`.
 
-    `.headers` are added to each reply. `.paths` has answers for single paths, instead of `.answer`;
-    a path that is not there then gets 404. `.seen` has the headers of each request.
+    `.paths` has answers for single paths, instead of `.answer`; a path that is not there then gets
+    404, or `.moved_to`. `.seen` has the headers of each request.
     """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             if self.server.paths:
                 answer = self.server.paths.get(self.path)
-                self._send(200 if answer else 404, answer or "{}")
+                self._send(200 if answer else 307 if self.server.moved_to else 404, answer or "{}")
             else:
                 self._send(self.server.status, self.server.answer)
 
@@ -31,8 +31,8 @@ def json_server():
             body = text.encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            for name, value in self.server.headers.items():
-                self.send_header(name, value)
+            if status == 307:
+                self.send_header("Location", self.server.moved_to)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -42,7 +42,7 @@ def json_server():
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.status, server.answer, server.chat, server.seen = 200, "{}", (404, "{}"), []
-    server.headers, server.paths = {}, {}
+    server.paths, server.moved_to = {}, ""
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server

@@ -230,7 +230,7 @@ BAD = {
     "a name with a colon": ("scan:1.png", "'scan:1.png': there is no such file"),
     "base64": ("iVBOR" * 1000, r"^'(iVBOR){12}' … \(5,000 characters\) .* give base64.b64decode"),
     "a document": (pages("TIFF"), "a document of 2 pages. Choose one: "),
-    "another format": (saved(Image.new("RGB", (9, 9)), "ICO"), "these formats can: PNG"),
+    "another format": (saved(Image.new("RGB", (9, 9)), "ICO"), "format that can be read: PNG"),
     "LAB": (Image.new("LAB", (9, 9)), "save the picture as RGB"),
     "a folder": (".", "cannot be read"),
     "file:": ("file:///etc/hostname", "not read"),

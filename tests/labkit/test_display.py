@@ -50,10 +50,11 @@ def test_missing_values_are_a_dash_in_every_type():
             "object": ["a", None],
             "time": pd.to_datetime(["2026-01-01", None]),
             "integer": pd.array([1, None], dtype="Int64"),
+            "nullable": pd.array([0.5, None], dtype="Float64"),
         }
     )
     page = display.table_html(frame)
-    assert page.count("<td>–</td>") == 4
+    assert page.count("<td>–</td>") == 5
     assert not re.search("NaN|None|NaT|NA&gt;", page)
     assert "<td>1</td>" in page  # an integer stays one
 

@@ -10,9 +10,9 @@ import pytest
 from helpers.backends import BACKENDS
 from helpers.connection.client import CERTIFICATE_VARIABLES, PROXY_VARIABLES
 from helpers.paths import ROOT
-from labkit import doctor, lab
+from labkit import doctor, working_copy
 from labkit.cli import main
-from labkit.doctor import finding, folders, machine, network, servers, summary
+from labkit.doctor import finding, folders, machine, network, servers
 from pocket_model.build import ADAPTER_VARIABLE
 from pocket_model.cache import CACHE_VARIABLE
 
@@ -35,16 +35,15 @@ def no_server_is_asked(monkeypatch):
 
 
 def test_it_reads_this_machine(no_server_is_asked):
-    table = doctor.report()
-    assert list(table.columns) == ["status", "detail", "what to do"]
-    assert set(table.index.get_level_values("about")) == set(summary.SECTIONS)
-    details = table.droplevel("about")["detail"]
-    assert platform.python_version() in details["Python"]
-    assert f"{os.cpu_count()} cores" in details["CPU"]
-    assert f"{psutil.virtual_memory().total / 2**30:.1f} GiB" in details["memory"]
-    assert {"pocket", "openrouter-sim", "ollama", "vllm", "custom"} <= set(details.index)
-    advised = table[table["status"] != "ok"]
-    assert all(advised["what to do"]), "a gap without advice"
+    findings = doctor.report()["finding"]
+    assert platform.python_version() in findings["Python"]
+    assert f"{os.cpu_count()} cores" in findings["CPU"]
+    assert f"{psutil.virtual_memory().total / 2**30:.1f} GiB" in findings["memory"]
+    servers_of = ("pocket", "openrouter-sim", "ollama", "vllm", "custom")
+    assert {f"server {name}" for name in servers_of} <= set(findings.index)
+    for found in doctor.examine().values():
+        assert found
+        assert all(each.advice for each in found if each.status != "ok"), "a gap without advice"
 
 
 def test_what_is_said_of_keys_is_true(monkeypatch, no_server_is_asked):
@@ -63,7 +62,7 @@ def test_what_is_said_of_keys_is_true(monkeypatch, no_server_is_asked):
 def test_a_secret_that_may_not_be_read_has_its_own_sentence(monkeypatch):
     from helpers.connection.settings import Setting
 
-    denied = Setting(problem="Colab has the secret X, but this notebook may not read it. Click.")
+    denied = Setting(problem="This notebook may not read it.", withheld=True)
     absent = Setting(problem="Colab has no secret X, or it is empty. Click.")
     monkeypatch.setattr(
         servers.settings, "read", lambda name: denied if name == "MISTRAL_API_KEY" else absent
@@ -165,9 +164,9 @@ def test_versions_of_python(monkeypatch, version, status):
 
 
 def test_other_versions_and_missing_packages_are_listed(monkeypatch, tmp_path):
-    pins = "pytest==0.0.1\nno-such-package==1\nno-such-tool==1\n"
+    pins = "pytest==0.0.1\nno-such-package==1 ; python_version > '3'\nno-such-tool==1\n"
     (tmp_path / "constraints.txt").write_text(pins)
-    (tmp_path / "requirements.txt").write_text("No-Such-Package>=1\n")
+    (tmp_path / "requirements.txt").write_text("No_Such-Package[x]>=1\n")
     monkeypatch.setattr(machine, "ROOT", tmp_path)
     found = machine.check_packages()
     assert found.status == "note"
@@ -202,18 +201,19 @@ def test_folders_in_google_drive(monkeypatch, tmp_path):
 
 
 def test_a_working_folder_that_is_gone(monkeypatch):
-    def gone():
+    def gone(*_):
         raise FileNotFoundError
 
-    monkeypatch.setattr(folders.Path, "cwd", gone)
-    assert folders.check_working_folder().status == "gap"
+    monkeypatch.setattr(os, "getcwd", gone)
+    found = {each.check: each.status for each in folders.findings()}
+    assert found["working folder"] == "gap"
 
 
 def test_two_copies_of_the_kit(monkeypatch, tmp_path):
     (tmp_path / "labkit").mkdir()
     (tmp_path / "labkit" / "cli.py").touch()
     monkeypatch.chdir(tmp_path)
-    assert str(ROOT) in folders.check_kit().detail
+    assert str(ROOT) in folders.check_working_folder().detail
 
 
 def test_code_that_changed_after_the_kernel_had_started(monkeypatch):
@@ -238,7 +238,7 @@ def test_code_that_changed_after_the_kernel_had_started(monkeypatch):
     ],
 )
 def test_the_working_copy(monkeypatch, states, status, words):
-    monkeypatch.setattr(lab, "compare", lambda: states)
+    monkeypatch.setattr(working_copy, "compare", lambda: states)
     found = folders.check_working_copy()
     assert found.status == status
     assert words in found.detail
@@ -274,6 +274,9 @@ def test_a_bug_report_has_no_secret_and_no_name(monkeypatch, tmp_path, capsys, n
         ("at http://me:word@host:1/v1", "at http://host:1/v1"),
         ("/mnt/annaschmidt/x", "/mnt/<user>/x"),
         ("annaschmidts", "annaschmidts"),
+        (f"http://127.0.0.1:9/{CANARY}/v1", "http://127.0.0.1:9/<key>/v1"),
+        ("no address: 'a1B2c3D4e5F6g7H8i9J0k1L2'", "no address: '<key>'"),
+        *[(name, name) for name in ("Mistral-Small-3.2-24B-Instruct-2506", "task-force_of_many")],
     ],
 )
 def test_private(monkeypatch, text, shown):

@@ -32,7 +32,7 @@ def install(tmp_path):
         shutil.copy(ROOT / name, tmp_path)
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("sh", "echo", "uname", "grep", "touch", "mkdir", "cp"):
+    for name in ("sh", "echo", "uname", "grep", "touch", "mkdir", "cp", "cat"):
         (tools / name).symlink_to(shutil.which(name))
     python = tools / "python3"
     python.write_text(PYTHON)
@@ -54,6 +54,16 @@ def install(tmp_path):
 
     assert "torch==" in (tmp_path / "constraints.txt").read_text()
     return run
+
+
+def test_a_kit_that_was_moved_is_installed_again(install, tmp_path):
+    _, calls = install()
+    assert install()[1] == calls
+    stamp = tmp_path / ".venv/.installed"
+    assert stamp.read_text() == f"{tmp_path.resolve()}\n"
+    stamp.write_text("/another/folder\n")
+    assert install()[1] == 2 * calls
+    assert install()[1] == 2 * calls
 
 
 def test_without_a_gpu_the_cpu_build_comes_first(install):

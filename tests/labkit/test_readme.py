@@ -57,6 +57,5 @@ def test_the_table_says_how_long_each_notebook_takes():
 
 def test_learning_comes_before_checking():
     assert README.index("make lab\n```") < README.index("make run\n```")
-    assert (
-        "pocket_training" not in README.partition("## Files")[0]
-    )  # commands of those who change the kit
+    # Commands for a change of the kit are in CONTRIBUTING.
+    assert "pocket_training" not in README.partition("## Files")[0]

@@ -11,7 +11,7 @@ from helpers.paths import ROOT
 from labkit import notebooks, repository
 from labkit.cli import main
 
-NEW = "https://github.com/some-school/its.course"
+NEW = "https://github.com/some-school/its.course-"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_all_that_names_the_address_follows(tmp_path):
         if path.suffix in {".md", ".toml", ".ipynb", ".py", ".j2", ".txt", ".json", ".yml"}:
             assert old not in path.read_text(encoding="utf-8"), path.relative_to(copy)
     readme = (copy / "README.md").read_text(encoding="utf-8")
-    assert f"git clone {NEW} && cd its.course\n" in readme
-    assert len(re.findall(r"/github/some-school/its\.course/blob/", readme)) == len(
+    assert f"git clone {NEW} && cd its.course-\n" in readme
+    assert len(re.findall(r"/github/some-school/its\.course-/blob/", readme)) == len(
         notebooks.available()
     )

@@ -44,7 +44,7 @@ def make(folder: Path, name: str, *cells: str) -> Path:
 class FakeLab:
     """What `connect` gives, without a server; counts 10 prompt tokens at each look."""
 
-    backend, model, supports = "pocket", "fake-model", frozenset()
+    backend, model = "pocket", "fake-model"
 
     def __init__(self):
         self.closed = False
@@ -61,7 +61,12 @@ class FakeLab:
 @pytest.fixture
 def lab(monkeypatch):
     fake = FakeLab()
-    monkeypatch.setattr("helpers.backends.connect", lambda backend, **options: fake)
+
+    def connect(backend, **options):
+        fake.backend = "custom" if "/" in backend else backend
+        return fake
+
+    monkeypatch.setattr("helpers.backends.connect", connect)
     return fake
 
 
@@ -204,15 +209,22 @@ def test_a_paid_backend_needs_a_cap(source, tmp_path, lab, monkeypatch, capsys, 
     assert lab.closed
 
 
-def test_the_kernels_get_the_runs_own_model_and_address(source, tmp_path, lab, monkeypatch):
-    names = [backends.variable("vllm", what) for what in ("MODEL", "URL")]
+@pytest.mark.parametrize(
+    ("backend", "given", "base_url"),
+    [("vllm", "vllm", "http://gpu:8000/v1"), ("custom", "http://gpu:8000/v1", None)],
+)
+def test_the_kernels_get_the_runs_own_model_and_address(
+    source, tmp_path, lab, monkeypatch, backend, given, base_url
+):
+    names = [backends.variable(backend, what) for what in ("MODEL", "URL")]
     for name in names:
         monkeypatch.setenv(name, "before")  # so that monkeypatch undoes what the run sets
-    make(source, "00_first", f"import os\nprint(*(os.environ[name] for name in {names}))")
-    server = {"model": "org/model", "base_url": "http://gpu:8000/v1"}
-    report = runner.run("vllm", out=tmp_path, folder=source, **server)
+    cell = f"import os\nprint(BACKEND, *(os.environ[name] for name in {names}))"
+    make(source, "00_first", cell)
+    report = runner.run(given, out=tmp_path, folder=source, model="org/model", base_url=base_url)
     assert report.exit_code == runner.OK
-    assert "org/model http://gpu:8000/v1" in (tmp_path / "vllm/00_first.ipynb").read_text()
+    executed = (tmp_path / backend / "00_first.ipynb").read_text()
+    assert f"{backend} org/model http://gpu:8000/v1" in executed
 
 
 class Listing:

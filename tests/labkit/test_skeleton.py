@@ -25,7 +25,9 @@ def requirements(name):
 
 
 PINNED = {
-    canonicalize_name(pin.name): str(pin.specifier) for pin in requirements("constraints.txt")
+    canonicalize_name(pin.name): str(pin.specifier)
+    for pin in requirements("constraints.txt")
+    if pin.marker is None or pin.marker.evaluate()
 }
 
 

@@ -6,6 +6,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pint import UndefinedUnitError
 
 from helpers.paths import DATA
 from helpers.tools import describe
@@ -72,7 +73,8 @@ def test_impossible_conversions_say_why(source, target):
 )
 def test_a_unit_that_pint_would_compute_for_ever_is_refused(unit):
     for source, target in ((unit, "m"), ("m", unit)):
-        with pytest.raises(ValueError, match="not a unit"):
+        # What pint says of a text without any name depends on the version of Python.
+        with pytest.raises((ValueError, UndefinedUnitError), match=r"is not (a unit|defined)"):
             toolbox.convert_units(1, source, target)
 
 

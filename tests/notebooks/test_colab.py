@@ -142,7 +142,8 @@ def test_the_set_up_says_what_it_does_and_runs_twice(runtime, monkeypatch):
     replaced = {name for name in before if after[name] != before[name]}
     assert replaced <= set(colab.REPLACED)
     assert not {"jupyterlab", "pytest", "ruff", "papermill"} & (after.keys() - before.keys())
-    print(f"\nset-up cell: {said[said.index('Installing') :].split('---')[0]}")
+    (result,) = re.findall(r"^Replaced: .* It took \d+ s\.$", said, re.M)
+    print(f"\nset-up cell: {result}")
 
     again = small_notebook("import helpers, os; print(helpers.__file__, os.getcwd())")
     setup, where = runtime.execute(again, monkeypatch)

@@ -2,7 +2,6 @@
 
 import random
 import re
-import statistics
 
 import pandas as pd
 import pytest
@@ -19,7 +18,7 @@ SHOWN = [
     ("05", "ask(messages, [exchange_rate])", r'"base": "EUR", "quote": "CHF"'),
     ("05", "traces.append", r"Russia.*Ukraine"),
     ("05", "import jsonschema", r'Extract.*"Ada Lovelace".*"London".*1815}'),
-    ("07", "capital of France?')}", r"pocket-small: .*Paris"),
+    ("07", "ask(lab, '", r"pocket-small: .*Paris"),
 ]
 
 
@@ -27,9 +26,7 @@ def outputs(number: str, part: str) -> str:
     """What the one cell with that part in its source shows."""
     (path,) = notebooks.select([number])
     cells = notebooks.code_cells(notebooks.read(path))
-    (cell,) = [
-        cell for cell in cells if part in cell.source and 'connect("vllm")' not in cell.source
-    ]
+    (cell,) = [cell for cell in cells if part in cell.source]
     return "\n".join(notebooks.output_text(output) for output in cell.outputs)
 
 
@@ -56,7 +53,7 @@ def test_the_latencies_of_06_agree_with_its_text():
 
 
 def test_measuring_in_turn_ignores_a_busy_round():
-    """Other work slows whole rounds down. The medians of each case would not give the ratio."""
+    """Other work slows whole rounds down: both cases of a round, here by up to 50 times."""
     (path,) = notebooks.select(["06"])
     cells = notebooks.code_cells(notebooks.read(path))
     (source,) = [cell.source for cell in cells if "def in_turn" in cell.source]
@@ -68,5 +65,3 @@ def test_measuring_in_turn_ignores_a_busy_round():
     measured = defined["in_turn"](cases, rounds=9)
     assert list(map(len, measured.values())) == [9, 9]
     assert defined["times"](measured["a"], measured["b"]) == pytest.approx(1.5)
-    apart = statistics.median(measured["b"][:4]) / statistics.median(measured["a"][4:])
-    assert apart != pytest.approx(1.5)

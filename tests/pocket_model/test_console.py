@@ -104,6 +104,16 @@ def test_what_cannot_be_read_from_the_keyboard_does_not_end_the_chat(server, cha
     assert server.asked[0]["messages"][0]["content"] == "caf\ufffd"
 
 
+def test_the_chat_begins_with_three_things_to_ask(server, chat):
+    from pocket_model.__main__ import STARTERS
+
+    done = chat("")
+    assert done.code == 0
+    assert len(STARTERS) == 3
+    assert all(f"    {starter}\n" in done.err for starter in STARTERS)
+    assert "often wrong" in done.err
+
+
 ANSWERS = {  # chunks, and what is said
     "empty": ([chunk(""), chunk(None, "stop")], "an empty answer"),
     "blank": ([chunk(" \n", "stop")], "an empty answer"),

@@ -2,10 +2,12 @@
 
 import gc
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -69,6 +71,29 @@ def test_two_clients_at_once_start_one_server(private_cache):
         kill(client)
     assert len(servers) == 1
     assert "127.0.0.1" in servers.pop()
+
+
+def test_old_files_are_removed_while_other_clients_write_theirs(tmp_path):
+    old = tmp_path / "old.json"
+    old.touch()
+    os.utime(old, (0, 0))
+    ended = threading.Event()
+
+    def write_and_remove():
+        while not ended.is_set():
+            file = tmp_path / ".writable-1"
+            file.touch()
+            file.unlink()
+
+    other = threading.Thread(target=write_and_remove)
+    other.start()
+    try:
+        for _ in range(3000):
+            lease._remove_old_files(tmp_path)
+    finally:
+        ended.set()
+        other.join()
+    assert not old.exists()
 
 
 def test_a_stale_server_file_gives_no_lease(private_cache, monkeypatch):

@@ -201,8 +201,10 @@ def test_health_needs_no_key(shared):
     assert ask(shared, "//health/").status_code == 200  # the same path
 
 
-def test_a_large_body_without_a_key_is_not_kept(shared):
-    reply = httpx2.post(f"{shared}/v1/chat/completions", content=b"x" * 10**6, trust_env=False)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/health"])
+@pytest.mark.parametrize("content", [b"x" * 10**6, [b"x"]], ids=["length", "chunks"])
+def test_a_body_without_a_key_is_not_kept(shared, path, content):
+    reply = httpx2.post(f"{shared}{path}", content=content, trust_env=False)
     assert reply.status_code == 401
 
 

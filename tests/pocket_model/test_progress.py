@@ -84,12 +84,12 @@ def messages(kernel, person: bool) -> list[tuple[str, dict]]:
 
 def test_a_notebook_shows_one_output_that_changes_and_nothing_red(kernel):
     shown = messages(kernel, person=True)
-    assert [kind for kind, _ in shown] == ["display_data"] + 2 * ["update_display_data"]
+    assert [kind for kind, _ in shown] == ["display_data"] + 3 * ["update_display_data"]
     assert len({content["transient"]["display_id"] for _, content in shown}) == 1
-    assert "Making 2 &lt; 3.<br><progress" in shown[1][1]["data"]["text/html"]
-    assert 'value="0.250"' in shown[1][1]["data"]["text/html"]
+    assert "Making 2 &lt; 3.<br><progress" in shown[2][1]["data"]["text/html"]
+    assert 'value="0.250"' in shown[2][1]["data"]["text/html"]
     texts = [content["data"]["text/plain"] for _, content in shown]
-    assert texts[1:] == ["Making 2 < 3: step 1 of 2: this, 0 s", "It is made."]
+    assert texts[2:] == ["Making 2 < 3. step 1 of 2: this, 0 s", "It is made."]
 
 
 def test_a_notebook_that_a_program_executes_shows_nothing(kernel):

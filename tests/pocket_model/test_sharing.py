@@ -20,9 +20,9 @@ def no_key(monkeypatch):
 
 
 def test_this_machine_alone_needs_no_key():
-    assert sharing.sharing("127.0.0.1", None, False).access().key is None
-    assert sharing.sharing("localhost", None, False).host == "127.0.0.1"
-    assert sharing.sharing("::1", None, False).key is None
+    assert sharing.sharing("127.0.0.1", None).access().key is None
+    assert sharing.sharing("localhost", None).host == "127.0.0.1"
+    assert sharing.sharing("::1", None).key is None
 
 
 @pytest.mark.parametrize(
@@ -35,25 +35,39 @@ def test_this_machine_alone_needs_no_key():
     ],
 )
 def test_other_machines_need_a_key(host, public_host, monkeypatch):
-    with pytest.raises(SharingError, match=r"--new-key.*POCKET_API_KEY"):
-        sharing.sharing(host, public_host, False)
-    assert sharing.sharing(host, public_host, True).key
+    made = sharing.sharing(host, public_host)
+    assert made.access().key.startswith("pocket-")
+    assert made.shows_key
     monkeypatch.setenv(sharing.KEY_VARIABLE, KEY)
-    assert sharing.sharing(host, public_host, False).key == KEY
+    own = sharing.sharing(host, public_host)
+    assert own.access().key == KEY
+    assert not own.shows_key
 
 
 @pytest.mark.parametrize("key", ["short", "x" * 15, "a key with many words", "schlüssel" * 3])
 def test_a_key_that_is_short_or_cannot_be_pasted(key, monkeypatch):
     monkeypatch.setenv(sharing.KEY_VARIABLE, key)
     with pytest.raises(SharingError, match="at least 16") as error:
-        sharing.sharing("0.0.0.0", None, False)
+        sharing.sharing("0.0.0.0", None)
     assert key not in str(error.value)
 
 
 @pytest.mark.parametrize("host", ["server", "example.org", "0.0.0", ""])
 def test_a_name_is_no_address_to_listen_on(host):
     with pytest.raises(SharingError, match=r"not an IP address.*--public-host"):
-        sharing.sharing(host, None, True)
+        sharing.sharing(host, None)
+
+
+@pytest.mark.parametrize("name", ["https://", "a b", "*", "[::1", "a:80x", "https://me:word@a"])
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(SharingError, match="is not a name"):
+        sharing.sharing("127.0.0.1", name)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_every_address_is_also_that_of_ipv4():
+    with program.listen("::", 0) as listener:
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1]), 5).close()
 
 
 def test_new_keys_differ_and_no_letter_looks_like_another():
@@ -67,6 +81,8 @@ def test_new_keys_differ_and_no_letter_looks_like_another():
     ("host", "public_host", "url", "name"),
     [
         ("127.0.0.1", None, "http://127.0.0.1:8001/v1", "localhost"),
+        ("127.0.0.5", None, "http://127.0.0.5:8001/v1", "127.0.0.5"),
+        ("::1", None, "http://[::1]:8001/v1", "::1"),
         ("192.168.1.20", None, "http://192.168.1.20:8001/v1", "127.0.0.1"),
         ("fd00::7", None, "http://[fd00::7]:8001/v1", "127.0.0.1"),
         ("0.0.0.0", "34.1.2.3", "http://34.1.2.3:8001/v1", "34.1.2.3"),
@@ -119,12 +135,13 @@ def test_the_lines_say_what_a_room_needs():
 
 def test_serve_refuses_before_anything_is_built(monkeypatch):
     monkeypatch.setattr(program, "ensure_built", None)  # fails if it is reached
+    monkeypatch.setenv(sharing.KEY_VARIABLE, "short")
     result = CliRunner().invoke(program.app, ["serve", "--host", "0.0.0.0"])
     assert result.exit_code == 1
-    assert "so it needs a key. Add --new-key" in result.output
+    assert "at least 16 letters" in result.output
 
 
 def test_an_address_of_another_machine_is_named(capsys):
     with pytest.raises(program.typer.Exit):
-        program._listen("192.0.2.77", 0)
+        program.listen("192.0.2.77", 0)
     assert "192.0.2.77 is not an address of this machine" in capsys.readouterr().out

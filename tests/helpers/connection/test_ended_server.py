@@ -8,6 +8,11 @@ import pytest
 from helpers.connection.client import SERVER_ENDED, PocketTransport, make_client
 
 
+def test_certificates_that_do_not_exist_do_not_matter(monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
+    PocketTransport().close()
+
+
 def test_a_request_to_an_ended_server_says_what_to_do_at_once():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

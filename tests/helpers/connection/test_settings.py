@@ -77,7 +77,7 @@ def test_the_environment_counts_before_a_secret(colab, monkeypatch):
     monkeypatch.setenv("MISTRAL_API_KEY", "own")
     assert connect("mistral").client.api_key == "own"
     assert colab.asked == []
-    assert backends.status("mistral").detail.endswith("(environment variable)")
+    assert backends.status("mistral")[1].endswith("(environment variable)")
 
 
 @pytest.mark.parametrize("secret", [MISSING, DENIED, LATE, ""])

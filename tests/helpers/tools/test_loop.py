@@ -215,8 +215,8 @@ def test_the_sequence_is_drawn(monkeypatch):
     from PIL import Image
 
     monkeypatch.setattr(plt, "show", lambda: None)
-    lab = scripted([FRANCE, ("abcdefgh2", "nothing", "{}")], "$68 or $\\frac{?$")
-    picture = images.image_part(Image.new("RGB", (60, 40), "teal"))
+    lab = scripted([("abcdefgh1", "nothing", "{}")], [FRANCE], "$68 or $\\frac{?$")
+    picture = images.image_part(Image.new("RGB", (900, 40), "teal"))
     earlier = [
         {"role": "user", "content": "HOW MANY PEOPLE LIVE " * 20},
         {"role": "assistant", "content": "Where?"},
@@ -228,10 +228,11 @@ def test_the_sequence_is_drawn(monkeypatch):
     words = [text.get_text() for text in ax.texts]
     for part in ("HOW MANY", "Where?", "Here:", "population(", "✗", "$68 or $\\frac{?$"):
         assert any(part in word for word in words), part
-    assert [image.get_array().shape for image in ax.images] == [(40, 60, 3)]
+    assert [word for word in words if word.startswith("68")]  # a ✗ is only where the error is
     lanes = [ax.transData.transform((x, 0))[0] for x in (0, 1, 2)]
     labels = [text.get_window_extent() for text in ax.texts if len(text.get_text()) > 5]
-    for left, right in [(box.x0, box.x1) for box in labels]:
+    (image,) = [image.get_window_extent() for image in ax.images]
+    for left, right in [(box.x0, box.x1) for box in [*labels, image]]:
         assert any(a < left and right < b for a, b in itertools.pairwise(lanes))
     plt.close()
 
