@@ -55,9 +55,9 @@ def configuration(
         **SPECIAL_IDS,
     )
     vision = PixtralVisionConfig(
-        hidden_size=192,
-        intermediate_size=768,
-        num_hidden_layers=4,
+        hidden_size=256,
+        intermediate_size=1024,
+        num_hidden_layers=6,
         num_attention_heads=4,
         image_size=IMAGE["max_image_size"],
         patch_size=IMAGE["image_patch_size"],

@@ -47,9 +47,9 @@ CONTROL_COUNT = 40
 # own too, as in the base, which splits digits in a separate step.
 PATTERN = r"\p{N}|'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+"
 
-# A picture's longer side is scaled down to 112 pixels: at most 4 × 4 image tokens.
+# A picture's longer side is scaled down to 168 pixels: at most 6 × 6 image tokens.
 # Patch size and merge are those of Small 3.1 and 3.2, where the longer side is 1540 pixels.
-IMAGE = {"image_patch_size": 14, "max_image_size": 112, "spatial_merge_size": 2}
+IMAGE = {"image_patch_size": 14, "max_image_size": 168, "spatial_merge_size": 2}
 
 
 def convert(base_tokenizer) -> tuple[dict, np.ndarray]:

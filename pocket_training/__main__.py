@@ -32,6 +32,7 @@ def train(
     vision_steps: Annotated[int | None, typer.Option(help="Of the vision tower.")] = None,
     text_steps: Annotated[int | None, typer.Option(help="Of the text model.")] = None,
     rows: Annotated[int, typer.Option(help="So many times the rows of a step.")] = 1,
+    chats: Annotated[int, typer.Option(help="So many times the base's own replies.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes that draw ahead.")] = 0,
 ) -> None:
     """Train the adapter again: many hours on two cores, minutes on a GPU."""
@@ -44,6 +45,7 @@ def train(
         vision_steps=train.VISION_STEPS if vision_steps is None else vision_steps,
         text_steps=train.TEXT_STEPS if text_steps is None else text_steps,
         rows=rows,
+        chats=chats,
         workers=workers,
     )
     train.train(work or cache_dir() / "pocket" / "training", target, plan)

@@ -102,7 +102,7 @@ def replies(
         ).to(base.device)
         options = {"eos_token_id": end, "pad_token_id": end, "output_logits": True}
         out = base.generate(**inputs, **SAMPLING, **options, return_dict_in_generate=True)
-        logs = torch.stack(out.logits, dim=1).log_softmax(dim=-1).cpu()
+        logs = torch.stack(out.logits, dim=1)
         generated = out.sequences[:, inputs["input_ids"].shape[1] :].tolist()
         for chat, ids, log in zip(batch, generated, logs, strict=True):
             length = ids.index(end) + 1 if end in ids else len(ids)
@@ -111,14 +111,14 @@ def replies(
     return made
 
 
-def _reply(chat: list[dict], ids: list[int], logs: torch.Tensor, to_tekken: np.ndarray) -> Reply:
-    """A reply from the base's token ids and log probabilities, (reply tokens, its vocabulary)."""
-    losses = -logs[range(len(ids)), ids].numpy()
-    logs = logs.clone()
-    logs[:, torch.from_numpy(np.flatnonzero(to_tekken < 0))] = -torch.inf
+def _reply(chat: list[dict], ids: list[int], logits: torch.Tensor, to_tekken: np.ndarray) -> Reply:
+    """A reply from the base's token ids and logits, (reply tokens, its vocabulary)."""
+    logs = logits.float().log_softmax(dim=-1)
+    losses = -logs[range(len(ids)), ids].cpu().numpy()
+    logs[:, np.flatnonzero(to_tekken < 0)] = -torch.inf
     shares, likeliest = logs.exp().topk(KEPT)
     shares /= shares.sum(-1, keepdim=True)
-    soft_targets = (to_tekken[likeliest.numpy()], shares.numpy())
+    soft_targets = (to_tekken[likeliest.cpu().numpy()], shares.cpu().numpy())
     return Reply(chat, to_tekken[ids].tolist(), soft_targets, losses)
 
 

@@ -38,6 +38,8 @@ SKILLS: dict[str, tuple[str, float | None]] = {
     "picture_number": ("picture: number", 0.97),
     "picture_two_pictures": ("two pictures: which one", 0.95),
     "picture_absent": ("picture: what is not there", 0.85),
+    "picture_follow_up": ("picture: a second question", None),
+    "picture_missing": ("a question about a picture, without one", None),
     "counterfactual_pairs": ("counterfactual pairs", 0.95),
     "mixed_country": ("conversation: largest country, tools at hand", None),
     "mixed_population": ("conversation: that country's population", None),
@@ -84,6 +86,8 @@ def questions(encoder: ExampleEncoder, cases: int = CASES) -> Iterator[Question]
             picture_seed += 1
             if question := _picture_cases(encoder, kind, picture_seed, left):
                 yield question
+    for number in range(cases // 2):
+        yield from _second_questions(encoder, number)
     for number in range(cases // 10):
         # The model card's conversation: the largest country on a map, then its population.
         rng = random.Random(f"conversation {SEED} {number}")
@@ -104,6 +108,18 @@ def _picture_cases(encoder: ExampleEncoder, kind: str, seed: int, left: dict[str
             skill_id = f"picture_{skill.replace(' ', '_')}"
             question.append(_picture_case(skill_id, encoder, case))
     return question
+
+
+def _second_questions(encoder: ExampleEncoder, number: int) -> Iterator[Question]:
+    """Two questions that follow a third about the same picture; two that lack the picture."""
+    options = {"groups": 1, "per_group": 5, "seed": SEED * 200_000 + number}
+    (group,) = picture_tasks.picture_groups("held_out", "shapes", **options)
+    before, *after = group[:3]
+    rows = [("picture_follow_up", case, before) for case in after]
+    rows += [("picture_missing", case, None) for case in picture_tasks.without_pictures(group[3:])]
+    for skill, case, earlier in rows:
+        accept = says(encoder.chat_format, case.value, case.rivals)
+        yield [Case(skill, encoder.picture_example(case, earlier=earlier), accept)]
 
 
 def _picture_case(skill: str, encoder: ExampleEncoder, case: picture_tasks.PictureCase) -> Case:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pocket_model.chat_format import ChatFormat
 from pocket_model.tekken import CONTROL_IDS
-from pocket_training.messages import user_images
+from pocket_training.messages import assistant, user, user_images
 from pocket_training.picture_tasks import PictureCase
 from pocket_training.scenes import CellLabels
 from pocket_training.tool_tasks import ToolCase
@@ -80,7 +80,22 @@ class ExampleEncoder:
             return self.calls_example(case.messages, calls, case.tools, ids)
         return self.text_example(case.messages, case.reply["content"], case.tools)
 
-    def picture_example(self, case: PictureCase, *, text_first: bool = False) -> Example:
-        message = user_images(case.pictures, case.question, text_first=text_first)
-        example = self.text_example([message], case.answer)
+    def picture_example(
+        self,
+        case: PictureCase,
+        *,
+        text_first: bool = False,
+        earlier: PictureCase | None = None,
+    ) -> Example:
+        """An example whose reply is the answer about the case's pictures.
+
+        Args:
+            text_first: the question before the pictures.
+            earlier: a case about the same pictures that was asked and answered before.
+        """
+        first = earlier or case
+        messages = [user_images(case.pictures, first.question, text_first=text_first)]
+        if earlier:
+            messages += [assistant(earlier.answer), user(case.question)]
+        example = self.text_example(messages, case.answer)
         return replace(example, cell_labels=case.cell_labels)

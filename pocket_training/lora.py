@@ -1,6 +1,11 @@
-"""Stage two's model: LoRA on the text model's linear layers, and the control tokens' rows."""
+"""Stage two's model: LoRA on the text model's linear layers, the control tokens' rows, the encoder.
+
+The vision encoder and the projector come trained from stage one and go on learning, by smaller
+steps: now from the answers.
+"""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,7 +18,7 @@ from pocket_training import vision_stage
 from pocket_training.packing import Batch
 
 SEED = 0
-RANK, SCALING = 16, 2.0
+RANK, SCALING = 24, 2.0
 
 
 # The 16 values of NF4 (Dettmers et al., 2023), and the weights that share a scale.
@@ -60,6 +65,10 @@ class LoRALinear(torch.nn.Module):
         self.weight.copy_(self.exact.float() + nf4_error(changed))
 
 
+def _vision_parameters(model) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    return (pair for pair in model.named_parameters() if pair[0].startswith(VISION_PREFIXES))
+
+
 ROW_BY_ROW = "row_by_row"
 
 
@@ -92,6 +101,9 @@ class Student(torch.nn.Module):
         super().__init__()
         self.half = half
         self.model = model.requires_grad_(False)
+        self.vision = dict(_vision_parameters(model))
+        for parameter in self.vision.values():
+            parameter.requires_grad_(True)
         self.register_buffer("vectors", vectors)
         rows = model.get_input_embeddings().weight
         self.control_rows = torch.nn.Parameter(rows[:CONTROL_COUNT].clone())
@@ -107,22 +119,21 @@ class Student(torch.nn.Module):
 
         The names end in `.lora_a` and `.lora_b` there, since the committed file has them so.
         """
-        parameters = {"control_rows": self.control_rows}
+        parameters = {"control_rows": self.control_rows, **self.vision}
         for name, layer in self.lora_layers.items():
             parameters[f"{name}.lora_a"] = layer.lora_A
             parameters[f"{name}.lora_b"] = layer.lora_B
         return parameters
 
     def adapter_state(self) -> dict[str, torch.Tensor]:
-        """All tensors of the adapter file: the vision tower too, and the scaling folded into B."""
-        tensors = self.model.named_parameters()
-        state = {name: t.detach() for name, t in tensors if name.startswith(VISION_PREFIXES)}
-        for name, parameter in self.trainable().items():
-            state[name] = parameter.detach() * (SCALING if name.endswith(".lora_b") else 1.0)
-        return state
+        """All tensors of the adapter file: as they are trained, and the scaling folded into B."""
+        return {
+            name: parameter.detach() * (SCALING if name.endswith(".lora_b") else 1.0)
+            for name, parameter in self.trainable().items()
+        }
 
     def start_from(self, path: Path) -> None:
-        """Take the text model's part of an adapter file."""
+        """Take an adapter file's tensors."""
         saved = load_file(path)
         with torch.no_grad():
             for name, parameter in self.trainable().items():
@@ -140,29 +151,27 @@ class Student(torch.nn.Module):
         table = self.model.get_input_embeddings().weight
         control = embedding(ids.clamp(max=CONTROL_COUNT - 1), self.control_rows)
         states = torch.where((ids < CONTROL_COUNT)[..., None], control, embedding(ids, table))
-        if not batch.pictures:
+        if not batch.pictures and not batch.oracle:
             return states
-        tokens = []
-        for picture, labels in zip(batch.pictures, batch.oracle_labels, strict=True):
-            if labels is None:
-                pixels = torch.from_numpy(picture)[None].to(table.device)
-                with torch.no_grad():
-                    tokens.append(vision_stage.encode_images(self.model, pixels)[0])
-            else:
-                tokens.append(vision_stage.targets(labels, self.vectors))
+        tokens = {number: words @ self.vectors for number, words in batch.oracle.items()}
+        for numbers, pixels in batch.pictures:
+            tokens.update(zip(numbers, vision_stage.encode_images(self.model, pixels), strict=True))
         is_image = (ids == self.model.config.image_token_id)[..., None]
-        return states.masked_scatter(is_image, torch.cat(tokens))
+        in_order = torch.cat([tokens[number] for number in range(len(tokens))])
+        return states.masked_scatter(is_image, in_order.to(states.dtype))
 
     def losses(self, batch: Batch) -> torch.Tensor:
         """Each predicted token's loss in nats, (T,)."""
         batch = batch.to(self.control_rows.device)
         states = self.embed(batch)
-        mask, text = batch.attention_mask, self.model.model.language_model
-        if joined := mask is None:
+        text = self.model.model.language_model
+        if batch.joined:
             # Of four axes, so that transformers takes it as it is; `row_masks` say the rest.
             mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=states.device)
-        text.set_attn_implementation(ROW_BY_ROW if joined else "sdpa")
-        options = {"row_masks": batch.row_masks} if joined else {}
+            options = {"row_masks": batch.row_masks}
+        else:
+            mask, options = batch.attention_mask, {}
+        text.set_attn_implementation(ROW_BY_ROW if batch.joined else "sdpa")
         with torch.autocast(states.device.type, torch.bfloat16, enabled=self.half):
             states = text(
                 inputs_embeds=states,

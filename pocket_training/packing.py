@@ -22,6 +22,7 @@ import torch
 from pocket_model.tekken import CONTROL_IDS
 from pocket_training.examples import Example
 from pocket_training.scenes import CellLabels
+from pocket_training.vision_stage import multi_hot
 
 T = TypeVar("T")
 
@@ -99,34 +100,61 @@ class Batch:
 
     Attributes:
         input_ids, position_ids: (B, L).
-        attention_mask: (B, 1, L, L) bool, true where a token may attend to another. None if the
-            rows are joined: then `row_masks` has one for each row.
-        row_masks: (1, 1, l, l) bool for each of the joined rows, in their order on the line.
+        segments: (B, L): 0 for a row's prefix, 1 … for its continuations, -1 for padding.
+        joined: the lengths of the rows that are joined on one line; None if each has its own.
         predictors: (T,) flat indices of the tokens that predict.
         labels: (T,) the tokens they should predict.
         owners: (T,) the number of the row that each is in.
         soft_rows: (S,) indices into T of the tokens that the base's distribution teaches.
         soft_ids, soft_shares: (S, K) those distributions: token ids and probabilities.
-        pictures, oracle_labels: of all pictures, in the order of their tokens; see `PackedRow`.
+        pictures: (n, 3, height, width), those of one size together, with their numbers in the
+            order of their tokens.
+        oracle: what takes the place of the other pictures, by number: the words of their cells,
+            from `vision_stage.multi_hot`.
     """
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor
-    attention_mask: torch.Tensor | None
-    row_masks: list[torch.Tensor]
+    segments: torch.Tensor
+    joined: list[int] | None
     predictors: torch.Tensor
     labels: torch.Tensor
     owners: torch.Tensor
     soft_rows: torch.Tensor
     soft_ids: torch.Tensor
     soft_shares: torch.Tensor
-    pictures: list[np.ndarray]
-    oracle_labels: list[CellLabels | None]
+    pictures: list[tuple[list[int], torch.Tensor]]
+    oracle: dict[int, torch.Tensor]
+
+    @property
+    def attention_mask(self) -> torch.Tensor:
+        """Which token of a line may attend to which, (B, 1, L, L) bool, for rows side by side."""
+        return _mask(self.segments)
+
+    @property
+    def row_masks(self) -> list[torch.Tensor]:
+        """The same for each of the joined rows, (1, 1, l, l), in their order on the line."""
+        return [_mask(row) for row in self.segments.split(self.joined, dim=1)]
+
+    @property
+    def pictures_in_order(self) -> list[np.ndarray]:
+        """The pictures in the order of their tokens, float32 arrays (3, height, width)."""
+        found = {
+            number: picture.numpy()
+            for numbers, pixels in self.pictures
+            for number, picture in zip(numbers, pixels, strict=True)
+        }
+        return [found[number] for number in sorted(found)]
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch with its tensors on a device; the pictures stay arrays."""
+        """The same batch on a device."""
         tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
-        return replace(self, **tensors, row_masks=[mask.to(device) for mask in self.row_masks])
+        return replace(
+            self,
+            **tensors,
+            pictures=[(numbers, pixels.to(device)) for numbers, pixels in self.pictures],
+            oracle={number: words.to(device) for number, words in self.oracle.items()},
+        )
 
 
 def collate(rows: Sequence[PackedRow], *, joined: bool = False) -> Batch:
@@ -137,21 +165,20 @@ def collate(rows: Sequence[PackedRow], *, joined: bool = False) -> Batch:
     """
     length = sum(map(len, rows)) if joined else max(map(len, rows))
     ids = np.full((1 if joined else len(rows), length), CONTROL_IDS["<pad>"])
-    positions = np.zeros_like(ids)
-    predictors, labels, owners, soft, masks = [], [], [], [], []
+    positions, segments = np.zeros_like(ids), np.full_like(ids, -1)
+    predictors, labels, owners, soft = [], [], [], []
     end = 0
     for number, row in enumerate(rows):
         line, first = (0, end) if joined else (number, 0)
-        segment = np.full(len(row) if joined else length, -1)  # -1 for padding
         start = end = first + len(row.prefix)
         ids[line, first:start] = row.prefix
         positions[line, first:start] = range(len(row.prefix))
-        segment[: start - first] = 0  # 0 for the prefix, 1 … for the continuations
+        segments[line, first:start] = 0
         for index, (tokens, example) in enumerate(row.continuations, start=1):
             begin, end = end, end + len(tokens)
             ids[line, begin:end] = tokens
             positions[line, begin:end] = range(start - first, start - first + len(tokens))
-            segment[begin - first : end - first] = index
+            segments[line, begin:end] = index
             reply_start = line * length + end - len(example.reply)
             learned = np.flatnonzero(example.loss_mask)
             if example.soft_targets is not None:
@@ -160,26 +187,35 @@ def collate(rows: Sequence[PackedRow], *, joined: bool = False) -> Batch:
             predictors += (reply_start + learned - 1).tolist()
             labels += [example.reply[offset] for offset in learned]
             owners += [number] * len(learned)
-        masks.append(_mask(segment))
     soft = soft or [(np.zeros(0, int), np.zeros((0, 0), int), np.zeros((0, 0)))]
     *soft, shares = (np.concatenate(part) for part in zip(*soft, strict=True))
     arrays = (np.array(predictors), np.array(labels), np.array(owners), *soft)
+    pictures = [picture for row in rows for picture in row.pictures]
+    known = [labels for row in rows for labels in row.oracle_labels]
+    by_size: dict[tuple, list[int]] = {}
+    for number, (picture, labels) in enumerate(zip(pictures, known, strict=True)):
+        if labels is None:
+            by_size.setdefault(picture.shape, []).append(number)
     return Batch(
         torch.from_numpy(ids),
         torch.from_numpy(positions),
-        None if joined else torch.cat(masks),
-        masks if joined else [],
+        torch.from_numpy(segments),
+        list(map(len, rows)) if joined else None,
         *map(torch.from_numpy, arrays),
         torch.from_numpy(shares).float(),
-        pictures=[picture for row in rows for picture in row.pictures],
-        oracle_labels=[known for row in rows for known in row.oracle_labels],
+        pictures=[
+            (numbers, torch.from_numpy(np.stack([pictures[n] for n in numbers])))
+            for numbers in by_size.values()
+        ],
+        oracle={n: multi_hot(labels) for n, labels in enumerate(known) if labels is not None},
     )
 
 
-def _mask(segment: np.ndarray) -> torch.Tensor:
-    """Which token of a line may attend to which, (1, 1, L, L)."""
-    before = np.tril(np.ones((len(segment), len(segment)), dtype=bool))
-    of_key, of_query = segment[None, :], segment[:, None]
-    mask = before & ((of_key == 0) | (of_key == of_query)) & (of_key >= 0)
-    mask |= np.eye(len(segment), dtype=bool)  # so that padding attends to something: itself
-    return torch.from_numpy(mask[None, None])
+def _mask(segments: torch.Tensor) -> torch.Tensor:
+    """Which token of a line may attend to which: (B, L) to (B, 1, L, L)."""
+    of_query, of_key = segments[:, :, None], segments[:, None, :]
+    length = segments.shape[1]
+    everywhere = torch.ones(length, length, dtype=torch.bool, device=segments.device)
+    mask = everywhere.tril() & ((of_key == 0) | (of_key == of_query)) & (of_key >= 0)
+    # Padding attends to something, itself.
+    return (mask | torch.eye(length, dtype=torch.bool, device=segments.device))[:, None]

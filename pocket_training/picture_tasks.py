@@ -691,6 +691,13 @@ def picture_groups(
 
 
 SCALES = (1, 1, 1.5, 2, 3)
+NO_PICTURE = "I do not see a picture. Please add one."
+
+
+def without_pictures(cases: Sequence[PictureCase]) -> list[PictureCase]:
+    """The same questions, asked by somebody who forgot the picture."""
+    changes = {"skill": "missing", "answer": NO_PICTURE, "value": "not see", "rivals": ALL_COLORS}
+    return [replace(case, pictures=(), cell_labels=(), **changes) for case in cases]
 
 
 def _case(asked: Asked, pictures: tuple, labels: tuple = ()) -> PictureCase:

@@ -128,7 +128,7 @@ class Scorer:
             position_ids=batch.position_ids,
             past_key_values=cache,
             use_cache=cache is not None,
-            **image_inputs(batch.pictures, self.model.model.vision_tower.dtype),
+            **image_inputs(batch.pictures_in_order, self.model.model.vision_tower.dtype),
         ).last_hidden_state
 
     def _logits(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -6,11 +6,12 @@ Every step draws its rows from its own number, so the same seed on the same devi
 run, interrupted or not, with or without processes that draw ahead.
 """
 
+import contextlib
 import json
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,20 @@ from pocket_training import chat_tasks, picture_tasks, tool_tasks, vision_stage
 from pocket_training.examples import Example, ExampleEncoder
 from pocket_training.lora import SEED, Student
 from pocket_training.mixed_tasks import mixed_examples
-from pocket_training.packing import PackedRow, collate, pack
+from pocket_training.packing import Batch, PackedRow, batches_by_length, collate, pack
+
+try:
+    import resource
+except ImportError:  # on Windows, which has no such limit
+    resource = None
 
 VISION_STEPS, VISION_BATCH, VISION_RATE = 12000, 48, 1.2e-3
 TEXT_STEPS, TEXT_RATE = 3000, 1.2e-3
-CHECKPOINT_EVERY = 50
+VISION_SHARE = 0.1  # of the text stage's rate: how fast the vision encoder goes on learning there
+CHECKPOINT_EVERY, LOG_EVERY = 50, 10
 CHATS = {"train": 2400, "held_out": 300}
+CHATS_AT_ONCE = 40  # of the base's replies; on a GPU ten times as many
+PADDING = 1.4  # at most, of rows side by side on a GPU: their tokens with padding over those without
 # In the last part of the text stage the linear layers are rounded to 4 bits, every so many steps
 # as they then are: so the model learns to be right in NF4 too.
 NF4_FROM, NF4_EVERY = 0.75, 50
@@ -48,8 +57,10 @@ TOOL_SKILLS = dict(known=7, unseen=6, command=9, none=4, two=11, result=6, corre
 TOOL_QUESTIONS = dict(known=7, unseen=5, command=6, none=5, two=4, result=3, corrected=3)
 PICTURE_KINDS = {"shapes": 14, "bars": 4, "regions": 3, "number": 2, "two": 5}
 PICTURE_QUESTIONS = {"shapes": 11, "bars": 6, "regions": 4, "number": 3, "two": 7}
+FOLLOW_UP_SHARE = 0.15  # of the picture rows: a question that follows another and its answer
+FORGOTTEN_SHARE = 0.04  # of the picture rows: the questions come without the picture
 TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 3, 3, 4
-ORACLE_SHARE = 0.25  # of the picture rows: a picture's labels take the place of its encoding
+ORACLE_SHARE = 0.15  # of the picture rows: a picture's labels take the place of its encoding
 MIXED_SHARE = 0.1  # of the tool rows: the model card's conversation with a tool and a map
 LABELS_PER_STEP = 250  # about as many tokens count in a step; the sum divided by it is a mean
 
@@ -61,6 +72,7 @@ class Plan:
     Attributes:
         start: an adapter file to go on from; None begins with a random vision tower.
         rows: so many times the rows and pictures of a step; more than one pays on a GPU.
+        chats: so many times the base's replies to learn from.
         workers: processes that draw rows and pictures ahead; 0 draws them in between.
     """
 
@@ -69,7 +81,12 @@ class Plan:
     vision_steps: int = VISION_STEPS
     text_steps: int = TEXT_STEPS
     rows: int = 1
+    chats: int = 1
     workers: int = 0
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device != "cpu"
 
 
 def train(work: Path, target: Path, plan: Plan | None = None) -> None:
@@ -81,6 +98,8 @@ def train(work: Path, target: Path, plan: Plan | None = None) -> None:
         target: the folder of `data/pocket`, or one of your own.
     """
     plan = plan or Plan(vision_steps=VISION_STEPS, text_steps=TEXT_STEPS)
+    if plan.on_gpu:
+        torch.set_float32_matmul_precision("high")
     # In a folder of its own: beside the base, transformers would take it for the base's tokenizer.
     tekken_folder = work / "tekken"
     for folder in (tekken_folder, target):
@@ -92,10 +111,13 @@ def train(work: Path, target: Path, plan: Plan | None = None) -> None:
     chat_format = ChatFormat(tekken.write(content, tekken_folder))
     replies = {}
     for split, count in CHATS.items():
+        count *= plan.chats if split == "train" else 1
         kept = work / f"replies-{split}-{count}.pt"
         if not kept.is_file():
             chats = chat_tasks.prompts(split, count, SEED)
-            torch.save(chat_tasks.replies(base, tokenizer, base_ids, chats, seed=SEED), kept)
+            size = CHATS_AT_ONCE * (10 if plan.on_gpu else 1)
+            made = chat_tasks.replies(base, tokenizer, base_ids, chats, seed=SEED, size=size)
+            torch.save(made, kept)
         # Written by this program a moment ago, or by an earlier run of it.
         replies[split] = torch.load(kept, weights_only=False)
     chat_tasks.save_held_out(replies["held_out"], target / chat_tasks.HELD_OUT_REPLIES.name)
@@ -107,7 +129,7 @@ def train(work: Path, target: Path, plan: Plan | None = None) -> None:
         model.load_state_dict(saved, strict=False)
     vectors = vision_stage.word_vectors(model, chat_format.encode_text)
     train_vision(model, vectors, chat_format, work, plan)
-    half = plan.device != "cpu" or bf16_matmul_is_fast()
+    half = plan.on_gpu or bf16_matmul_is_fast()
     student = Student(model, vectors, half=half).to(plan.device)
     if plan.start:
         student.start_from(plan.start)
@@ -142,10 +164,11 @@ def train_vision(
                 tokens = vision_stage.encode_images(model, pixels)
                 loss = share * vision_stage.loss(tokens, labels, vectors, reader)
                 loss.backward()
-                total += loss.item()
-            bar.set_postfix(loss=f"{total:.4f}")
-            log.write(json.dumps({"step": step, "loss": round(total, 4)}) + "\n")
-            log.flush()
+                total += loss.detach()
+            if step % LOG_EVERY == 0:
+                bar.set_postfix(loss=f"{total:.4f}")
+                log.write(json.dumps({"step": step, "loss": round(float(total), 4)}) + "\n")
+                log.flush()
     model.requires_grad_(False)
 
 
@@ -156,30 +179,51 @@ def train_text(
 
     Every step's losses by kind are appended to `losses.jsonl` in `folder`.
     """
-    run = _Run(folder / "text.pt", student.trainable(), TEXT_RATE, warm_up=20)
+    run = _Run(folder / "text.pt", student.trainable(), TEXT_RATE, warm_up=20, slow=student.vision)
     student.train()
     noisy_from = round(NF4_FROM * plan.text_steps)
 
-    def draw(step: int) -> Rows:
-        return draw_rows(step, encoder, chats, times=plan.rows)
+    def draw(step: int) -> list[Part]:
+        return draw_parts(step, encoder, chats, times=plan.rows, joined=not plan.on_gpu)
 
     with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
-        for step, rows, bar in run.steps(plan.text_steps, "the text model", draw, plan):
+        for step, parts, bar in run.steps(plan.text_steps, "the text model", draw, plan):
             # Also at an interrupted run's first step, from the weights of its checkpoint.
             if step >= noisy_from and (step % NF4_EVERY == 0 or step == max(run.done, noisy_from)):
                 student.round_to_nf4()
-            batch = collate([row for _, row in rows], joined=True)
-            losses = student.losses(batch)
-            (losses.sum() / (LABELS_PER_STEP * plan.rows)).backward()
             by_kind: dict[str, list[float]] = {}
-            for owner, loss in zip(batch.owners.tolist(), losses.tolist(), strict=True):
-                by_kind.setdefault(rows[owner][0], []).append(loss)
-            means = {k: round(sum(each) / len(each), 4) for k, each in sorted(by_kind.items())}
-            bar.set_postfix(means)
-            tokens = sum(len(row) for _, row in rows)
-            log.write(json.dumps({"step": step, "tokens": tokens, **means}) + "\n")
-            log.flush()
+            tokens = 0
+            for kinds, batch in parts:
+                losses = student.losses(batch)
+                (losses.sum() / (LABELS_PER_STEP * plan.rows)).backward()
+                if step % LOG_EVERY:  # to read a loss, a GPU has to come to rest
+                    continue
+                tokens += int((batch.segments >= 0).sum())
+                for owner, loss in zip(batch.owners.tolist(), losses.tolist(), strict=True):
+                    by_kind.setdefault(kinds[owner], []).append(loss)
+            if step % LOG_EVERY == 0:
+                means = {k: round(sum(each) / len(each), 4) for k, each in sorted(by_kind.items())}
+                bar.set_postfix(means)
+                log.write(json.dumps({"step": step, "tokens": tokens, **means}) + "\n")
+                log.flush()
     student.eval()
+
+
+Part = tuple[list[str], Batch]  # the kind of each row, and the rows
+
+
+def draw_parts(
+    step: int, encoder: ExampleEncoder, chats: list[Example], *, times: int, joined: bool
+) -> list[Part]:
+    """One step's rows as batches: one line on a CPU, and on a GPU rows of similar length."""
+    rows = draw_rows(step, encoder, chats, times=times)
+    together = [rows]
+    if not joined:
+        together = list(batches_by_length(rows, lambda row: len(row[1]), max_padding=PADDING))
+    return [
+        ([kind for kind, _ in part], collate([row for _, row in part], joined=joined))
+        for part in together
+    ]
 
 
 Rows = list[tuple[str, PackedRow]]
@@ -203,11 +247,20 @@ def draw_rows(step: int, encoder: ExampleEncoder, chats: list[Example], *, times
     for _ in range(PICTURE_ROWS * times):
         kind = _pick(rng, PICTURE_KINDS)
         options = {"per_group": PICTURE_QUESTIONS[kind], "seed": rng.randrange(2**31)}
-        for group in picture_tasks.picture_groups("train", kind, groups=1, **options):
-            text_first = kind == "two" and rng.random() < 0.3
-            examples = [encoder.picture_example(case, text_first=text_first) for case in group]
-            oracle = rng.random() < ORACLE_SHARE
-            rows.append((f"picture {kind}", pack(examples, oracle=oracle)))
+        (group,) = picture_tasks.picture_groups("train", kind, groups=1, **options)
+        share = rng.random()
+        if share < FORGOTTEN_SHARE:
+            cases = picture_tasks.without_pictures(group)
+            rows.append(("no picture", pack([encoder.picture_example(case) for case in cases])))
+            continue
+        text_first = kind == "two" and rng.random() < 0.3
+        follow_up = share > 1 - FOLLOW_UP_SHARE and len(group) > 1
+        before = group.pop(rng.randrange(len(group))) if follow_up else None
+        examples = [
+            encoder.picture_example(case, text_first=text_first, earlier=before) for case in group
+        ]
+        oracle = rng.random() < ORACLE_SHARE
+        rows.append((f"picture {kind}", pack(examples, oracle=oracle)))
     replies = rng.sample(chats, min(len(chats), CHAT_ROWS * times))
     return rows + [("chat", pack([example])) for example in replies]
 
@@ -237,6 +290,14 @@ class _Drawn(Dataset):
         return self.draw(step)
 
 
+def _allow_open_files() -> None:
+    """As many open files as the system lets this process have: every tensor drawn ahead is one."""
+    if resource:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(ValueError, OSError):  # some systems allow fewer than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _as_it_is(drawn):
     return drawn
 
@@ -247,6 +308,7 @@ class _Run:
 
     Attributes:
         rate: the highest learning rate, reached after `warm_up` steps.
+        slow: those of the parameters that take `VISION_SHARE` of the rate.
         done: steps done by an earlier run.
     """
 
@@ -255,11 +317,16 @@ class _Run:
     rate: float
     warm_up: int
     decay: float = 0.0
+    slow: dict[str, torch.nn.Parameter] = field(default_factory=dict)
     done: int = 0
 
     def __post_init__(self):
+        fast = [p for name, p in self.parameters.items() if name not in self.slow]
+        groups = [{"params": fast, "share": 1.0}]
+        if self.slow:
+            groups.append({"params": list(self.slow.values()), "share": VISION_SHARE})
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=self.rate, betas=(0.9, 0.98), weight_decay=self.decay
+            groups, lr=self.rate, betas=(0.9, 0.98), weight_decay=self.decay
         )
         if self.checkpoint.is_file():
             saved = torch.load(self.checkpoint, weights_only=True)
@@ -276,6 +343,8 @@ class _Run:
         The caller computes the gradients. Before the next step they are applied and, every so
         many steps and after the last, a checkpoint is written.
         """
+        if plan.workers:
+            _allow_open_files()
         drawn = DataLoader(
             _Drawn(draw, steps),
             batch_size=None,
@@ -287,12 +356,14 @@ class _Run:
         bar = tqdm(numbers, initial=self.done, total=steps, desc=name, unit="step")
         for step, rows in zip(bar, drawn, strict=False):
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(step, steps, self.rate, self.warm_up)
+                rate = learning_rate(step, steps, self.rate, self.warm_up)
+                group["lr"] = group["share"] * rate
             yield step, rows, bar
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-            if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
+            every = CHECKPOINT_EVERY * (10 if plan.on_gpu else 1)
+            if (step + 1) % every == 0 or step + 1 == steps:
                 self._save(step + 1)
 
     def _save(self, step: int) -> None:

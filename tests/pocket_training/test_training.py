@@ -24,6 +24,7 @@ from pocket_model.build import ADAPTER_FILE
 from pocket_training import chat_tasks, lora, picture_tasks, scenes, tool_tasks, train, vision_stage
 from pocket_training.examples import END, Example
 from pocket_training.packing import batches_by_length, collate, pack
+from pocket_training.pens import SIDE
 
 
 def new_student(encode, **options) -> lora.Student:
@@ -135,12 +136,12 @@ def test_pictures_are_encoded_as_the_stock_model_does(encoder):
     model = thin_model()
     pictures = [scenes.random_bars(random.Random(k), "train").draw() for k in range(40)]
     pictures = [
-        vision_stage.pixels(encoder.chat_format, p) for p in pictures if p.size == (112, 112)
+        vision_stage.pixels(encoder.chat_format, p) for p in pictures if p.size == (SIDE, SIDE)
     ][:3]
     stacked = torch.from_numpy(np.stack(pictures))
     with torch.no_grad():
         own = vision_stage.encode_images(model, stacked)
-        stock = model.model.get_image_features(stacked, torch.tensor([[112, 112]] * 3))
+        stock = model.model.get_image_features(stacked, torch.tensor([[SIDE, SIDE]] * 3))
     torch.testing.assert_close(own, torch.stack(list(stock.pooler_output)), atol=1e-5, rtol=0)
 
 
