@@ -5,7 +5,7 @@ steps: now from the answers.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -87,6 +87,21 @@ def _attend_row_by_row(module, query, key, value, attention_mask, *, scaling, ro
 AttentionInterface.register(ROW_BY_ROW, _attend_row_by_row)
 
 
+class Layers(torch.nn.Module):
+    """The text model from its input embeddings to its last hidden state."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.layers, self.norm = text.layers, text.norm
+
+    def forward(self, states, mask, cos, sin, **options) -> torch.Tensor:
+        for layer in self.layers:
+            states = layer(
+                states, attention_mask=mask, position_embeddings=(cos, sin), **options
+            )
+        return self.norm(states)
+
+
 class Student(torch.nn.Module):
     """An assembled model with what is trained of it: LoRA layers and the control tokens' rows.
 
@@ -95,11 +110,14 @@ class Student(torch.nn.Module):
         vectors: from `vision_stage.word_vectors`.
         half: multiply in bfloat16, while what is trained stays float32. This is about twice as
             fast on a CPU with instructions for it.
+        graphs: on a GPU, record the layers' work for each shape of a batch once and replay it.
+            Python's own time is most of a step of so small a model, and this saves it.
     """
 
-    def __init__(self, model, vectors: torch.Tensor, *, half: bool = False):
+    def __init__(self, model, vectors: torch.Tensor, *, half: bool = False, graphs: bool = False):
         super().__init__()
         self.half = half
+        self.graphs: dict[torch.Size, Callable] | None = {} if graphs else None
         self.model = model.requires_grad_(False)
         self.vision = dict(_vision_parameters(model))
         for parameter in self.vision.values():
@@ -113,6 +131,7 @@ class Student(torch.nn.Module):
             if ".language_model." in name and name.endswith(TARGET_MODULES):
                 self.lora_layers[name] = LoRALinear(module, RANK, half=half)
                 model.set_submodule(name, self.lora_layers[name])
+        self.layers = Layers(model.model.language_model)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that change, by their names in the adapter file.
@@ -151,35 +170,41 @@ class Student(torch.nn.Module):
         table = self.model.get_input_embeddings().weight
         control = embedding(ids.clamp(max=CONTROL_COUNT - 1), self.control_rows)
         states = torch.where((ids < CONTROL_COUNT)[..., None], control, embedding(ids, table))
-        if not batch.pictures and not batch.oracle:
+        if not len(batch.pixels):
             return states
-        tokens = {number: words @ self.vectors for number, words in batch.oracle.items()}
-        for numbers, pixels in batch.pictures:
-            tokens.update(zip(numbers, vision_stage.encode_images(self.model, pixels), strict=True))
+        tokens = vision_stage.encode_images(self.model, batch.pixels, batch.sizes)
+        of_words = batch.cell_words @ self.vectors
+        tokens = torch.where(batch.oracle[:, None, None], of_words, tokens)
         is_image = (ids == self.model.config.image_token_id)[..., None]
-        in_order = torch.cat([tokens[number] for number in range(len(tokens))])
+        in_order = tokens[vision_stage.cells_shown(batch.sizes)]
         return states.masked_scatter(is_image, in_order.to(states.dtype))
+
+    def _replay(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """The layers' output as a CUDA graph computes it, recorded at a shape's first use."""
+        shape = inputs[0].shape
+        if shape not in self.graphs:
+            # Recorded on inputs of its own. A graph keeps the places of what it was recorded with.
+            examples = tuple(each.detach().clone() for each in inputs)
+            examples[0].requires_grad_(inputs[0].requires_grad)
+            with torch.autocast("cuda", torch.bfloat16, enabled=self.half, cache_enabled=False):
+                layers = Layers(self.model.model.language_model).train()
+                self.graphs[shape] = torch.cuda.make_graphed_callables(layers, examples)
+        return self.graphs[shape](*inputs)
 
     def losses(self, batch: Batch) -> torch.Tensor:
         """Each predicted token's loss in nats, (T,)."""
         batch = batch.to(self.control_rows.device)
         states = self.embed(batch)
         text = self.model.model.language_model
-        if batch.joined:
-            # Of four axes, so that transformers takes it as it is; `row_masks` say the rest.
-            mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=states.device)
-            options = {"row_masks": batch.row_masks}
-        else:
-            mask, options = batch.attention_mask, {}
         text.set_attn_implementation(ROW_BY_ROW if batch.joined else "sdpa")
+        angles = text.rotary_emb(states, batch.position_ids)
         with torch.autocast(states.device.type, torch.bfloat16, enabled=self.half):
-            states = text(
-                inputs_embeds=states,
-                attention_mask=mask,
-                position_ids=batch.position_ids,
-                use_cache=False,
-                **options,
-            ).last_hidden_state
+            if batch.joined:
+                states = self.layers(states, None, *angles, row_masks=batch.row_masks)
+            elif self.graphs is not None:
+                states = self._replay(states, batch.attention_mask, *angles)
+            else:
+                states = self.layers(states, batch.attention_mask, *angles)
         predictors = states.float().flatten(0, 1)[batch.predictors]
         # Two products, since only the control tokens' rows are trained.
         others = self.model.get_input_embeddings().weight[CONTROL_COUNT:]

@@ -22,7 +22,7 @@ import torch
 from pocket_model.tekken import CONTROL_IDS
 from pocket_training.examples import Example
 from pocket_training.scenes import CellLabels
-from pocket_training.vision_stage import multi_hot
+from pocket_training.vision_stage import CELLS, multi_hot, on_canvases, vocabulary
 
 T = TypeVar("T")
 
@@ -94,6 +94,21 @@ def batches_by_length(
         yield batch
 
 
+def fill_shapes(
+    items: Sequence[T], length: Callable[[T], int], shapes: Sequence[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], list[T]]]:
+    """Items in batches of a few fixed shapes (lines, tokens of a line), each in the first it fits.
+
+    Longer items than any shape has are left out.
+    """
+    left = sorted(items, key=length)
+    for lines, tokens in shapes:
+        fitting = list(takewhile(lambda item, most=tokens: length(item) <= most, left))
+        left = left[len(fitting) :]
+        for start in range(0, len(fitting), lines):
+            yield (lines, tokens), fitting[start : start + lines]
+
+
 @dataclass
 class Batch:
     """Rows as tensors: B lines of L tokens, T of which are to be predicted.
@@ -107,10 +122,9 @@ class Batch:
         owners: (T,) the number of the row that each is in.
         soft_rows: (S,) indices into T of the tokens that the base's distribution teaches.
         soft_ids, soft_shares: (S, K) those distributions: token ids and probabilities.
-        pictures: (n, 3, height, width), those of one size together, with their numbers in the
-            order of their tokens.
-        oracle: what takes the place of the other pictures, by number: the words of their cells,
-            from `vision_stage.multi_hot`.
+        pixels, sizes: the pictures in the order of their tokens, from `vision_stage.on_canvases`.
+        oracle: (n,) bool, of which pictures the labels take the place.
+        cell_words: those labels, (n, cells, words) from `vision_stage.multi_hot`; else zeros.
     """
 
     input_ids: torch.Tensor
@@ -123,8 +137,10 @@ class Batch:
     soft_rows: torch.Tensor
     soft_ids: torch.Tensor
     soft_shares: torch.Tensor
-    pictures: list[tuple[list[int], torch.Tensor]]
-    oracle: dict[int, torch.Tensor]
+    pixels: torch.Tensor
+    sizes: torch.Tensor
+    oracle: torch.Tensor
+    cell_words: torch.Tensor
 
     @property
     def attention_mask(self) -> torch.Tensor:
@@ -136,35 +152,27 @@ class Batch:
         """The same for each of the joined rows, (1, 1, l, l), in their order on the line."""
         return [_mask(row) for row in self.segments.split(self.joined, dim=1)]
 
-    @property
-    def pictures_in_order(self) -> list[np.ndarray]:
-        """The pictures in the order of their tokens, float32 arrays (3, height, width)."""
-        found = {
-            number: picture.numpy()
-            for numbers, pixels in self.pictures
-            for number, picture in zip(numbers, pixels, strict=True)
-        }
-        return [found[number] for number in sorted(found)]
-
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
         tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
-        return replace(
-            self,
-            **tensors,
-            pictures=[(numbers, pixels.to(device)) for numbers, pixels in self.pictures],
-            oracle={number: words.to(device) for number, words in self.oracle.items()},
-        )
+        return replace(self, **tensors)
 
 
-def collate(rows: Sequence[PackedRow], *, joined: bool = False) -> Batch:
+def collate(
+    rows: Sequence[PackedRow], *, joined: bool = False, shape: tuple[int, int] | None = None
+) -> Batch:
     """Rows as one batch: each a line, padded to the longest, or joined to a single line.
 
     On a joined line nothing is padded, and every matrix product is done once for all rows. A row
     attends to itself only.
+
+    Args:
+        shape: (B, L) to pad to, with empty lines too.
     """
-    length = sum(map(len, rows)) if joined else max(map(len, rows))
-    ids = np.full((1 if joined else len(rows), length), CONTROL_IDS["<pad>"])
+    if joined:
+        shape = (1, sum(map(len, rows)))
+    lines, length = shape or (len(rows), max(map(len, rows)))
+    ids = np.full((lines, length), CONTROL_IDS["<pad>"])
     positions, segments = np.zeros_like(ids), np.full_like(ids, -1)
     predictors, labels, owners, soft = [], [], [], []
     end = 0
@@ -192,10 +200,10 @@ def collate(rows: Sequence[PackedRow], *, joined: bool = False) -> Batch:
     arrays = (np.array(predictors), np.array(labels), np.array(owners), *soft)
     pictures = [picture for row in rows for picture in row.pictures]
     known = [labels for row in rows for labels in row.oracle_labels]
-    by_size: dict[tuple, list[int]] = {}
-    for number, (picture, labels) in enumerate(zip(pictures, known, strict=True)):
-        if labels is None:
-            by_size.setdefault(picture.shape, []).append(number)
+    cell_words = torch.zeros(len(known), CELLS**2, len(vocabulary()))
+    for words, labels in zip(cell_words, known, strict=True):
+        if labels is not None:
+            words.copy_(multi_hot(labels))
     return Batch(
         torch.from_numpy(ids),
         torch.from_numpy(positions),
@@ -203,11 +211,9 @@ def collate(rows: Sequence[PackedRow], *, joined: bool = False) -> Batch:
         list(map(len, rows)) if joined else None,
         *map(torch.from_numpy, arrays),
         torch.from_numpy(shares).float(),
-        pictures=[
-            (numbers, torch.from_numpy(np.stack([pictures[n] for n in numbers])))
-            for numbers in by_size.values()
-        ],
-        oracle={n: multi_hot(labels) for n, labels in enumerate(known) if labels is not None},
+        *on_canvases(pictures),
+        torch.tensor([labels is not None for labels in known], dtype=torch.bool),
+        cell_words,
     )
 
 

@@ -1,7 +1,9 @@
 """Scores a model's greedy replies, many at a time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from tqdm import tqdm
 from transformers import DynamicCache, Mistral3ForConditionalGeneration
@@ -65,7 +67,9 @@ class Scorer:
         batch = collate([row for _, row in rows])
         lenient = any(case.accept for question, _ in rows for case in question)
         cache = DynamicCache(config=self.model.config.text_config) if lenient else None
-        likeliest = iter(self._logits(self._states(batch, cache), batch).argmax(-1).tolist())
+        pictures = [picture for _, row in rows for picture in row.pictures]
+        states = self._states(batch, pictures, cache)
+        likeliest = iter(self._logits(states, batch).argmax(-1).tolist())
         scores: list[list[bool]] = []
         drafts = []
         for number, (question, row) in enumerate(rows):
@@ -121,14 +125,19 @@ class Scorer:
                     if not draft.done:
                         last[index, column] = draft.add(last[index, column].item())
 
-    def _states(self, batch: Batch, cache: DynamicCache | None = None) -> torch.Tensor:
+    def _states(
+        self,
+        batch: Batch,
+        pictures: Sequence[np.ndarray] = (),
+        cache: DynamicCache | None = None,
+    ) -> torch.Tensor:
         return self.model.model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
             position_ids=batch.position_ids,
             past_key_values=cache,
             use_cache=cache is not None,
-            **image_inputs(batch.pictures_in_order, self.model.model.vision_tower.dtype),
+            **image_inputs(list(pictures), self.model.model.vision_tower.dtype),
         ).last_hidden_state
 
     def _logits(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:

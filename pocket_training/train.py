@@ -33,7 +33,7 @@ from pocket_training import chat_tasks, picture_tasks, tool_tasks, vision_stage
 from pocket_training.examples import Example, ExampleEncoder
 from pocket_training.lora import SEED, Student
 from pocket_training.mixed_tasks import mixed_examples
-from pocket_training.packing import Batch, PackedRow, batches_by_length, collate, pack
+from pocket_training.packing import Batch, PackedRow, collate, fill_shapes, pack
 
 try:
     import resource
@@ -46,7 +46,11 @@ VISION_SHARE = 0.1  # of the text stage's rate: how fast the vision encoder goes
 CHECKPOINT_EVERY, LOG_EVERY = 50, 10
 CHATS = {"train": 2400, "held_out": 300}
 CHATS_AT_ONCE = 40  # of the base's replies; on a GPU ten times as many
-PADDING = 1.4  # at most, of rows side by side on a GPU: their tokens with padding over those without
+# On a GPU a step's rows fill batches of these shapes (lines, tokens of a line), since its work is
+# recorded for each shape. With eight times the rows, one batch of each takes nearly all.
+GPU_SHAPES = ((40, 128), (32, 384), (18, 768), (6, 1280))
+# There a drawn picture is seen again in later steps of stage one: drawing takes longer than learning.
+REPLAYS, KEPT_STEPS = 3, 200
 # In the last part of the text stage the linear layers are rounded to 4 bits, every so many steps
 # as they then are: so the model learns to be right in NF4 too.
 NF4_FROM, NF4_EVERY = 0.75, 50
@@ -130,7 +134,7 @@ def train(work: Path, target: Path, plan: Plan | None = None) -> None:
     vectors = vision_stage.word_vectors(model, chat_format.encode_text)
     train_vision(model, vectors, chat_format, work, plan)
     half = plan.on_gpu or bf16_matmul_is_fast()
-    student = Student(model, vectors, half=half).to(plan.device)
+    student = Student(model, vectors, half=half, graphs=plan.on_gpu).to(plan.device)
     if plan.start:
         student.start_from(plan.start)
     chat_examples = chat_tasks.chat_examples(chat_format, replies["train"])
@@ -149,25 +153,26 @@ def train_vision(
     run = _Run(folder / "vision_stage.pt", parameters, VISION_RATE, warm_up=100, decay=0.01)
     size = VISION_BATCH * plan.rows
 
-    def draw(step: int) -> list[vision_stage.Labelled]:
+    def draw(step: int) -> vision_stage.Labelled:
         return vision_stage.draw_batch(chat_format, size=size, seed=SEED, step=step)
 
     reader = vision_stage.readout(vectors)
+    kept: list[vision_stage.Labelled] = []
     log = (folder / "vision_losses.jsonl").open("a", encoding="utf-8")
     with log:
-        for step, drawn, bar in run.steps(plan.vision_steps, "the vision tower", draw, plan):
-            total = 0.0
-            # Pictures of one size at a time; each part counts by its share of the pictures.
-            for pixels, labels in drawn:
-                share = len(pixels) / size
-                pixels, labels = pixels.to(vectors.device), labels.to(vectors.device)
-                tokens = vision_stage.encode_images(model, pixels)
-                loss = share * vision_stage.loss(tokens, labels, vectors, reader)
-                loss.backward()
-                total += loss.detach()
+        for step, drawn, bar in run.steps(plan.vision_steps, "the vision encoder", draw, plan):
+            shown = [tuple(tensor.to(vectors.device) for tensor in drawn)]
+            if plan.on_gpu:
+                shown += random.Random(step).sample(kept, min(len(kept), REPLAYS))
+                kept = [*kept, shown[0]][-KEPT_STEPS:]
+            pixels, sizes, labels = (torch.cat(each) for each in zip(*shown, strict=True))
+            tokens = vision_stage.encode_images(model, pixels, sizes)
+            cells = vision_stage.cells_shown(sizes)
+            loss = vision_stage.loss(tokens, labels, cells, vectors, reader)
+            loss.backward()
             if step % LOG_EVERY == 0:
-                bar.set_postfix(loss=f"{total:.4f}")
-                log.write(json.dumps({"step": step, "loss": round(float(total), 4)}) + "\n")
+                bar.set_postfix(loss=f"{loss.item():.4f}")
+                log.write(json.dumps({"step": step, "loss": round(loss.item(), 4)}) + "\n")
                 log.flush()
     model.requires_grad_(False)
 
@@ -196,6 +201,7 @@ def train_text(
             for kinds, batch in parts:
                 losses = student.losses(batch)
                 (losses.sum() / (LABELS_PER_STEP * plan.rows)).backward()
+                run.collect_gradients()
                 if step % LOG_EVERY:  # to read a loss, a GPU has to come to rest
                     continue
                 tokens += int((batch.segments >= 0).sum())
@@ -217,12 +223,10 @@ def draw_parts(
 ) -> list[Part]:
     """One step's rows as batches: one line on a CPU, and on a GPU rows of similar length."""
     rows = draw_rows(step, encoder, chats, times=times)
-    together = [rows]
-    if not joined:
-        together = list(batches_by_length(rows, lambda row: len(row[1]), max_padding=PADDING))
+    filled = [(None, rows)] if joined else fill_shapes(rows, lambda row: len(row[1]), GPU_SHAPES)
     return [
-        ([kind for kind, _ in part], collate([row for _, row in part], joined=joined))
-        for part in together
+        ([kind for kind, _ in part], collate([row for _, row in part], joined=joined, shape=shape))
+        for shape, part in filled
     ]
 
 
@@ -321,6 +325,7 @@ class _Run:
     done: int = 0
 
     def __post_init__(self):
+        self._sums: list[torch.Tensor] = []
         fast = [p for name, p in self.parameters.items() if name not in self.slow]
         groups = [{"params": fast, "share": 1.0}]
         if self.slow:
@@ -359,12 +364,31 @@ class _Run:
                 rate = learning_rate(step, steps, self.rate, self.warm_up)
                 group["lr"] = group["share"] * rate
             yield step, rows, bar
+            self.collect_gradients()
+            for parameter, gradient in zip(self.parameters.values(), self._sums, strict=True):
+                parameter.grad = gradient
+            self._sums = []
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             every = CHECKPOINT_EVERY * (10 if plan.on_gpu else 1)
             if (step + 1) % every == 0 or step + 1 == steps:
                 self._save(step + 1)
+
+    def collect_gradients(self) -> None:
+        """Add the gradients to those of this step's other batches.
+
+        autograd would add them to the first batch's in place. A CUDA graph writes its gradients to
+        the same place at every replay, so that they have to be taken from there.
+        """
+        parameters = [p for p in self.parameters.values() if p.requires_grad]
+        found = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        if self._sums:
+            torch._foreach_add_(self._sums, found)
+        else:
+            self._sums = [gradient.clone() for gradient in found]
+        for parameter in parameters:
+            parameter.grad = None
 
     def _save(self, step: int) -> None:
         values = {name: parameter.detach() for name, parameter in self.parameters.items()}

@@ -6,7 +6,7 @@ as words on top of one another, and needs little training to read them.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -16,14 +16,16 @@ from PIL import Image
 from pocket_model.chat_format import ChatFormat
 from pocket_training import scenes
 from pocket_training.messages import user_images
+from pocket_training.pens import SIDE
 
+CELLS = SIDE // scenes.CELL  # of a canvas, on each side
 # How often each kind of scene is shown: shapes carry most of the words.
 KINDS = ("shapes",) * 13 + ("bars",) * 3 + ("regions",) * 2 + ("number",) * 3
 SCALES = (1, 1, 1.5, 2, 3)  # of the drawn picture over what the model sees
 # Of telling which words are in a token, and the weight of mistakes beside that of the distance.
 SHARPNESS, MISREAD = 10.0, 0.3
 
-Labelled = tuple[torch.Tensor, torch.Tensor]  # pictures and the words of their cells
+Labelled = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # pixels, sizes, words of the cells
 
 
 def pixels(chat_format: ChatFormat, picture: Image.Image) -> np.ndarray:
@@ -52,46 +54,64 @@ def word_vectors(model, encode: Callable[[str], list[int]]) -> torch.Tensor:
     return torch.stack([rows[encode(word)].sum(dim=0) for word in spelled])
 
 
-def encode_images(model, pixels: torch.Tensor) -> torch.Tensor:
-    """Image tokens of equally large pictures: (pictures, 3, height, width) to (…, cells, hidden).
+def encode_images(model, pixels: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """Image tokens of pictures of any sizes, each at the top left of a canvas.
 
-    It uses the same tower and projector as `model.get_image_features`. That method puts all
+    It uses the same encoder and projector as `model.get_image_features`. That method puts all
     pictures of a batch into one long sequence. Here they stay apart, so that attention costs no
     more than for one.
+
+    Args:
+        pixels: the canvases, (pictures, 3, side, side).
+        sizes: (pictures, 2), height and width of each in cells.
+
+    Returns:
+        (pictures, cells of a canvas, hidden). Cells outside a picture mean nothing.
     """
-    tower, projector = model.model.vision_tower, model.model.multi_modal_projector
-    patches = tower.patch_conv(pixels.to(tower.patch_conv.weight.dtype))
+    encoder, projector = model.model.vision_tower, model.model.multi_modal_projector
+    patches = encoder.patch_conv(pixels.to(encoder.patch_conv.weight.dtype))
     _, _, rows, columns = patches.shape
     grid = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     positions = torch.stack([axis.flatten() for axis in grid], dim=-1).to(pixels.device)
-    states = tower.ln_pre(patches.flatten(2).transpose(1, 2))
-    angles = tower.patch_positional_embedding(states, positions)
-    states = tower.transformer(states, None, position_embeddings=angles).last_hidden_state
-    states = projector.norm(states).transpose(1, 2).unflatten(2, (rows, columns))
+    states = encoder.ln_pre(patches.flatten(2).transpose(1, 2))
+    angles = encoder.patch_positional_embedding(states, positions)
     merge = projector.patch_merger.spatial_merge_size
+    shown = (positions // merge < sizes[:, None]).all(-1)[:, None, None]
+    states = encoder.transformer(states, shown, position_embeddings=angles).last_hidden_state
+    states = projector.norm(states).transpose(1, 2).unflatten(2, (rows, columns))
     states = torch.nn.functional.unfold(states, merge, stride=merge).transpose(1, 2)
     states = projector.patch_merger.merging_layer(states)
     return projector.linear_2(projector.act(projector.linear_1(states)))
 
 
+def cells_shown(sizes: torch.Tensor) -> torch.Tensor:
+    """Which cells of a canvas show the picture, row by row: (pictures, 2) to (pictures, cells)."""
+    steps = torch.arange(CELLS, device=sizes.device)
+    return ((steps < sizes[:, :1])[:, :, None] & (steps < sizes[:, 1:])[:, None]).flatten(1)
+
+
+def on_canvases(pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures (3, height, width) as `pixels` and `sizes` of `encode_images`."""
+    pixels = torch.zeros(len(pictures), 3, SIDE, SIDE)
+    for canvas, picture in zip(pixels, pictures, strict=True):
+        canvas[:, : picture.shape[1], : picture.shape[2]] = torch.from_numpy(picture)
+    sizes = [[length // scenes.CELL for length in picture.shape[1:]] for picture in pictures]
+    return pixels, torch.tensor(sizes).reshape(-1, 2)
+
+
 def multi_hot(labels: scenes.CellLabels) -> torch.Tensor:
-    """Which words describe each cell: ones and zeros of shape (cells, words), row by row."""
+    """Which words describe each cell of a canvas: ones and zeros of shape (cells, words)."""
     places = _places()
-    cells = [cell for row in labels for cell in row]
-    hot = torch.zeros(len(cells), len(places))
-    for number, cell in enumerate(cells):
-        hot[number, [places[word] for word in cell]] = 1
-    return hot
+    hot = torch.zeros(CELLS, CELLS, len(places))
+    for row, cells in enumerate(labels):
+        for column, cell in enumerate(cells):
+            hot[row, column, [places[word] for word in cell]] = 1
+    return hot.flatten(0, 1)
 
 
 @cache
 def _places() -> dict[str, int]:
     return {word: place for place, word in enumerate(vocabulary())}
-
-
-def targets(labels: scenes.CellLabels, vectors: torch.Tensor) -> torch.Tensor:
-    """What a scene's image tokens should be: shape (cells, hidden), row by row."""
-    return multi_hot(labels).to(vectors.device) @ vectors
 
 
 def readout(vectors: torch.Tensor) -> torch.Tensor:
@@ -106,6 +126,7 @@ def readout(vectors: torch.Tensor) -> torch.Tensor:
 def loss(
     tokens: torch.Tensor,
     labels: torch.Tensor,
+    shown: torch.Tensor,
     vectors: torch.Tensor,
     reader: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -118,33 +139,29 @@ def loss(
     Args:
         tokens: shape (pictures, cells, hidden).
         labels: from `multi_hot`, shape (pictures, cells, words).
+        shown: from `cells_shown`, (pictures, cells).
         reader: `readout(vectors)`, if it is known.
     """
     reader = readout(vectors) if reader is None else reader
-    weight = 1 + 3 * (labels.sum(-1) > 1).float()
+    weight = shown * (1 + 3 * (labels.sum(-1) > 1).float())
     distance = (tokens - labels @ vectors).pow(2).mean(-1) / vectors.pow(2).mean()
     misread = torch.nn.functional.binary_cross_entropy_with_logits(
         SHARPNESS * (tokens @ reader - 0.5), labels, reduction="none"
     ).sum(-1)
-    return ((distance + MISREAD * misread) * weight).mean() / weight.mean()
+    return ((distance + MISREAD * misread) * weight).sum() / weight.sum()
 
 
-def draw_batch(chat_format: ChatFormat, *, size: int, seed: int, step: int) -> list[Labelled]:
-    """A step's pictures, drawn from its own number: one pair of tensors for each size of them.
+def draw_batch(chat_format: ChatFormat, *, size: int, seed: int, step: int) -> Labelled:
+    """A step's pictures, drawn from its own number.
 
     Returns:
-        pixels (pictures, 3, height, width) and labels (pictures, cells, words).
+        pixels (pictures, 3, side, side), sizes (pictures, 2) and labels (pictures, cells, words).
     """
     # The word in the seed is arbitrary; another one would give another run.
     rng = random.Random(f"eye {seed} {step}")
-    by_shape: dict[tuple, list] = {}
+    pictures, labels = [], []
     for _ in range(size):
         scene = scenes.SCENES[rng.choice(KINDS)](rng, "train")
-        image = pixels(chat_format, scene.draw(rng.choice(SCALES)))
-        by_shape.setdefault(image.shape, []).append((image, multi_hot(scene.cell_labels())))
-    return [_stacked(pairs) for pairs in by_shape.values()]
-
-
-def _stacked(pairs: list) -> Labelled:
-    images, labels = zip(*pairs, strict=True)
-    return torch.from_numpy(np.stack(images)), torch.stack(labels)
+        pictures.append(pixels(chat_format, scene.draw(rng.choice(SCALES))))
+        labels.append(multi_hot(scene.cell_labels()))
+    return *on_canvases(pictures), torch.stack(labels)
