@@ -96,9 +96,7 @@ class Layers(torch.nn.Module):
 
     def forward(self, states, mask, cos, sin, **options) -> torch.Tensor:
         for layer in self.layers:
-            states = layer(
-                states, attention_mask=mask, position_embeddings=(cos, sin), **options
-            )
+            states = layer(states, attention_mask=mask, position_embeddings=(cos, sin), **options)
         return self.norm(states)
 
 

@@ -1,6 +1,6 @@
 """Train the pocket model: first its vision tower alone, then the text model by LoRA on everything.
 
-`python -m pocket_training train` runs both stages and writes a checkpoint every 50 steps. After an
+`python -m pocket_training train` runs both stages and writes a checkpoint every minute. After an
 interruption it goes on from the last one. At the end it writes `data/pocket/adapter.safetensors`.
 Every step draws its rows from its own number, so the same seed on the same device gives the same
 run, interrupted or not, with or without processes that draw ahead.
@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,8 @@ except ImportError:  # on Windows, which has no such limit
 VISION_STEPS, VISION_BATCH, VISION_RATE = 12000, 48, 1.2e-3
 TEXT_STEPS, TEXT_RATE = 3000, 1.2e-3
 VISION_SHARE = 0.1  # of the text stage's rate: how fast the vision encoder goes on learning there
-CHECKPOINT_EVERY, LOG_EVERY = 50, 10
+CHECKPOINT_EVERY_S = 60.0
+LOG_EVERY = 10  # steps
 CHATS = {"train": 2400, "held_out": 300}
 CHATS_AT_ONCE = 40  # of the base's replies; on a GPU ten times as many
 # On a GPU a step's rows fill batches of these shapes (lines, tokens of a line), since its work is
@@ -345,8 +347,8 @@ class _Run:
     ) -> Iterator[tuple[int, Any, tqdm]]:
         """The steps left to do, each with what `draw` gives for it and the progress bar.
 
-        The caller computes the gradients. Before the next step they are applied and, every so
-        many steps and after the last, a checkpoint is written.
+        The caller computes the gradients. Before the next step they are applied. Once a minute and
+        after the last step a checkpoint is written.
         """
         if plan.workers:
             _allow_open_files()
@@ -358,6 +360,7 @@ class _Run:
             collate_fn=_as_it_is,
         )
         numbers = range(self.done, steps)
+        saved = time.monotonic()
         bar = tqdm(numbers, initial=self.done, total=steps, desc=name, unit="step")
         for step, rows in zip(bar, drawn, strict=False):
             for group in self.optimizer.param_groups:
@@ -371,9 +374,9 @@ class _Run:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-            every = CHECKPOINT_EVERY * (10 if plan.on_gpu else 1)
-            if (step + 1) % every == 0 or step + 1 == steps:
+            if time.monotonic() - saved > CHECKPOINT_EVERY_S or step + 1 == steps:
                 self._save(step + 1)
+                saved = time.monotonic()
 
     def collect_gradients(self) -> None:
         """Add the gradients to those of this step's other batches.

@@ -23,7 +23,7 @@ from pocket_model.adapter import VISION_PREFIXES, merge_adapter, save_adapter
 from pocket_model.build import ADAPTER_FILE
 from pocket_training import chat_tasks, lora, picture_tasks, scenes, tool_tasks, train, vision_stage
 from pocket_training.examples import END, Example
-from pocket_training.packing import batches_by_length, collate, pack
+from pocket_training.packing import batches_by_length, collate, fill_shapes, pack
 from pocket_training.pens import SIDE
 
 
@@ -106,6 +106,26 @@ def test_batches_are_as_large_as_their_limits_allow(max_tokens, max_padding):
     assert [length for batch in batches for length in batch] == sorted(lengths)
     assert all(fits(batch) for batch in batches)
     assert not any(fits([*batch, following[0]]) for batch, following in pairwise(batches))
+
+
+def test_fixed_shapes_take_every_row_that_fits_once():
+    lengths = random.Random(0).choices(range(1, 130), k=100)
+    shapes = ((8, 40), (4, 120))
+    filled = list(fill_shapes(lengths, int, shapes))
+    assert sorted(n for _, part in filled for n in part) == sorted(n for n in lengths if n <= 120)
+    for (lines, tokens), part in filled:
+        assert len(part) <= lines
+        assert max(part) <= tokens
+        assert tokens == 40 or min(part) > 40
+
+
+def test_empty_lines_of_a_fixed_shape_change_nothing(examples_of, encode):
+    student = new_student(encode)
+    rows = [pack(examples_of(kind)) for kind in ("none", "shapes")]
+    with torch.no_grad():
+        plain = student.losses(collate(rows))
+        padded = student.losses(collate(rows, shape=(5, max(map(len, rows)) + 9)))
+    torch.testing.assert_close(padded, plain, atol=2e-4, rtol=0)
 
 
 def test_what_is_learned_is_what_mistral_common_writes(encoder, tekken_file):
@@ -194,7 +214,8 @@ def test_a_misread_word_costs_what_numpy_says():
     red, blue = (vision_stage.vocabulary().index(word) for word in ("red", "blue"))
     wrong[cell, [red, blue]] = 1 - wrong[cell, [red, blue]]
     right, off = (
-        vision_stage.loss((w @ vectors)[None], labels[None], shown, vectors) for w in (labels, wrong)
+        vision_stage.loss((w @ vectors)[None], labels[None], shown, vectors)
+        for w in (labels, wrong)
     )
     assert off > right + 0.1
     gap = ((wrong - labels) @ vectors).pow(2).mean(-1).numpy() / vectors.pow(2).mean().item()
@@ -223,7 +244,7 @@ def test_soft_targets_give_kullback_leibler_up_to_the_teachers_entropy(encoder, 
 
 
 def test_training_resumes_where_it_was_interrupted(encoder, encode, tmp_path, monkeypatch):
-    small = {"CHECKPOINT_EVERY": 2, "LOG_EVERY": 1, "NF4_EVERY": 2, "NF4_FROM": 0.5}
+    small = {"CHECKPOINT_EVERY_S": 0.0, "LOG_EVERY": 1, "NF4_EVERY": 2, "NF4_FROM": 0.5}
     for name, value in (small | {"TOOL_ROWS": 1, "PICTURE_ROWS": 1}).items():
         monkeypatch.setattr(train, name, value)
     chats = [Example([1, 3, 500, 4], [600, END], [True, True])] * train.CHAT_ROWS
