@@ -51,7 +51,7 @@ CHATS_AT_ONCE = 40  # of the base's replies; on a GPU ten times as many
 # On a GPU a step's rows fill batches of these shapes (lines, tokens of a line), since its work is
 # recorded for each shape. With eight times the rows, one batch of each takes nearly all.
 GPU_SHAPES = ((40, 128), (32, 384), (18, 768), (6, 1280))
-# There a drawn picture is seen again in later steps of stage one: drawing takes longer than learning.
+# There stage one sees a picture again in later steps, since drawing takes longer than learning.
 REPLAYS, KEPT_STEPS = 3, 200
 # In the last part of the text stage the linear layers are rounded to 4 bits, every so many steps
 # as they then are: so the model learns to be right in NF4 too.

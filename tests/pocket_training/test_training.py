@@ -24,7 +24,6 @@ from pocket_model.build import ADAPTER_FILE
 from pocket_training import chat_tasks, lora, picture_tasks, scenes, tool_tasks, train, vision_stage
 from pocket_training.examples import END, Example
 from pocket_training.packing import batches_by_length, collate, fill_shapes, pack
-from pocket_training.pens import SIDE
 
 
 def new_student(encode, **options) -> lora.Student:
