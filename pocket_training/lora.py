@@ -50,19 +50,27 @@ class LoRALinear(torch.nn.Module):
         self.lora_A = torch.nn.Parameter(torch.empty(rank, linear.in_features))
         self.lora_B = torch.nn.Parameter(torch.zeros(linear.out_features, rank))
         self.exact: torch.Tensor | None = None
+        self.rounded: torch.Tensor | None = None
         torch.nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         linear = torch.nn.functional.linear
+        x = x.to(self.weight.dtype)  # once for both products
         return linear(x, self.weight) + linear(SCALING * linear(x, self.lora_A), self.lora_B)
 
     @torch.no_grad()
     def round_to_nf4(self) -> None:
-        """From now on compute as the layer rounded to NF4, as it is now."""
+        """Keep the weight as it is now, with the change, when it is rounded to NF4."""
         if self.exact is None:
             self.exact = self.weight.clone()
         changed = self.exact.float() + SCALING * self.lora_B @ self.lora_A
-        self.weight.copy_(self.exact.float() + nf4_error(changed))
+        self.rounded = (self.exact.float() + nf4_error(changed)).to(self.exact.dtype)
+
+    @torch.no_grad()
+    def compute_rounded(self, rounded: bool) -> None:
+        """Compute with the rounded weight, or with the exact one again."""
+        # In place: a CUDA graph reads the weight from where it was when it was recorded.
+        self.weight.copy_(self.rounded if rounded else self.exact)
 
 
 def _vision_parameters(model) -> Iterator[tuple[str, torch.nn.Parameter]]:
@@ -150,17 +158,24 @@ class Student(torch.nn.Module):
         }
 
     def start_from(self, path: Path) -> None:
-        """Take an adapter file's tensors."""
+        """Take what an adapter file has."""
         saved = load_file(path)
         with torch.no_grad():
             for name, parameter in self.trainable().items():
+                if name not in saved:  # the encoder alone, from a run without a second stage
+                    continue
                 share = SCALING if name.endswith(".lora_b") else 1.0
                 parameter.copy_(saved[name].float() / share)
 
     def round_to_nf4(self) -> None:
-        """From now on compute as if all linear layers were in 4 bits, rounded as they are now."""
+        """Keep all linear layers as they are now in 4 bits, for `compute_rounded`."""
         for layer in self.lora_layers.values():
             layer.round_to_nf4()
+
+    def compute_rounded(self, rounded: bool) -> None:
+        """Compute as if all linear layers were in 4 bits, or exactly again."""
+        for layer in self.lora_layers.values():
+            layer.compute_rounded(rounded)
 
     def embed(self, batch: Batch) -> torch.Tensor:
         """A batch's input embeddings, (B, L, hidden), with pictures encoded or their labels."""

@@ -13,7 +13,7 @@ work.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from typing import TypeVar
 
 import numpy as np
@@ -94,29 +94,37 @@ def batches_by_length(
         yield batch
 
 
-def fill_shapes(
-    items: Sequence[T], length: Callable[[T], int], shapes: Sequence[tuple[int, int]]
-) -> Iterator[tuple[tuple[int, int], list[T]]]:
-    """Items in batches of a few fixed shapes (lines, tokens of a line), each in the first it fits.
+def fill_lines(items: Iterable[T], length: Callable[[T], int], tokens: int) -> list[list[T]]:
+    """Items on lines of so many tokens: the longest first, each on the first line with room for it.
 
-    Longer items than any shape has are left out.
+    Longer items than a line are left out.
     """
-    left = sorted(items, key=length)
-    for lines, tokens in shapes:
-        fitting = list(takewhile(lambda item, most=tokens: length(item) <= most, left))
-        left = left[len(fitting) :]
-        for start in range(0, len(fitting), lines):
-            yield (lines, tokens), fitting[start : start + lines]
+    lines: list[list[T]] = []
+    free: list[int] = []
+    for item in sorted(items, key=length, reverse=True):
+        size = length(item)
+        if size > tokens:
+            continue
+        place = next((n for n, room in enumerate(free) if room >= size), len(lines))
+        if place == len(lines):
+            lines.append([])
+            free.append(tokens)
+        lines[place].append(item)
+        free[place] -= size
+    return lines
 
 
 @dataclass
 class Batch:
     """Rows as tensors: B lines of L tokens, T of which are to be predicted.
 
+    A line has one row or several. Each attends to itself only.
+
     Attributes:
         input_ids, position_ids: (B, L).
+        rows: (B, L): the number of the row that each token is in, -1 for padding.
         segments: (B, L): 0 for a row's prefix, 1 … for its continuations, -1 for padding.
-        joined: the lengths of the rows that are joined on one line; None if each has its own.
+        joined: the lengths of several rows on a single line without padding; else None.
         predictors: (T,) flat indices of the tokens that predict.
         labels: (T,) the tokens they should predict.
         owners: (T,) the number of the row that each is in.
@@ -129,6 +137,7 @@ class Batch:
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor
+    rows: torch.Tensor
     segments: torch.Tensor
     joined: list[int] | None
     predictors: torch.Tensor
@@ -144,12 +153,13 @@ class Batch:
 
     @property
     def attention_mask(self) -> torch.Tensor:
-        """Which token of a line may attend to which, (B, 1, L, L) bool, for rows side by side."""
-        return _mask(self.segments)
+        """Which token of a line may attend to which, (B, 1, L, L) bool."""
+        mask = _mask(self.segments)
+        return mask & (self.rows[:, None, :, None] == self.rows[:, None, None, :])
 
     @property
     def row_masks(self) -> list[torch.Tensor]:
-        """The same for each of the joined rows, (1, 1, l, l), in their order on the line."""
+        """The same for each row of a single line, (1, 1, l, l), in their order."""
         return [_mask(row) for row in self.segments.split(self.joined, dim=1)]
 
     def to(self, device: torch.device) -> "Batch":
@@ -158,26 +168,23 @@ class Batch:
         return replace(self, **tensors)
 
 
-def collate(
-    rows: Sequence[PackedRow], *, joined: bool = False, shape: tuple[int, int] | None = None
-) -> Batch:
-    """Rows as one batch: each a line, padded to the longest, or joined to a single line.
-
-    On a joined line nothing is padded, and every matrix product is done once for all rows. A row
-    attends to itself only.
+def collate(lines: Sequence[Sequence[PackedRow]], *, shape: tuple[int, int] | None = None) -> Batch:
+    """Lines of rows as one batch, padded to the longest.
 
     Args:
         shape: (B, L) to pad to, with empty lines too.
     """
-    if joined:
-        shape = (1, sum(map(len, rows)))
-    lines, length = shape or (len(rows), max(map(len, rows)))
-    ids = np.full((lines, length), CONTROL_IDS["<pad>"])
-    positions, segments = np.zeros_like(ids), np.full_like(ids, -1)
+    longest = max(sum(map(len, line)) for line in lines)
+    joined = list(map(len, lines[0])) if len(lines) == 1 < len(lines[0]) and not shape else None
+    count, length = shape or (len(lines), longest)
+    ids = np.full((count, length), CONTROL_IDS["<pad>"])
+    positions, places, segments = np.zeros_like(ids), np.full_like(ids, -1), np.full_like(ids, -1)
     predictors, labels, owners, soft = [], [], [], []
-    end = 0
-    for number, row in enumerate(rows):
-        line, first = (0, end) if joined else (number, 0)
+    rows = [row for line in lines for row in line]
+    firsts = [accumulate(map(len, line[:-1]), initial=0) for line in lines]
+    starts = [(line, first) for line, each in enumerate(firsts) for first in each]
+    for number, (row, (line, first)) in enumerate(zip(rows, starts, strict=True)):
+        places[line, first : first + len(row)] = number
         start = end = first + len(row.prefix)
         ids[line, first:start] = row.prefix
         positions[line, first:start] = range(len(row.prefix))
@@ -207,8 +214,9 @@ def collate(
     return Batch(
         torch.from_numpy(ids),
         torch.from_numpy(positions),
+        torch.from_numpy(places),
         torch.from_numpy(segments),
-        list(map(len, rows)) if joined else None,
+        joined,
         *map(torch.from_numpy, arrays),
         torch.from_numpy(shares).float(),
         *on_canvases(pictures),

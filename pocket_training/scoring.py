@@ -54,7 +54,7 @@ class Scorer:
         losses = [0.0] * len(rows)
         numbered = range(len(rows))
         for numbers in batches_by_length(numbered, lambda n: len(rows[n]), max_tokens=self.tokens):
-            batch = collate([rows[n] for n in numbers])
+            batch = collate([[rows[n]] for n in numbers])
             logs = self._logits(self._states(batch), batch).log_softmax(-1)
             by_token = -logs.gather(1, batch.labels[:, None])[:, 0]
             lengths = [sum(examples[n].loss_mask) for n in numbers]
@@ -64,7 +64,7 @@ class Scorer:
 
     @torch.no_grad()
     def _score_batch(self, rows: list[tuple[Question, PackedRow]]) -> list[list[bool]]:
-        batch = collate([row for _, row in rows])
+        batch = collate([[row] for _, row in rows])
         lenient = any(case.accept for question, _ in rows for case in question)
         cache = DynamicCache(config=self.model.config.text_config) if lenient else None
         pictures = [picture for _, row in rows for picture in row.pictures]

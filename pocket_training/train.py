@@ -33,7 +33,7 @@ from pocket_training import chat_tasks, picture_tasks, tool_tasks, vision_stage
 from pocket_training.examples import Example, ExampleEncoder
 from pocket_training.lora import SEED, Student
 from pocket_training.mixed_tasks import mixed_examples
-from pocket_training.packing import Batch, PackedRow, collate, fill_shapes, pack
+from pocket_training.packing import Batch, PackedRow, collate, fill_lines, pack
 
 try:
     import resource
@@ -48,13 +48,13 @@ CHECKPOINT_EVERY_S = 60.0
 LOG_EVERY = 10  # steps
 CHATS = {"train": 1600, "held_out": 300}
 CHATS_AT_ONCE = 40  # of the base's replies; on a GPU ten times as many
-# On a GPU a step's rows fill batches of these shapes (lines, tokens of a line), since its work is
-# recorded for each shape. With eight times the rows, one batch of each takes nearly all.
-GPU_SHAPES = ((40, 128), (32, 384), (18, 768), (6, 1280))
+# On a GPU a step's rows fill batches of this shape (lines, tokens of a line), since its work is
+# recorded for each shape. With eight times the rows, two take nearly all.
+GPU_SHAPE = (8, 1280)
 # There stage one sees a picture again in later steps, since drawing takes longer than learning.
 REPLAYS, KEPT_STEPS = 3, 200
-# In the last part of the text stage the linear layers are rounded to 4 bits, every so many steps
-# as they then are: so the model learns to be right in NF4 too.
+# In the last part of the text stage every other step computes with the linear layers rounded to 4
+# bits, and every so many steps they are rounded anew. So the model learns to be right in NF4 too.
 NF4_FROM, NF4_EVERY = 0.75, 50
 
 # One step's rows, drawn by these weights. A tool row holds several questions about the same tools,
@@ -68,6 +68,9 @@ FORGOTTEN_SHARE = 0.04  # of the picture rows: the questions come without the pi
 TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 4, 3
 ORACLE_SHARE = 0.15  # of the picture rows: a picture's labels take the place of its encoding
 MIXED_SHARE = 0.1  # of the tool rows: the model card's conversation with a tool and a map
+# Beside them a step draws pictures for the first stage's loss, by this weight: answers alone teach
+# the vision encoder little about what nobody asks.
+DESCRIBED, DESCRIBED_WEIGHT = 8, 0.3
 LABELS_PER_STEP = 250  # about as many tokens count in a step; the sum divided by it is a mean
 
 
@@ -158,7 +161,7 @@ def train_vision(
     def draw(step: int) -> vision_stage.Labelled:
         return vision_stage.draw_batch(chat_format, size=size, seed=SEED, step=step)
 
-    reader = vision_stage.readout(vectors)
+    describe = vision_stage.Describe(model, vectors)
     kept: list[vision_stage.Labelled] = []
     log = (folder / "vision_losses.jsonl").open("a", encoding="utf-8")
     with log:
@@ -167,10 +170,7 @@ def train_vision(
             if plan.on_gpu:
                 shown += random.Random(step).sample(kept, min(len(kept), REPLAYS))
                 kept = [*kept, shown[0]][-KEPT_STEPS:]
-            pixels, sizes, labels = (torch.cat(each) for each in zip(*shown, strict=True))
-            tokens = vision_stage.encode_images(model, pixels, sizes)
-            cells = vision_stage.cells_shown(sizes)
-            loss = vision_stage.loss(tokens, labels, cells, vectors, reader)
+            loss = describe(*(torch.cat(each) for each in zip(*shown, strict=True)))
             loss.backward()
             if step % LOG_EVERY == 0:
                 bar.set_postfix(loss=f"{loss.item():.4f}")
@@ -190,16 +190,28 @@ def train_text(
     student.train()
     noisy_from = round(NF4_FROM * plan.text_steps)
 
-    def draw(step: int) -> list[Part]:
-        return draw_parts(step, encoder, chats, times=plan.rows, joined=not plan.on_gpu)
+    describe = vision_stage.Describe(student.model, student.vectors)
+
+    def draw(step: int) -> tuple[list[Part], vision_stage.Labelled]:
+        parts = draw_parts(step, encoder, chats, times=plan.rows, joined=not plan.on_gpu)
+        # Other pictures than the first stage's: with other numbers.
+        size, number = DESCRIBED * plan.rows, VISION_STEPS + step
+        return parts, vision_stage.draw_batch(encoder.chat_format, size=size, seed=SEED, step=number)
 
     with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
-        for step, parts, bar in run.steps(plan.text_steps, "the text model", draw, plan):
+        for step, (parts, pictures), bar in run.steps(
+            plan.text_steps, "the text model", draw, plan
+        ):
             # Also at an interrupted run's first step, from the weights of its checkpoint.
-            if step >= noisy_from and (step % NF4_EVERY == 0 or step == max(run.done, noisy_from)):
-                student.round_to_nf4()
+            if step >= noisy_from:
+                if step % NF4_EVERY == 0 or step == max(run.done, noisy_from):
+                    student.round_to_nf4()
+                student.compute_rounded(step % 2 == 1)
             by_kind: dict[str, list[float]] = {}
             tokens = 0
+            described = describe(*(tensor.to(student.vectors.device) for tensor in pictures))
+            (DESCRIBED_WEIGHT * described).backward()
+            run.collect_gradients()
             for kinds, batch in parts:
                 losses = student.losses(batch)
                 (losses.sum() / (LABELS_PER_STEP * plan.rows)).backward()
@@ -210,6 +222,7 @@ def train_text(
                 for owner, loss in zip(batch.owners.tolist(), losses.tolist(), strict=True):
                     by_kind.setdefault(kinds[owner], []).append(loss)
             if step % LOG_EVERY == 0:
+                by_kind["described"] = [described.item()]
                 means = {k: round(sum(each) / len(each), 4) for k, each in sorted(by_kind.items())}
                 bar.set_postfix(means)
                 log.write(json.dumps({"step": step, "tokens": tokens, **means}) + "\n")
@@ -223,13 +236,19 @@ Part = tuple[list[str], Batch]  # the kind of each row, and the rows
 def draw_parts(
     step: int, encoder: ExampleEncoder, chats: list[Example], *, times: int, joined: bool
 ) -> list[Part]:
-    """One step's rows as batches: one line on a CPU, and on a GPU rows of similar length."""
+    """One step's rows as batches: joined on one line on a CPU, on lines of fixed length on a GPU."""
     rows = draw_rows(step, encoder, chats, times=times)
-    filled = [(None, rows)] if joined else fill_shapes(rows, lambda row: len(row[1]), GPU_SHAPES)
-    return [
-        ([kind for kind, _ in part], collate([row for _, row in part], joined=joined, shape=shape))
-        for shape, part in filled
-    ]
+    if joined:
+        return [_part([rows])]
+    count, tokens = GPU_SHAPE
+    lines = fill_lines(rows, lambda row: len(row[1]), tokens)
+    parts = (lines[start : start + count] for start in range(0, len(lines), count))
+    return [_part(part, GPU_SHAPE) for part in parts]
+
+
+def _part(lines: "list[Rows]", shape: tuple[int, int] | None = None) -> Part:
+    kinds = [kind for line in lines for kind, _ in line]
+    return kinds, collate([[row for _, row in line] for line in lines], shape=shape)
 
 
 Rows = list[tuple[str, PackedRow]]

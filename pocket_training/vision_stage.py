@@ -151,6 +151,18 @@ def loss(
     return ((distance + MISREAD * misread) * weight).sum() / weight.sum()
 
 
+class Describe:
+    """The loss of a model's vision encoder on labelled pictures, with the readout made once."""
+
+    def __init__(self, model, vectors: torch.Tensor):
+        self.model, self.vectors, self.reader = model, vectors, readout(vectors)
+
+    def __call__(self, pixels, sizes, labels) -> torch.Tensor:
+        """From what `draw_batch` gives, a scalar."""
+        tokens = encode_images(self.model, pixels, sizes)
+        return loss(tokens, labels, cells_shown(sizes), self.vectors, self.reader)
+
+
 def draw_batch(chat_format: ChatFormat, *, size: int, seed: int, step: int) -> Labelled:
     """A step's pictures, drawn from its own number.
 

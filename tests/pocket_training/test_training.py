@@ -23,7 +23,7 @@ from pocket_model.adapter import VISION_PREFIXES, merge_adapter, save_adapter
 from pocket_model.build import ADAPTER_FILE
 from pocket_training import chat_tasks, lora, picture_tasks, scenes, tool_tasks, train, vision_stage
 from pocket_training.examples import END, Example
-from pocket_training.packing import batches_by_length, collate, fill_shapes, pack
+from pocket_training.packing import batches_by_length, collate, fill_lines, pack
 
 
 def new_student(encode, **options) -> lora.Student:
@@ -38,8 +38,8 @@ def test_a_shared_row_computes_what_each_conversation_alone_computes(examples_of
     with torch.no_grad():
         for layer in student.lora_layers.values():
             torch.nn.init.normal_(layer.lora_B, std=0.1)
-        shared = student.losses(collate([pack(examples)]))
-        alone = torch.cat([student.losses(collate([pack([example])])) for example in examples])
+        shared = student.losses(collate([[pack(examples)]]))
+        alone = torch.cat([student.losses(collate([[pack([example])]])) for example in examples])
     assert len(pack(examples)) < sum(len(e.prompt) + len(e.reply) for e in examples)
     torch.testing.assert_close(shared, alone, atol=2e-4, rtol=0)
 
@@ -48,8 +48,8 @@ def test_rows_side_by_side_do_not_touch_each_other(examples_of, encode):
     student = new_student(encode)
     rows = [pack(examples_of(kind)) for kind in ("none", "shapes", "bars")]
     with torch.no_grad():
-        together = student.losses(collate(rows))
-        alone = torch.cat([student.losses(collate([row])) for row in rows])
+        together = student.losses(collate([[row] for row in rows]))
+        alone = torch.cat([student.losses(collate([[row]])) for row in rows])
     torch.testing.assert_close(together, alone, atol=2e-4, rtol=0)
 
 
@@ -59,9 +59,9 @@ def test_rows_joined_on_one_line_compute_what_each_alone_computes(examples_of, e
     with torch.no_grad():
         for layer in student.lora_layers.values():
             torch.nn.init.normal_(layer.lora_B, std=0.1)
-        batch = collate(rows, joined=True)
+        batch = collate([rows])
         joined = student.losses(batch)
-        alone = [student.losses(collate([row])) for row in rows]
+        alone = [student.losses(collate([[row]])) for row in rows]
     assert batch.input_ids.shape == (1, sum(map(len, rows)))
     assert batch.owners.bincount().tolist() == list(map(len, alone))
     torch.testing.assert_close(joined, torch.cat(alone), atol=2e-4, rtol=0)
@@ -74,12 +74,16 @@ def test_a_layer_rounded_to_nf4_computes_as_bitsandbytes_does():
     layer = lora.LoRALinear(linear, 4)
     with torch.no_grad():
         layer.lora_B.normal_(std=0.1)
+        exact = layer(torch.eye(128))
         layer.round_to_nf4()
+        layer.compute_rounded(True)
         changed = linear.weight + lora.SCALING * layer.lora_B @ layer.lora_A
         packed, state = functional.quantize_4bit(changed, quant_type="nf4", blocksize=64)
         expected = functional.dequantize_4bit(packed, state)
         x = torch.randn(3, 128)
         torch.testing.assert_close(layer(x), x @ expected.T, atol=1e-3, rtol=0)
+        layer.compute_rounded(False)
+        torch.testing.assert_close(layer(torch.eye(128)), exact)
 
 
 def test_steps_can_be_drawn_ahead_by_other_processes(encoder):
@@ -107,23 +111,24 @@ def test_batches_are_as_large_as_their_limits_allow(max_tokens, max_padding):
     assert not any(fits([*batch, following[0]]) for batch, following in pairwise(batches))
 
 
-def test_fixed_shapes_take_every_row_that_fits_once():
+def test_lines_take_every_row_that_fits_once():
     lengths = random.Random(0).choices(range(1, 130), k=100)
-    shapes = ((8, 40), (4, 120))
-    filled = list(fill_shapes(lengths, int, shapes))
-    assert sorted(n for _, part in filled for n in part) == sorted(n for n in lengths if n <= 120)
-    for (lines, tokens), part in filled:
-        assert len(part) <= lines
-        assert max(part) <= tokens
-        assert tokens == 40 or min(part) > 40
+    lines = fill_lines(lengths, int, 120)
+    assert sorted(n for line in lines for n in line) == sorted(n for n in lengths if n <= 120)
+    assert max(map(sum, lines)) <= 120
+    # First fit: of any two lines, the later one's rows had no room on the earlier one.
+    assert all(sum(first) + sum(second) > 120 for first, second in pairwise(lines))
 
 
-def test_empty_lines_of_a_fixed_shape_change_nothing(examples_of, encode):
+def test_lines_of_a_fixed_shape_compute_what_each_row_alone_computes(examples_of, encode):
     student = new_student(encode)
-    rows = [pack(examples_of(kind)) for kind in ("none", "shapes")]
+    rows = [pack(examples_of(kind)) for kind in ("none", "shapes", "bars")]
     with torch.no_grad():
-        plain = student.losses(collate(rows))
-        padded = student.losses(collate(rows, shape=(5, max(map(len, rows)) + 9)))
+        for layer in student.lora_layers.values():
+            torch.nn.init.normal_(layer.lora_B, std=0.1)
+        plain = student.losses(collate([[row] for row in rows]))
+        shape = (5, sum(map(len, rows)) + 9)
+        padded = student.losses(collate([rows[:2], rows[2:]], shape=shape))
     torch.testing.assert_close(padded, plain, atol=2e-4, rtol=0)
 
 
@@ -192,7 +197,7 @@ def test_labels_can_take_the_place_of_a_pictures_encoding(encoder, encode):
         for cell in line
     ]
     with torch.no_grad():
-        plain, oracle = (collate([pack([example], oracle=o)]) for o in (False, True))
+        plain, oracle = (collate([[pack([example], oracle=o)]]) for o in (False, True))
         here = oracle.input_ids[0] == student.model.config.image_token_id
         torch.testing.assert_close(student.embed(oracle)[0, here], torch.stack(expected))
         pixels, sizes = vision_stage.on_canvases(example.pictures)
@@ -233,7 +238,7 @@ def test_soft_targets_give_kullback_leibler_up_to_the_teachers_entropy(encoder, 
     ids, shares = np.array([[100, 200], [END, 300]]), np.array([[0.7, 0.3], [0.9, 0.1]])
     soft = Example(prompt, reply, [True, True], soft_targets=(ids, shares))
     with torch.no_grad():
-        losses = student.losses(collate([pack([soft])])).numpy()
+        losses = student.losses(collate([[pack([soft])]])).numpy()
         whole = student.model(input_ids=torch.tensor([prompt + reply])).logits[0].softmax(-1)
     for index in range(2):
         q = whole[len(prompt) - 1 + index].numpy()[ids[index]]
@@ -317,7 +322,7 @@ def test_the_whole_recipe_runs_and_goes_on(gguf_file, tmp_path, monkeypatch):
 
 
 def test_multiplying_in_half_precision_teaches_nearly_the_same(examples_of, encode):
-    batch = collate([pack(examples_of(kind)) for kind in ("known", "shapes")])
+    batch = collate([[pack(examples_of(kind))] for kind in ("known", "shapes")])
     results = {}
     for half in (False, True):
         student = new_student(encode, half=half)
@@ -339,7 +344,7 @@ def test_a_saved_adapter_makes_the_student_again(examples_of, encode, tmp_path):
             parameter.add_(torch.randn_like(parameter) * 0.05)
     save_adapter(student.adapter_state(), tmp_path / "adapter.safetensors")
     built = merge_adapter(thin_model(), tmp_path / "adapter.safetensors")
-    batch = collate([pack(examples_of("known"))])
+    batch = collate([[pack(examples_of("known"))]])
     with torch.no_grad():
         own = student.losses(batch)
         states = built.model.language_model(
