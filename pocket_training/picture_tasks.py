@@ -325,7 +325,9 @@ def ask_exist(scene: Shapes, w: Wording) -> Asked:
         wanted = {"kind": rng.choice(words.pictures().absent_things[w.split])}
     elif rng.random() < 0.5:
         # What is not there: often a color and a kind that are, but not on one thing.
-        while run(("exist", filtered(wanted)), things):
+        for _ in range(20):
+            if not run(("exist", filtered(wanted)), things):
+                break
             pools = {"kind": scenes.SHAPES, "color": scenes.COLORS}
             if len(keys) == 2 and rng.random() < 0.5:
                 pools = {key: [t[key] for t in things] for key in keys}

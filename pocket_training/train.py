@@ -61,7 +61,7 @@ NF4_FROM, NF4_EVERY = 0.75, 50
 # a picture row several about the same picture.
 TOOL_SKILLS = dict(known=7, unseen=6, command=9, none=4, two=11, result=6, corrected=3)
 TOOL_QUESTIONS = dict(known=7, unseen=5, command=6, none=5, two=4, result=3, corrected=3)
-PICTURE_KINDS = {"shapes": 14, "bars": 4, "regions": 3, "number": 2, "two": 5}
+PICTURE_KINDS = {"shapes": 14, "bars": 4, "regions": 3, "number": 4, "two": 5}
 PICTURE_QUESTIONS = {"shapes": 11, "bars": 6, "regions": 4, "number": 3, "two": 7}
 FOLLOW_UP_SHARE = 0.15  # of the picture rows: a question that follows another and its answer
 FORGOTTEN_SHARE = 0.04  # of the picture rows: the questions come without the picture
@@ -80,6 +80,8 @@ class Plan:
 
     Attributes:
         start: an adapter file to go on from; None begins with a random vision tower.
+        text_rate: the second stage's highest learning rate; a run that goes on from a trained
+            adapter needs a lower one.
         rows: so many times the rows and pictures of a step; more than one pays on a GPU.
         chats: so many times the base's replies to learn from.
         workers: processes that draw rows and pictures ahead; 0 draws them in between.
@@ -89,6 +91,7 @@ class Plan:
     device: str = "cpu"
     vision_steps: int = VISION_STEPS
     text_steps: int = TEXT_STEPS
+    text_rate: float = TEXT_RATE
     rows: int = 1
     chats: int = 1
     workers: int = 0
@@ -186,7 +189,9 @@ def train_text(
 
     Every step's losses by kind are appended to `losses.jsonl` in `folder`.
     """
-    run = _Run(folder / "text.pt", student.trainable(), TEXT_RATE, warm_up=20, slow=student.vision)
+    run = _Run(
+        folder / "text.pt", student.trainable(), plan.text_rate, warm_up=20, slow=student.vision
+    )
     student.train()
     noisy_from = round(NF4_FROM * plan.text_steps)
 
@@ -196,7 +201,9 @@ def train_text(
         parts = draw_parts(step, encoder, chats, times=plan.rows, joined=not plan.on_gpu)
         # Other pictures than the first stage's: with other numbers.
         size, number = DESCRIBED * plan.rows, VISION_STEPS + step
-        return parts, vision_stage.draw_batch(encoder.chat_format, size=size, seed=SEED, step=number)
+        return parts, vision_stage.draw_batch(
+            encoder.chat_format, size=size, seed=SEED, step=number
+        )
 
     with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
         for step, (parts, pictures), bar in run.steps(
