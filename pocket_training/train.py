@@ -28,7 +28,6 @@ from pocket_model.base_weights import fetch_gguf, load_base
 from pocket_model.build import ADAPTER_FILE
 from pocket_model.cache import atomic_write
 from pocket_model.chat_format import ChatFormat
-from pocket_model.loading import bf16_matmul_is_fast
 from pocket_training import chat_tasks, picture_tasks, tool_tasks, vision_stage
 from pocket_training.examples import Example, ExampleEncoder
 from pocket_training.lora import SEED, Student
@@ -243,7 +242,7 @@ Part = tuple[list[str], Batch]  # the kind of each row, and the rows
 def draw_parts(
     step: int, encoder: ExampleEncoder, chats: list[Example], *, times: int, joined: bool
 ) -> list[Part]:
-    """One step's rows as batches: joined on one line on a CPU, on lines of fixed length on a GPU."""
+    """One step's rows as batches: on a CPU one line, on a GPU lines of a fixed length."""
     rows = draw_rows(step, encoder, chats, times=times)
     if joined:
         return [_part([rows])]
