@@ -43,9 +43,13 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A result to compare.")
     ] = None,
+    stranger: Annotated[
+        bool, typer.Option("--stranger", help="Another author's test set, not the kit's own.")
+    ] = False,
 ) -> None:
     """Count what the model can do on held-out cases."""
     from pocket_training import evaluate, score_tables
+    from pocket_training.stranger import evaluate as by_stranger
 
     # Checked before minutes of work, not after them.
     try:
@@ -53,14 +57,16 @@ def evaluate(
     except ValueError as error:
         print(f"error: {against} is not a saved result: {error}")
         raise typer.Exit(2) from error
+    version = None if stranger else evaluate.SCORING_VERSION
     is_result = saved is None or isinstance(saved, dict)
-    if not is_result or (saved and saved.get("scoring_version") != evaluate.SCORING_VERSION):
+    if not is_result or (saved and saved.get("scoring_version") != version):
         print(f"error: {against} was scored in a different way: evaluate that model again first")
         raise typer.Exit(2)
     if out and not out.parent.is_dir():
         print(f"error: {out} cannot be written: there is no folder {out.parent}")
         raise typer.Exit(2)
-    result = evaluate.run(ensure_built(), quantization, quick=quick)
+    exam = by_stranger if stranger else evaluate
+    result = exam.run(ensure_built(), quantization, quick=quick)
     print(score_tables.as_text(score_tables.table(result)))
     if saved:
         print(f"\nAgainst {saved['command']} of {saved['date']}, on the same cases:")

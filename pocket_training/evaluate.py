@@ -48,7 +48,7 @@ def score(model, encoder: ExampleEncoder, chats: HeldOut, cases: int = CASES) ->
         for case, is_right in zip(question, next(scores), strict=True):
             right.setdefault(case.skill, []).append(is_right)
     right["counterfactual_pairs"] = [all(all(next(scores)) for _ in pair) for pair in paired]
-    rows = [share_row(skill, right[skill]) for skill in SKILLS if skill in right]
+    rows = [share_row(*SKILLS[skill], right[skill]) for skill in SKILLS if skill in right]
     examples, base_losses = zip(*chats, strict=True)
     rows.append(chat_row(base_losses, scorer.losses(examples)))
     by_label = {SKILLS[skill][0]: scores for skill, scores in right.items()}
