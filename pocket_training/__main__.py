@@ -37,7 +37,9 @@ def train(
 
 @app.command()
 def evaluate(
-    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the cases or so, for a first look.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few cases a skill, for a first look.")
+    ] = False,
     quantization: Annotated[Literal["nf4"] | None, typer.Option(help="Default: bf16.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the result as JSON.")] = None,
     against: Annotated[
