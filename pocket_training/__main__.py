@@ -3,11 +3,11 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from pocket_model.build import POCKET_DATA, BuildError, ensure_built
+from pocket_model.build import POCKET_DATA, BuildError, Quantization, ensure_built
 from pocket_model.cache import CacheError, cache_dir
 from pocket_model.console import accept_any_encoding
 
@@ -40,7 +40,7 @@ def evaluate(
     quick: Annotated[
         bool, typer.Option("--quick", help="Few cases a skill, for a first look.")
     ] = False,
-    quantization: Annotated[Literal["nf4"] | None, typer.Option(help="Default: bf16.")] = None,
+    quantization: Annotated[Quantization, typer.Option(help="Of the weights.")] = "bf16",
     out: Annotated[Path | None, typer.Option(help="Also write the result as JSON.")] = None,
     against: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A result to compare.")

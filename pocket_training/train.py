@@ -24,7 +24,7 @@ from pocket_model.base_weights import fetch_gguf, load_base
 from pocket_model.build import ADAPTER_FILE
 from pocket_model.cache import atomic_write
 from pocket_model.chat_format import ChatFormat
-from pocket_model.loading import bf16_matmul_is_fast
+from pocket_model.processor import dtype_for_many_rows
 from pocket_training import chat_tasks, picture_tasks, tool_tasks, vision_stage
 from pocket_training.examples import Example, ExampleEncoder
 from pocket_training.lora import SEED, Student
@@ -80,7 +80,7 @@ def train(work: Path, target: Path, *, device: str = "cpu") -> None:
     del base
     vectors = vision_stage.word_vectors(model, chat_format.encode_text)
     train_vision(model, vectors, chat_format, work, steps=VISION_STEPS)
-    half = device != "cpu" or bf16_matmul_is_fast()
+    half = device != "cpu" or dtype_for_many_rows() == torch.bfloat16
     student = Student(model, vectors, half=half).to(device)
     chat_examples = chat_tasks.chat_examples(chat_format, replies["train"])
     train_text(student, ExampleEncoder(chat_format), chat_examples, work, steps=TEXT_STEPS)

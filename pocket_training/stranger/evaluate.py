@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 from PIL import Image
 from tqdm import tqdm
-from transformers import Mistral3ForConditionalGeneration
 
-from pocket_model.build import find_adapter
+from pocket_model.build import Quantization, find_adapter
 from pocket_model.cache import sha256_of
 from pocket_model.chat_format import ChatFormat, Prompt
-from pocket_model.loading import image_inputs, set_compute_dtype
 from pocket_model.reply import read_reply
 from pocket_model.tekken import CONTROL_IDS
+from pocket_model.vision import image_inputs
 from pocket_training.packing import batches_by_length
 from pocket_training.score_tables import share_row
+from pocket_training.scoring import load_in_float32
 from pocket_training.stranger import judge
 
 FOLDER = Path(__file__).parents[2] / "data" / "stranger"
@@ -134,20 +134,17 @@ def score(model, chat_format: ChatFormat, cases: list[dict]) -> dict:
     }
 
 
-def run(folder: Path, quantization: str | None = None, *, quick: bool = False) -> dict:
+def run(folder: Path, quantization: Quantization = "bf16", *, quick: bool = False) -> dict:
     """Evaluate a built model.
 
     Args:
         folder: from `build.ensure_built`.
-        quantization: "nf4" for the 4-bit copy.
+        quantization: of the weights, as the server has them.
         quick: 20 cases a skill, for a first look.
     """
-    # As in `pocket_training.evaluate`: float32 arithmetic, the same on every CPU.
-    source = folder / quantization if quantization else folder
-    model = Mistral3ForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
-    set_compute_dtype(model, torch.float32)
+    model = load_in_float32(folder, quantization)
     result = score(model, ChatFormat(folder / "tekken.json"), load_cases(quick))
-    options = " --quick" * quick + (f" --quantization {quantization}" if quantization else "")
+    options = " --quick" * quick + f" --quantization {quantization}" * (quantization != "bf16")
     return {
         "command": f"python -m pocket_training evaluate --stranger{options}",
         "date": f"{date.today()}",

@@ -3,11 +3,9 @@
 import random
 
 import pytest
-import torch
-from transformers import Mistral3ForConditionalGeneration
 
-from pocket_model.loading import set_compute_dtype
 from pocket_model.tekken import CONTROL_IDS
+from pocket_training.scoring import load_in_float32
 from pocket_training.stranger import evaluate
 
 
@@ -18,9 +16,7 @@ def cases():
 
 @pytest.fixture(scope="module")
 def model(model_folder):
-    built = Mistral3ForConditionalGeneration.from_pretrained(model_folder, dtype=torch.float32)
-    set_compute_dtype(built, torch.float32)
-    return built
+    return load_in_float32(model_folder, "bf16")
 
 
 @pytest.fixture(scope="module")
