@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 import torch
 from transformers import DynamicCache, Mistral3ForConditionalGeneration
+from transformers.utils import logging
 
 from pocket_model.build import ensure_built
 from pocket_model.server.decoder import Decoder
@@ -63,6 +64,7 @@ def _lean(quantization: str) -> tuple[Step, int]:
 
 
 def _eager() -> tuple[Step, int]:
+    logging.disable_progress_bar()  # it would stay in a notebook's output
     model = Mistral3ForConditionalGeneration.from_pretrained(ensure_built(), dtype=torch.bfloat16)
     cache = DynamicCache(config=model.config.text_config)
     with torch.inference_mode():
