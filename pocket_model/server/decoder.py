@@ -26,7 +26,7 @@ class KeyValues:
     Attributes:
         tensor: shape (layers, 2, key-value heads, capacity, head size). The memory of tokens to
             come is reserved, not used.
-        length: tokens written so far.
+        length: how many tokens it has.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype):
@@ -135,6 +135,8 @@ class Decoder:
             Their last hidden states, in the shape of `states`.
         """
         ends = [cache.length + new for cache, new in spans]
+        if any(end > cache.capacity for (cache, _), end in zip(spans, ends, strict=True)):
+            raise ValueError("a cache has no room for so many tokens")
         places = torch.cat(
             [torch.arange(end - new, end) for (_, new), end in zip(spans, ends, strict=True)]
         )

@@ -70,6 +70,7 @@ class _Running:
             self.tokens = sampler.sample_run(logits, min(self.left, TOKENS_PER_CANCEL_CHECK))
         except Exception as error:  # of this request, and not of the others in the batch
             self.fail(error)
+            return
         if sampler.error:
             self.end(Failed(sampler.error, status=400))
         for token in self.tokens[: self.left]:
