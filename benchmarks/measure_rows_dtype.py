@@ -6,25 +6,12 @@ It times the pocket model's four kinds of linear layers on 512 rows. The figure 
 over the time in float32. Above 1, float32 is faster: `pocket_model/processor.py` decides by it.
 """
 
-import time
-from collections.abc import Callable
-
 import torch
+from measure_bf16_fallback import best_us
 
 from labkit.audit.measurements import report
 
-ROUNDS = 30
 SHAPES = [(1280, 576), (576, 768), (3072, 576), (576, 1536)]  # outputs and inputs
-
-
-def best_s(compute: Callable[[], torch.Tensor]) -> float:
-    """Seconds of the fastest round: other processes can only slow a round down."""
-    seconds = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        compute()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def main() -> None:
@@ -37,9 +24,9 @@ def main() -> None:
                 torch.randn(512, inputs).to(dtype),
                 torch.randn(outputs, inputs).to(dtype),
             )
-            totals[dtype] += best_s(lambda r=rows, w=weight: torch.nn.functional.linear(r, w))
+            totals[dtype] += best_us(lambda r=rows, w=weight: torch.nn.functional.linear(r, w))
     in_bf16, in_float32 = totals.values()
-    detail = {"bf16_ms": round(1e3 * in_bf16, 2), "float32_ms": round(1e3 * in_float32, 2)}
+    detail = {"bf16_us": round(in_bf16), "float32_us": round(in_float32)}
     report(round(in_bf16 / in_float32, 2), "ratio", **detail)
 
 
