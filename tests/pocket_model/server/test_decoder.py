@@ -472,12 +472,14 @@ def test_a_cache_has_room_for_its_capacity_and_no_more(thin_decoder):
     with torch.inference_mode():
         thin_decoder.run(thin_decoder.embed(random_ids(8)), [(cache, 8)])
         for more in (3, 100):
-            with pytest.raises(RuntimeError):
+            with pytest.raises(ValueError, match="no room"):
                 thin_decoder.run(thin_decoder.embed(random_ids(more)), [(cache, more)])
             with pytest.raises(RuntimeError):
                 cache.append(torch.zeros(2, 2, 2, more, 16))
         assert cache.length == 8
         thin_decoder.run(thin_decoder.embed(random_ids(2)), [(cache, 2)])
+        with pytest.raises(ValueError, match="no room"):  # torch would drop a single one
+            thin_decoder.run(thin_decoder.embed(random_ids(1)), [(cache, 1)])
     assert cache.length == 10
 
 
