@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
-from torch.nn.functional import embedding, scaled_dot_product_attention, silu
+from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention, silu
 
 from pocket_model.build import Quantization
 from pocket_model.processor import bf16_matmul_is_fast
@@ -181,6 +181,4 @@ class Decoder:
         return output[0].transpose(0, 1).flatten(1)
 
     def _normed(self, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """RMSNorm; torch's own takes three times as long for one row on a CPU."""
-        variance = states.square().mean(dim=-1, keepdim=True)
-        return (states * (variance + self._epsilon).rsqrt() * weight).to(self._dtype)
+        return rms_norm(states, weight.shape, weight, self._epsilon).to(self._dtype)

@@ -1,14 +1,15 @@
 """The engine: a thread that computes the tokens of one or more requests at a time.
 
-Each round reads a piece of one prompt, or computes the next tokens of all running answers in one
-batch. `transformers.generate` would run the model for every token. But a schema forces most tokens
-of a tool call, and these are only read, several at a time.
+Each round computes the next tokens of all running answers and the short pieces of prompts in one
+batch, and a longer piece of one prompt. `transformers.generate` would run the model for every
+token. But a schema forces most tokens of a tool call, and these are only read, several at a time.
 """
 
 import queue
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -41,7 +42,7 @@ class _Running:
 
     Attributes:
         size: how many tokens it may have.
-        prompt: in pieces, and `unread` those to come; empty until the reading begins.
+        prompt: in pieces, and `unread` those to come.
         tokens: those to compute next, once the prompt is read.
         left: how many may still be generated.
     """
@@ -50,14 +51,15 @@ class _Running:
 
     def __init__(self, request: EngineRequest, events: TokenQueue, size: int):
         self.request, self.events, self.size = request, events, size
-        self.prompt: list[Piece] = []
-        self.unread: deque[Piece] = deque()
+        self.prompt: list[Piece] = pieces(request.prompt, request.pictures)
+        self.unread: deque[Piece] = deque(self.prompt)
         self.tokens: list[int] = []
         self.left = request.max_tokens
 
     @property
-    def is_reading(self) -> bool:
-        return self.cache is None or bool(self.unread)
+    def is_long(self) -> bool:
+        """Whether a long piece of its prompt comes next."""
+        return bool(self.unread) and len(self.unread[0].tokens) >= MANY_ROWS
 
     @property
     def ended(self) -> bool:
@@ -66,12 +68,9 @@ class _Running:
     def choose(self, logits: torch.Tensor) -> None:
         """Choose the next token, and those that the guide forces after it."""
         sampler = self.request.sampler
-        try:
+        with self.failing():
             self.tokens = sampler.sample_run(logits, min(self.left, TOKENS_PER_CANCEL_CHECK))
-        except Exception as error:  # of this request, and not of the others in the batch
-            self.fail(error)
-            return
-        if sampler.error:
+        if self.left and sampler.error:
             self.end(Failed(sampler.error, status=400))
         for token in self.tokens[: self.left]:
             self.events.put(Token(token))
@@ -79,6 +78,14 @@ class _Running:
             if token == self.request.end_token_id:
                 self.left = 0
                 return
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """An error in here is this request's, and not that of the others in the batch."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(error)
 
     def fail(self, error: Exception) -> None:
         """End the answer with an error, which must reach the client."""
@@ -124,13 +131,23 @@ class Engine:
 
     def _round(self) -> None:
         self._admit()
-        reading = [running for running in self._running if running.is_reading][:1]
-        answering = [running for running in self._running if not running.is_reading]
-        for step, requests in ((self._read, reading), (self._continue, answering)):
+        long: list[_Running] = []
+        others: list[_Running] = []
+        for running in self._running:
+            if running.is_long and long:
+                continue  # its turn comes, and perhaps the other one's prefix is its own
+            with running.failing():
+                self._begin(running)
+                (long if running.is_long else others).append(running)
+        for group, many in ((long, True), (others, False)):
+            parts = []
+            for running in group:
+                with running.failing():
+                    parts.append((running, self._next_states(running)))
             try:
-                step(requests)
+                self._compute(parts, many)
             except Exception as error:  # it must not end this thread
-                for running in requests:
+                for running, _ in parts:
                     running.fail(error)
         for running in self._running:
             if running.ended:
@@ -157,38 +174,45 @@ class Engine:
             self._waiting.popleft()
             self._running.append(_Running(request, events, size))
 
-    def _read(self, reading: list[_Running]) -> None:
-        """Read the next piece of each prompt; after the last one, choose the first token."""
-        for running in reading:
-            if running.cache is None:
-                self._begin(running)
-            piece = running.unread.popleft()
-            states = self._decoder.embed(piece.tokens)
-            if piece.pictures:
-                is_image = torch.tensor(piece.tokens) == IMAGE_TOKEN
-                states[is_image] = self._vision.encode(piece.pictures)
-            count = len(piece.tokens)
-            many = count >= MANY_ROWS
-            states = self._decoder.run(states, [(running.cache, count)], many=many)
-            if not running.unread:
-                self._prefixes.keep(running.cache, running.prompt)
-                running.choose(self._decoder.logits(states[-1:])[0])
-
     def _begin(self, running: _Running) -> None:
-        running.cache = self._decoder.key_values(running.size)
-        running.prompt = pieces(running.request.prompt, running.request.pictures)
-        known = self._prefixes.take(running.cache, running.prompt)
-        running.unread = deque(running.prompt[known:])
-        running.events.put(Prefilled(running.cache.length))
+        """Make its cache, and take what earlier prompts had, if that is not done."""
+        if running.cache is None:
+            running.cache = self._decoder.key_values(running.size)
+            for _ in range(self._prefixes.take(running.cache, running.prompt)):
+                running.unread.popleft()
+            running.events.put(Prefilled(running.cache.length))
 
-    def _continue(self, answering: list[_Running]) -> None:
-        """Compute the next tokens of all answers, in one batch."""
-        if not answering:
+    def _next_states(self, running: _Running) -> torch.Tensor:
+        """The embeddings of its next piece or tokens."""
+        if not running.unread:
+            return self._decoder.embed(running.tokens)
+        piece = running.unread[0]
+        states = self._decoder.embed(piece.tokens)
+        if piece.pictures:
+            is_image = torch.tensor(piece.tokens) == IMAGE_TOKEN
+            states[is_image] = self._vision.encode(piece.pictures)
+        return states
+
+    def _compute(self, parts: list[tuple[_Running, torch.Tensor]], many: bool) -> None:
+        """Compute the next states of requests in one batch, and choose a token where one comes."""
+        if not parts:
             return
-        counts = [len(running.tokens) for running in answering]
-        spans = [(running.cache, count) for running, count in zip(answering, counts, strict=True)]
-        tokens = [token for running in answering for token in running.tokens]
-        states = self._decoder.run(self._decoder.embed(tokens), spans)
-        last = torch.tensor(counts).cumsum(0) - 1
-        for running, logits in zip(answering, self._decoder.logits(states[last]), strict=True):
-            running.choose(logits)
+        spans = [(running.cache, len(states)) for running, states in parts]
+        states = self._decoder.run(torch.cat([part for _, part in parts]), spans, many=many)
+        ends = torch.tensor([count for _, count in spans]).cumsum(0) - 1
+        choosing = []
+        for (running, _), end in zip(parts, ends.tolist(), strict=True):
+            if running.unread:
+                self._note_read(running, running.unread.popleft())
+            if not running.unread:
+                choosing.append((running, end))
+        if choosing:
+            logits = self._decoder.logits(states[[end for _, end in choosing]])
+            for (running, _), row in zip(choosing, logits, strict=True):
+                running.choose(row)
+
+    def _note_read(self, running: _Running, piece: Piece) -> None:
+        """Keep the prefixes read so far, for requests that begin alike."""
+        if piece.prefix or not running.unread:
+            read = running.prompt[: len(running.prompt) - len(running.unread)]
+            self._prefixes.keep(running.cache, read)

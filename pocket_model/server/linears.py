@@ -6,8 +6,8 @@ Fewer bytes make it shorter, if a kernel multiplies them as they are:
 - `bf16`: 2 bytes a weight, as the model is built.
 - `int8`: 1 byte, and one scale for each output of a layer.
 - `int4`: half a byte, and a scale and a zero for each 32 weights. torch's own kernel.
-- `nf4`: half a byte too, as bitsandbytes reads the 4-bit copy. It widens each weight by a table
-  before it multiplies, and is the slowest of all on a CPU.
+- `nf4`: half a byte too, as bitsandbytes reads the 4-bit copy. A table gives each weight's value.
+  On CPUs without AVX512-BF16 all weights are widened for every token, which is slow.
 
 Weights of `int8` and `int4` are rounded from bf16 when the server starts.
 """
@@ -23,7 +23,7 @@ from pocket_model.processor import bf16_matmul_is_fast, dtype_for_many_rows
 
 INT4_GROUP = 32
 INT4_ROWS = 16  # torch packs as many outputs together
-# In 4 bits the vocabulary's head would cost more of the answers than it saves of the time.
+# Of the vocabulary's head, which formats for 4 bits usually keep in more.
 HEAD: dict[Quantization, Quantization] = {
     "int8": "int8", "bf16": "bf16", "int4": "int8", "nf4": "bf16"
 }  # fmt: skip
@@ -154,7 +154,6 @@ class Nf4:
         from bitsandbytes.nn import Linear4bit, Params4bit  # takes a second
 
         dtype = torch.bfloat16 if bf16_matmul_is_fast() else torch.float32
-
         self.layers, self.nbytes = [], 0
         for packed, others in weights:
             self.nbytes += packed.nbytes + sum(other.nbytes for other in others.values())
