@@ -5,7 +5,7 @@
 It times one of the pocket model's linear layers on a prompt of 256 tokens. The ratio is the time in
 bf16 over the time in float32, with the conversion of the weights included. With `--attention` it
 times the attention of one token over 320 others instead. These two ratios are why
-`pocket_model/loading.py` computes in float32 on such a CPU. A CPU with bf16
+`pocket_model/server` computes in float32 on such a CPU. A CPU with bf16
 instructions gives other ratios.
 """
 

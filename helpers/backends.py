@@ -27,7 +27,13 @@ from helpers.connection.rows import BACKENDS, Backend
 from helpers.connection.server_check import check_server
 from helpers.paths import DATA, file_name
 from pocket_model import lease
-from pocket_model.build import MODEL_ID, BuildError
+from pocket_model.build import (
+    DEFAULT_QUANTIZATION,
+    MODEL_ID,
+    QUANTIZATIONS,
+    BuildError,
+    Quantization,
+)
 from pocket_model.cache import CacheError, cache_dir
 
 if TYPE_CHECKING:
@@ -92,7 +98,7 @@ def connect(
     *,
     model: str | None = None,
     base_url: str | None = None,
-    quantization: str | None = None,
+    quantization: Quantization | None = None,
     batching: bool = False,
 ) -> Lab:
     """Connect to a backend and return its `Lab`.
@@ -105,7 +111,8 @@ def connect(
             `base_url` is None, the user's own settings count, such as MISTRAL_LAB_VLLM_MODEL or
             CUSTOM_BASE_URL, except for "pocket"; see `variable`. The backend "custom" takes the
             server's only model if none is named.
-        quantization: "nf4" runs the pocket model in 4 bits; pocket only.
+        quantization: how the pocket server holds the weights: "int8" (if None), "bf16" as the
+            model is built, "int4", or "nf4" by bitsandbytes; pocket only.
         batching: continuous batching instead of one request at a time; pocket only.
 
     Raises:
@@ -135,15 +142,17 @@ def connect(
 
 
 def _connect_pocket(
-    model: str | None, base_url: str | None, quantization: str | None, batching: bool
+    model: str | None, base_url: str | None, quantization: Quantization | None, batching: bool
 ) -> Lab:
     if model not in (None, MODEL_ID) or base_url:
         raise BackendError(
             f"The pocket server has one model, {MODEL_ID!r}, at an address of its own. "
             'For another server use connect("custom", base_url=…).'
         )
-    if quantization not in (None, "nf4"):
-        raise BackendError(f'quantization is None or "nf4", got {quantization!r}.')
+    quantization = quantization or DEFAULT_QUANTIZATION
+    if quantization not in QUANTIZATIONS:
+        choice = ", ".join(QUANTIZATIONS)
+        raise BackendError(f"There is no quantization {quantization!r}. Choose from: {choice}.")
     held = lease.acquire(quantization, batching)
     http_client = openai.DefaultHttpxClient(trust_env=False, transport=PocketTransport())
     client = make_client(held.base_url, choices.key("pocket").value, http_client)

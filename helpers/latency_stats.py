@@ -243,6 +243,7 @@ def ceilings(
     *,
     model: Any = None,
     scheme: str = "bf16",
+    weight_bytes: int | None = None,
     bandwidth: float | None = None,
     usd_per_hour: float | None = None,
 ) -> pd.DataFrame:
@@ -253,6 +254,7 @@ def ceilings(
         model: whose weights are read: a name or config as for `helpers.model.sizes.decode_limit`,
             or "pocket".
         scheme: of the weights: bf16, fp8, int8, nf4 or nf4-dq.
+        weight_bytes: what a step reads of the weights, if that is known better than by the scheme.
         bandwidth: of the memory that holds them, in bytes per second.
         usd_per_hour: the price of the machine, if it is paid by the hour.
 
@@ -267,7 +269,8 @@ def ceilings(
         rate = output_tokens_per_s(records)
         ceiling = math.nan
         if bandwidth is not None:
-            ceiling = _ceiling(model, scheme, bandwidth, level, _succeeded(records))
+            good = _succeeded(records)
+            ceiling = _ceiling(model, scheme, weight_bytes, bandwidth, level, good)
         usd = _usd_per_million(records)
         if math.isnan(usd) and usd_per_hour is not None:
             usd = usd_per_hour / 3600 / rate * 1e6
@@ -276,7 +279,14 @@ def ceilings(
     return pd.DataFrame(rows, columns=columns).set_index("concurrency")
 
 
-def _ceiling(model: Any, scheme: str, bandwidth: float, level: int, good: list[Record]) -> float:
+def _ceiling(
+    model: Any,
+    scheme: str,
+    weight_bytes: int | None,
+    bandwidth: float,
+    level: int,
+    good: list[Record],
+) -> float:
     from helpers.model import sizes
 
     if model == "pocket":
@@ -288,4 +298,7 @@ def _ceiling(model: Any, scheme: str, bandwidth: float, level: int, good: list[R
     # While a reply is generated, half of its tokens are in the cache on average.
     lengths = [(r.prompt_tokens or 0) + (r.output_tokens or 0) / 2 for r in good]
     context = round(sum(lengths) / len(lengths)) if lengths else 0
+    if weight_bytes is not None:
+        cached = sizes.kv_cache_bytes(model, context, level) if context else 0
+        return level * bandwidth / (weight_bytes + cached)
     return sizes.decode_limit(model, scheme, bandwidth, context=context, batch=level)

@@ -358,8 +358,8 @@ def latency(
         if path.exists():
             print(f"{path} is there: the requests in it are not sent again.")
         records = latency_report.measure(lab, levels, requests, max_tokens, path)
-    if backend == "pocket":
-        limits |= latency_report.pocket_limits()
+        if backend == "pocket":
+            limits |= latency_report.pocket_limits(lab)
     print_table(latency_stats.readable(latency_stats.level_table(records, ttft_s=ttft_goal)), 3)
     print_table(latency_stats.readable(latency_stats.ceilings(records, **limits)), 3)
     print(latency_report.conclusion(records, ttft_goal))

@@ -52,9 +52,10 @@ def hardware_limits(gpu: str | None, shape: str, scheme: str, usd_per_hour: floa
     return limits
 
 
-def pocket_limits() -> dict:
-    """The arguments of `latency_stats.ceilings` for the pocket model on this machine."""
-    return {"model": "pocket", "bandwidth": memory_bandwidth()}
+def pocket_limits(lab: Lab) -> dict:
+    """The arguments of `latency_stats.ceilings` for the pocket server that `lab` talks to."""
+    weight_bytes = lab.client.models.retrieve(lab.model).weight_bytes  # the server's own count
+    return {"model": "pocket", "weight_bytes": weight_bytes, "bandwidth": memory_bandwidth()}
 
 
 def records_path(lab: Lab, folder: Path, max_tokens: int, batching: bool) -> Path:

@@ -7,12 +7,19 @@ import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pocket_model import lease, sharing
-from pocket_model.build import DEFAULT_TEMPERATURE, MODEL_ID, BuildError, ensure_built
+from pocket_model.build import (
+    DEFAULT_QUANTIZATION,
+    DEFAULT_TEMPERATURE,
+    MODEL_ID,
+    BuildError,
+    Quantization,
+    ensure_built,
+)
 from pocket_model.cache import CacheError, atomic_write
 from pocket_model.console import accept_any_encoding
 
@@ -26,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Quantization = Annotated[Literal["nf4"] | None, typer.Option(help="Default: none (bf16).")]
+Weights = Annotated[Quantization, typer.Option(help="How the weights are held.")]
 # What `chat` offers to begin with: kinds of request that the model's training covers.
 STARTERS = (
     "What is the capital of Italy?",
@@ -51,7 +58,7 @@ def serve(
     public_host: Annotated[
         str | None, typer.Option(help="Another name of this server, such as a tunnel's.")
     ] = None,
-    quantization: Quantization = None,
+    quantization: Weights = DEFAULT_QUANTIZATION,
     batching: Batching = False,
     leased: Annotated[bool, typer.Option("--leased", hidden=True)] = False,
     info: Annotated[Path | None, typer.Option(hidden=True)] = None,
@@ -110,7 +117,7 @@ def listen(host: str, port: int) -> socket.socket:
 @app.command()
 def chat(
     temperature: Annotated[float, typer.Option(help="From 0 to 2.")] = DEFAULT_TEMPERATURE,
-    quantization: Quantization = None,
+    quantization: Weights = DEFAULT_QUANTIZATION,
     batching: Batching = False,
 ) -> None:
     """Talk to the model in this terminal."""

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, get_args
 
 from pocket_model.cache import cache_dir, path_from, sha256_of
 from pocket_model.progress import Progress
@@ -19,6 +19,10 @@ from pocket_model.progress import Progress
 MODEL_ID = "pocket-small"
 # Mistral's own recommendation for Small 3.x (model card), and the server's default.
 DEFAULT_TEMPERATURE = 0.15
+# How the server holds the text model's weights; see `server.linears`.
+Quantization = Literal["int8", "bf16", "int4", "nf4"]
+QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
+DEFAULT_QUANTIZATION: Quantization = "int8"
 
 POCKET_DATA = Path(__file__).resolve().parent.parent / "data" / "pocket"
 ADAPTER_FILE = POCKET_DATA / "adapter.safetensors"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocket_model import build
+from pocket_model.build import DEFAULT_QUANTIZATION, Quantization
 from pocket_model.cache import cache_dir, locked
 from pocket_model.progress import Progress
 
@@ -54,11 +55,11 @@ class Lease:
 held: list[Lease] = []
 
 
-def acquire(quantization: str | None = None, batching: bool = False) -> Lease:
+def acquire(quantization: Quantization = DEFAULT_QUANTIZATION, batching: bool = False) -> Lease:
     """Find a running pocket server of this kind or start one, and hold it.
 
     Args:
-        quantization: None, or "nf4".
+        quantization: how the server holds the weights.
         batching: continuous batching instead of one request at a time.
 
     Raises:
@@ -69,7 +70,7 @@ def acquire(quantization: str | None = None, batching: bool = False) -> Lease:
     build.ensure_built()
     folder = cache_dir("servers")
     _remove_old_files(folder)
-    name = "-".join(filter(None, [server_version(), quantization, "batching" if batching else ""]))
+    name = "-".join([server_version(), quantization, *["batching"] * batching])
     info = folder / f"{name}.json"
     # Under the lock, so that two clients at once start one server only.
     with locked(folder / f"{name}.lock"):
@@ -123,12 +124,11 @@ def _remove_old_files(folder: Path) -> None:
                 file.unlink()
 
 
-def _start(info: Path, log: Path, quantization: str | None, batching: bool) -> None:
+def _start(info: Path, log: Path, quantization: Quantization, batching: bool) -> None:
     """Start a server and wait until it has written `info`. Raises `ServerError`."""
     info.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pocket_model", "serve", "--leased", "--info", str(info)]
-    command += ["--quantization", quantization] if quantization else []
-    command += ["--batching"] if batching else []
+    command += ["--quantization", quantization, *["--batching"] * batching]
     with log.open("wb") as sink:
         # Ctrl-C in one client's terminal must not end the server for the others.
         process = subprocess.Popen(

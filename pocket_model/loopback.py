@@ -8,10 +8,8 @@ The servers listen on loopback. A pocket server that answers other machines too 
 """
 
 import asyncio
-import ctypes
 import hmac
 import json
-import os
 import re
 import socket
 from collections.abc import Callable
@@ -19,6 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from pocket_model import memory
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,10 +29,7 @@ BODY_TIMEOUT_S = 30.0
 # request at the moment of closing would get an error.
 KEEP_ALIVE_S = 30
 
-# Freed memory stays with the process in glibc: after 16 pictures of 20 MB each, 1.2 GB. Other C
-# libraries lack the function that gives it back.
-LARGE_BODY = 2**20  # bytes
-_give_memory_back = None if os.name == "nt" else getattr(ctypes.CDLL(None), "malloc_trim", None)
+LARGE_BODY = 2**20  # bytes; after it, memory is given back
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 # A name, an IPv4 address, or an IPv6 address in brackets; then perhaps a port.
@@ -141,10 +138,10 @@ class Guard:
                 await self._refuse(send, body)
             case bytes():
                 await self._pass_on(scope, body, receive, send)
-                if len(body) > LARGE_BODY and _give_memory_back:
-                    # Later, when nothing holds the body any more. In a thread: it takes 0.3 s.
+                if len(body) > LARGE_BODY:
+                    # Later, when nothing holds the body any more, and in a thread.
                     loop = asyncio.get_running_loop()
-                    loop.call_later(1, loop.run_in_executor, None, _give_memory_back, 0)
+                    loop.call_later(1, loop.run_in_executor, None, memory.give_back)
 
     async def _refuse(self, send: "Send", refusal: _Refusal, close: bool = False) -> None:
         """Send an error. With `close`, the connection ends: the rest of a body may follow."""

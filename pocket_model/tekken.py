@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 # The control tokens of Mistral's V11 vocabulary: id, name, and tokens of the base. A control
 # token's embedding begins as the mean of theirs (all are trained afterwards). Mistral Small 3.2
@@ -67,6 +66,9 @@ def convert(base_tokenizer) -> tuple[dict, np.ndarray]:
     """
     bpe = json.loads(base_tokenizer.backend_tokenizer.to_str())["model"]
     merged = ["".join(pair) for pair in bpe["merges"]]
+    # Here, since it takes half a second, and a server needs only the constants of this module.
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
     as_byte = {letter: byte for byte, letter in bytes_to_unicode().items()}
     letters = sorted(as_byte, key=as_byte.get)
     controls = {token.content for token in base_tokenizer.added_tokens_decoder.values()}

@@ -3,11 +3,11 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from pocket_model.build import POCKET_DATA, BuildError, ensure_built
+from pocket_model.build import POCKET_DATA, BuildError, Quantization, ensure_built
 from pocket_model.cache import CacheError, cache_dir
 from pocket_model.console import accept_any_encoding
 
@@ -56,15 +56,21 @@ def train(
 
 @app.command()
 def evaluate(
-    quick: Annotated[bool, typer.Option("--quick", help="30 cases a skill, not 300.")] = False,
-    quantization: Annotated[Literal["nf4"] | None, typer.Option(help="Default: bf16.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few cases a skill, for a first look.")
+    ] = False,
+    quantization: Annotated[Quantization, typer.Option(help="Of the weights.")] = "bf16",
     out: Annotated[Path | None, typer.Option(help="Also write the result as JSON.")] = None,
     against: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A result to compare.")
     ] = None,
+    stranger: Annotated[
+        bool, typer.Option("--stranger", help="Another author's test set, not the kit's own.")
+    ] = False,
 ) -> None:
     """Count what the model can do on held-out cases."""
     from pocket_training import evaluate, score_tables
+    from pocket_training.stranger import evaluate as by_stranger
 
     # Checked before minutes of work, not after them.
     try:
@@ -72,14 +78,16 @@ def evaluate(
     except ValueError as error:
         print(f"error: {against} is not a saved result: {error}")
         raise typer.Exit(2) from error
+    version = None if stranger else evaluate.SCORING_VERSION
     is_result = saved is None or isinstance(saved, dict)
-    if not is_result or (saved and saved.get("scoring_version") != evaluate.SCORING_VERSION):
+    if not is_result or (saved and saved.get("scoring_version") != version):
         print(f"error: {against} was scored in a different way: evaluate that model again first")
         raise typer.Exit(2)
     if out and not out.parent.is_dir():
         print(f"error: {out} cannot be written: there is no folder {out.parent}")
         raise typer.Exit(2)
-    result = evaluate.run(ensure_built(), quantization, quick=quick)
+    exam = by_stranger if stranger else evaluate
+    result = exam.run(ensure_built(), quantization, quick=quick)
     print(score_tables.as_text(score_tables.table(result)))
     if saved:
         print(f"\nAgainst {saved['command']} of {saved['date']}, on the same cases:")

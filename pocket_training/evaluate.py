@@ -13,18 +13,14 @@ import time
 from datetime import date
 from pathlib import Path
 
-import torch
-from transformers import Mistral3ForConditionalGeneration
-
-from pocket_model.build import find_adapter
+from pocket_model.build import Quantization, find_adapter
 from pocket_model.cache import sha256_of
 from pocket_model.chat_format import ChatFormat
-from pocket_model.loading import set_compute_dtype
 from pocket_training.chat_tasks import HeldOut, load_held_out
 from pocket_training.exam_cases import CASES, QUICK_CASES, SKILLS, pairs, questions
 from pocket_training.examples import ExampleEncoder
 from pocket_training.score_tables import chat_row, share_row
-from pocket_training.scoring import Scorer
+from pocket_training.scoring import Scorer, load_in_float32
 
 SCORING_VERSION = 3  # results of different versions are not compared
 
@@ -49,29 +45,26 @@ def score(model, encoder: ExampleEncoder, chats: HeldOut, cases: int = CASES) ->
         for case, is_right in zip(question, next(scores), strict=True):
             right.setdefault(case.skill, []).append(is_right)
     right["counterfactual_pairs"] = [all(all(next(scores)) for _ in pair) for pair in paired]
-    rows = [share_row(skill, right[skill]) for skill in SKILLS if skill in right]
+    rows = [share_row(*SKILLS[skill], right[skill]) for skill in SKILLS if skill in right]
     examples, base_losses = zip(*chats, strict=True)
     rows.append(chat_row(base_losses, scorer.losses(examples)))
     by_label = {SKILLS[skill][0]: scores for skill, scores in right.items()}
     return {"rows": rows, "right": by_label, "seconds": round(time.monotonic() - started)}
 
 
-def run(folder: Path, quantization: str | None = None, *, quick: bool = False) -> dict:
+def run(folder: Path, quantization: Quantization = "bf16", *, quick: bool = False) -> dict:
     """Evaluate a built model.
 
     Args:
         folder: from `build.ensure_built`.
-        quantization: "nf4" for the 4-bit copy.
+        quantization: of the weights, as the server has them.
         quick: 30 cases a skill instead of 300, for a first look.
     """
     encoder = ExampleEncoder(ChatFormat(folder / "tekken.json"))
-    # float32 arithmetic on the stored bf16 or 4-bit weights: the same on every CPU.
-    source = folder / quantization if quantization else folder
-    model = Mistral3ForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
-    set_compute_dtype(model, torch.float32)
+    model = load_in_float32(folder, quantization)
     cases = QUICK_CASES if quick else CASES
     result = score(model, encoder, load_held_out(encoder.chat_format)[:cases], cases)
-    options = " --quick" * quick + (f" --quantization {quantization}" if quantization else "")
+    options = " --quick" * quick + f" --quantization {quantization}" * (quantization != "bf16")
     return {
         "command": f"python -m pocket_training evaluate{options}",
         "date": f"{date.today()}",

@@ -114,8 +114,8 @@ class Student(torch.nn.Module):
     Args:
         model: from `architecture.assemble`, float32, its vision tower already trained.
         vectors: from `vision_stage.word_vectors`.
-        half: multiply in bfloat16, while what is trained stays float32. This is about twice as
-            fast on a CPU with instructions for it.
+        half: multiply in bfloat16, while what is trained stays float32. See
+            `processor.dtype_for_many_rows` for where this is faster.
         graphs: on a GPU, record the layers' work for each shape of a batch once and replay it.
             Python's own time is most of a step of so small a model, and this saves it.
     """

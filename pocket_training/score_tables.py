@@ -6,12 +6,9 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from pocket_training.exam_cases import SKILLS
 
-
-def share_row(skill: str, scores: list[bool]) -> dict:
-    """One row of the result for a key of `SKILLS`, with Wilson's 95 % interval."""
-    label, target = SKILLS[skill]
+def share_row(label: str, target: float | None, scores: list[bool]) -> dict:
+    """One row of the result for a skill, with Wilson's 95 % interval."""
     right, cases = sum(scores), len(scores)
     low, high = binomtest(right, cases).proportion_ci(method="wilson")
     return _rounded(

@@ -2,18 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 from transformers import DynamicCache, Mistral3ForConditionalGeneration
 
-from pocket_model.loading import image_inputs
+from pocket_model.build import Quantization
+from pocket_model.server.linears import dequantized
+from pocket_model.vision import image_inputs
 from pocket_training.exam_cases import REPLY_TOKENS, Case, Question
 from pocket_training.examples import ARGS, CALL_ID, END, Example
 from pocket_training.packing import Batch, PackedRow, batches_by_length, collate, pack
 
 SPARE_TOKENS = 16  # by which a call may be longer than the one expected
+
+
+def load_in_float32(folder: Path, quantization: Quantization) -> Mistral3ForConditionalGeneration:
+    """A built model that computes in float32 on the weights of a quantization: alike on every CPU.
+
+    Args:
+        folder: from `build.ensure_built`.
+    """
+    source = folder / "nf4" if quantization == "nf4" else folder
+    model = Mistral3ForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
+    with torch.no_grad():
+        for module in [*model.model.language_model.modules(), model.lm_head]:
+            if hasattr(module, "compute_dtype"):  # a 4-bit layer
+                module.compute_dtype = torch.float32
+            elif type(module) is torch.nn.Linear:
+                # A new tensor: the vocabulary's head shares its own with the embeddings.
+                is_head = module is model.lm_head
+                rounded = dequantized(module.weight, quantization, is_head=is_head)
+                module.weight = torch.nn.Parameter(rounded)
+    return model.eval()
 
 
 @dataclass

@@ -28,6 +28,7 @@ from pocket_model.base_weights import fetch_gguf, load_base
 from pocket_model.build import ADAPTER_FILE
 from pocket_model.cache import atomic_write
 from pocket_model.chat_format import ChatFormat
+from pocket_model.processor import dtype_for_many_rows
 from pocket_training import chat_tasks, picture_tasks, tool_tasks, vision_stage
 from pocket_training.examples import Example, ExampleEncoder
 from pocket_training.lora import SEED, Student
@@ -140,7 +141,7 @@ def train(work: Path, target: Path, plan: Plan | None = None) -> None:
         model.load_state_dict(saved, strict=False)
     vectors = vision_stage.word_vectors(model, chat_format.encode_text)
     train_vision(model, vectors, chat_format, work, plan)
-    half = plan.on_gpu
+    half = plan.on_gpu or dtype_for_many_rows() == torch.bfloat16
     student = Student(model, vectors, half=half, graphs=plan.on_gpu).to(plan.device)
     if plan.start:
         student.start_from(plan.start)

@@ -25,8 +25,8 @@ from starlette.routing import Route
 from pocket_model import loopback
 from pocket_model.build import MODEL_ID
 from pocket_model.reply import ArgumentsPiece, CallBegun, Reply, TextPiece, ToolCall
-from pocket_model.server.engine import EngineRequest, Failed
 from pocket_model.server.errors import ApiError, shortened
+from pocket_model.server.events import EngineRequest, Failed
 from pocket_model.server.protocol import ChatRequest, StreamOptions, read_request
 from pocket_model.server.service import AnswerEvent, ChatService, Counted, Finished
 
@@ -81,7 +81,7 @@ class Endpoints:
 
     async def health(self, _: Request) -> JSONResponse:
         """GET /health: whether requests are answered, as load generators ask it."""
-        if self._leases.closed or self._service.engine.broken:
+        if self._leases.closed:
             raise ApiError(503, "This server is ending; start another.", code="ending")
         return JSONResponse({"status": "ok"})
 
@@ -98,7 +98,8 @@ class Endpoints:
 
     def _model(self) -> dict:
         entry = {"id": MODEL_ID, "object": "model", "created": 0, "owned_by": "embedded"}
-        return entry | {"max_model_len": self._service.context}
+        weight_bytes = self._service.weight_bytes  # for the roofline
+        return entry | {"max_model_len": self._service.context, "weight_bytes": weight_bytes}
 
     async def usage(self, _: Request) -> JSONResponse:
         """GET /usage: the tokens of all requests so far."""
@@ -291,7 +292,7 @@ def serve(
         on_start()
         while not server.should_exit:
             await asyncio.sleep(0.2)
-            if (leased and leases.expired) or service.engine.broken:
+            if leased and leases.expired:
                 leases.closed = server.should_exit = True
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""Keys and values of prompts' beginnings, kept for later prompts that begin alike.
+"""Prompts in pieces, and the keys and values of their beginnings kept for prompts that begin alike.
 
 A conversation's next request begins with all of its earlier turns, and other requests with the
 same tools. So a prompt is divided where a list of tools or a user's turn begins. Its prefixes are
@@ -8,25 +8,34 @@ numbers that computing it again would give. So a reply does not depend on earlie
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import DynamicCache, Mistral3ForConditionalGeneration
 
-from pocket_model.loading import image_inputs, position_inputs
+from pocket_model.server.decoder import KeyValues
 from pocket_model.tekken import CONTROL_IDS
 
 BOUNDARY_TOKENS = {CONTROL_IDS["[AVAILABLE_TOOLS]"], CONTROL_IDS["[INST]"]}
 PICTURE_END = CONTROL_IDS["[IMG_END]"]
 INSIDE_PICTURE = {CONTROL_IDS["[IMG]"], CONTROL_IDS["[IMG_BREAK]"]}
-PIECE_TOKENS = 512  # computed at once; between pieces, the engine looks whether the client waits
+PIECE_TOKENS = 256  # computed at once; in between, others get a token, or a client has left
 MIN_PREFIX_TOKENS = 48  # between boundaries; fewer take no longer than one token of the answer
 MAX_CACHED_TOKENS = 4096  # 126 MB in bfloat16 (31 KB a token), twice that in float32
 
-# Keys and values from one boundary to the next: for each layer a pair of tensors of shape
-# (1, heads, tokens, head size).
-CachedPrefix = list[tuple[torch.Tensor, torch.Tensor]]
+
+@dataclass(frozen=True)
+class Piece:
+    """Tokens of a prompt that are computed at once.
+
+    Attributes:
+        pictures: those whose image tokens are in this piece.
+        prefix: the key of the prefix that ends with this piece, if one does.
+    """
+
+    tokens: list[int]
+    pictures: list[np.ndarray]
+    prefix: bytes | None
 
 
 def boundaries(prompt: list[int]) -> list[int]:
@@ -38,15 +47,32 @@ def boundaries(prompt: list[int]) -> list[int]:
     return ends[1:]
 
 
-def pieces(tokens: list[int]) -> Iterator[list[int]]:
-    """Parts of a prompt in their order, of `PIECE_TOKENS` or a few more: no picture is divided."""
-    start = 0
+def pieces(prompt: list[int], pictures: list[np.ndarray]) -> list[Piece]:
+    """A prompt in its order, in pieces of `PIECE_TOKENS` or a few more: no picture is divided."""
+    found: list[Piece] = []
+    start, prompt_hash = 0, hashlib.sha256()
+    for end in [*boundaries(prompt), len(prompt)]:
+        prompt_hash.update(np.array(prompt[start:end]).tobytes())
+        for tokens in _divided(prompt[start:end]):
+            count = tokens.count(PICTURE_END)
+            here, pictures = pictures[:count], pictures[count:]
+            for picture in here:  # equal image tokens may stand for different pictures
+                prompt_hash.update(picture.tobytes())
+            start += len(tokens)
+            prefix = prompt_hash.digest() if start == end < len(prompt) else None
+            found.append(Piece(tokens, here, prefix))
+    return found
+
+
+def _divided(tokens: list[int]) -> list[list[int]]:
+    parts, start = [], 0
     while start < len(tokens):
         end = start + PIECE_TOKENS
         while end < len(tokens) and tokens[end - 1] in INSIDE_PICTURE:
             end += 1
-        yield tokens[start:end]
+        parts.append(tokens[start:end])
         start = end
+    return parts
 
 
 class PrefixCache:
@@ -56,79 +82,34 @@ class PrefixCache:
         max_tokens: limit of all cached prefixes together.
     """
 
-    def __init__(
-        self,
-        model: Mistral3ForConditionalGeneration,
-        max_tokens: int = MAX_CACHED_TOKENS,
-    ):
-        self._model = model.model
+    def __init__(self, max_tokens: int = MAX_CACHED_TOKENS):
         self._max_tokens = max_tokens
-        # By the hash of the prompt up to the prefix's end; the one used last is the last.
-        self.prefixes: OrderedDict[bytes, CachedPrefix] = OrderedDict()
+        # By their keys: keys and values from one boundary to the next, as `KeyValues.part` gives
+        # them. The one used last is the last.
+        self.prefixes: OrderedDict[bytes, torch.Tensor] = OrderedDict()
 
-    @torch.inference_mode()
-    def prefill(
-        self,
-        prompt: list[int],
-        pictures: list[np.ndarray],
-        before_piece: Callable[[], None] = lambda: None,
-    ) -> tuple[DynamicCache, list[np.ndarray], int]:
-        """Compute a prompt up to its last piece, or take its prefixes from earlier prompts.
+    def take(self, cache: KeyValues, prompt: list[Piece]) -> int:
+        """Fill an empty cache with a prompt's prefixes; returns how many of its pieces they are."""
+        taken = 0
+        for count, piece in enumerate(prompt, start=1):
+            if piece.prefix:
+                if piece.prefix not in self.prefixes:
+                    break
+                cache.append(self.prefixes[piece.prefix])
+                taken = count
+        return taken
 
-        Args:
-            before_piece: called before each piece; what it raises ends the work.
-
-        Returns:
-            A cache with those tokens, the pictures after them, and how many of the tokens came
-            from earlier prompts.
-        """
-        cache = DynamicCache(config=self._model.config.text_config)
-        start = cached_tokens = 0
-        used_keys, prompt_hash = [], hashlib.sha256()
-        for end in boundaries(prompt):
-            tokens = prompt[start:end]
-            picture_count = tokens.count(PICTURE_END)
-            here, pictures = pictures[:picture_count], pictures[picture_count:]
-            prompt_hash.update(np.array(tokens).tobytes())
-            for picture in here:  # equal image tokens may stand for different pictures
-                prompt_hash.update(picture.tobytes())
-            key = prompt_hash.digest()
-            if key in self.prefixes:
-                for layer, (keys, values) in enumerate(self.prefixes[key]):
-                    cache.update(keys, values, layer)
-                cached_tokens += end - start
-            else:
-                for piece in pieces(tokens):
-                    before_piece()
-                    here = self._compute(piece, here, cache)
-                self.prefixes[key] = [  # copies: a view would keep the memory of all before it
-                    (layer.keys[:, :, start:].clone(), layer.values[:, :, start:].clone())
-                    for layer in cache.layers
-                ]
-            used_keys.append(key)
-            start = end
-        for key in reversed(used_keys):  # the first prefix, which most prompts share, stays longest
+    def keep(self, cache: KeyValues, prompt: list[Piece]) -> None:
+        """Keep the prefixes of a prompt whose tokens `cache` has."""
+        keys, start, end = [], 0, 0
+        for piece in prompt:
+            end += len(piece.tokens)
+            if piece.prefix:
+                if piece.prefix not in self.prefixes:
+                    self.prefixes[piece.prefix] = cache.part(start, end)
+                keys.append(piece.prefix)
+                start = end
+        for key in reversed(keys):  # the first prefix, which most prompts share, stays longest
             self.prefixes.move_to_end(key)
-        self._evict()
-        *full, _ = pieces(prompt[start:])
-        for piece in full:
-            before_piece()
-            pictures = self._compute(piece, pictures, cache)
-        return cache, pictures, cached_tokens
-
-    def _compute(
-        self, tokens: list[int], pictures: list[np.ndarray], cache: DynamicCache
-    ) -> list[np.ndarray]:
-        """Add tokens to a cache; returns the pictures that are not theirs."""
-        count = tokens.count(PICTURE_END)
-        self._model(
-            **position_inputs(tokens, cache.get_seq_length()),
-            past_key_values=cache,
-            **image_inputs(pictures[:count], self._model.vision_tower.dtype),
-        )
-        return pictures[count:]
-
-    def _evict(self) -> None:
-        """Drop the prefixes not used for the longest time until the limit is kept."""
-        while sum(layers[0][0].shape[2] for layers in self.prefixes.values()) > self._max_tokens:
+        while sum(part.shape[-2] for part in self.prefixes.values()) > self._max_tokens:
             self.prefixes.popitem(last=False)

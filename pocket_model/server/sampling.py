@@ -1,4 +1,4 @@
-"""How one request's next token is chosen, by the same rule in both engines."""
+"""How one request's next token is chosen, by a rule and a random stream of its own."""
 
 import secrets
 from dataclasses import dataclass, field

@@ -1,23 +1,29 @@
 """From a chat request to the engine, and from the engine's tokens to the events of an answer."""
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pocket_model import loading
-from pocket_model.build import DEFAULT_TEMPERATURE, MODEL_ID
+from pocket_model.build import (
+    DEFAULT_QUANTIZATION,
+    DEFAULT_TEMPERATURE,
+    MODEL_ID,
+    Quantization,
+)
 from pocket_model.chat_format import ChatFormat, FormatError, Prompt
 from pocket_model.pictures import ImageError, PictureReader
 from pocket_model.reply import ReplyEvent, ReplyReader
-from pocket_model.server.batch_engine import CACHE_TOKENS, BatchEngine
-from pocket_model.server.engine import EngineRequest, Failed, Prefilled, Token
+from pocket_model.server.decoder import Decoder
+from pocket_model.server.engine import MAX_REQUESTS, Engine
 from pocket_model.server.errors import ApiError, shortened
+from pocket_model.server.events import EngineRequest, Failed, Prefilled, Token
 from pocket_model.server.grammar import Grammars, Guide
 from pocket_model.server.protocol import ChatRequest, NamedTool
 from pocket_model.server.sampling import Sampler
 from pocket_model.server.schemas import SchemaError
-from pocket_model.server.serial_engine import SerialEngine
+from pocket_model.vision import VisionEncoder
 
 
 @dataclass(frozen=True)
@@ -52,17 +58,25 @@ class ChatService:
 
     Attributes:
         context: most tokens of a prompt and its answer together.
+        weight_bytes: what a decoding step reads of the weights.
         usage: tokens of all requests so far.
     """
 
-    def __init__(self, folder: Path, quantization: str | None = None, batching: bool = False):
-        model = loading.load_model(folder, quantization, batching)
+    def __init__(
+        self,
+        folder: Path,
+        quantization: Quantization = DEFAULT_QUANTIZATION,
+        batching: bool = False,
+    ):
         self._format = ChatFormat(folder / "tekken.json")
         self._grammars = Grammars(self._format)
-        self.engine = BatchEngine(model) if batching else SerialEngine(model)
-        self.context = model.config.text_config.max_position_embeddings
-        if batching:  # the requests of a batch share a cache, which one of them may fill
-            self.context = min(self.context, CACHE_TOKENS)
+        source = folder / "nf4" if quantization == "nf4" else folder
+        # In a thread that ends. Every thread that computes keeps helpers of its own, and with
+        # more of them than cores, libgomp lets none wait awake: half the speed.
+        with ThreadPoolExecutor(1) as loading:
+            decoder = loading.submit(Decoder, source, quantization).result()
+        self.engine = Engine(decoder, VisionEncoder(folder), MAX_REQUESTS if batching else 1)
+        self.context, self.weight_bytes = self.engine.context, decoder.weight_bytes
         self.usage = {"prompt_tokens": 0, "completion_tokens": 0}
 
     def to_engine_request(self, body: ChatRequest) -> EngineRequest:

@@ -161,7 +161,7 @@ def test_a_list_of_models_is_a_help_and_not_a_condition(
             "use base_url='http://h/v1'",
         ),
         ({"backend": "pocket", "model": "gpt"}, "one model"),
-        ({"backend": "pocket", "quantization": "int3"}, "nf4"),
+        ({"backend": "pocket", "quantization": "int3"}, "'int3'.*: int8, bf16, int4, nf4"),
         ({"backend": "vllm", "batching": True}, "pocket server"),
     ],
 )

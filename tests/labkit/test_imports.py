@@ -32,7 +32,7 @@ BREACHES = [
     ("helpers.model.sizes", "helpers.backends"),
     ("helpers.model.cards", "openai"),
     ("helpers.model.fit", "helpers.latency"),
-    ("helpers.model.speed", "pocket_model.loading"),
+    ("helpers.model.speed", "pocket_model.vision"),
     ("labkit.doctor.machine", "pocket_training.lora"),
     ("labkit.doctor.machine", "labkit.cli"),
     ("labkit.audit.claims", "labkit.notebooks"),

@@ -16,7 +16,7 @@ import pytest
 from helpers import connect
 from helpers.paths import ROOT
 from pocket_model import lease
-from pocket_model.build import MANIFEST, model_folder
+from pocket_model.build import DEFAULT_QUANTIZATION, MANIFEST, model_folder
 
 HOLD = """
 import sys
@@ -113,6 +113,32 @@ def test_a_lease_outlasts_the_variable_that_held_it(private_cache):
     for held in list(lease.held):
         if held.base_url == str(client.base_url).rstrip("/"):
             held.close()
+
+
+def test_each_quantization_and_batching_has_a_server_of_its_own(private_cache):
+    kinds = [("int8", False), ("int8", True), ("bf16", False)]
+    leases = [lease.acquire(*kind) for kind in kinds]
+    again = [lease.acquire(*kind) for kind in kinds]
+    try:
+        pids = [held.pid for held in leases]
+        assert len(set(pids)) == 3
+        assert [held.pid for held in again] == pids
+        for (quantization, batching), pid in zip(kinds, pids, strict=True):
+            command = psutil.Process(pid).cmdline()
+            assert command[command.index("--quantization") + 1] == quantization
+            assert ("--batching" in command) == batching
+        default = lease.acquire()
+        again.append(default)
+        assert default.pid == pids[kinds.index((DEFAULT_QUANTIZATION, False))]
+    finally:
+        for held in [*leases, *again]:
+            held.close()
+    version = lease.server_version()
+    assert {file.stem for file in (private_cache / "servers").glob("*.json")} == {
+        f"{version}-int8",
+        f"{version}-int8-batching",
+        f"{version}-bf16",
+    }
 
 
 def test_another_server_at_the_port_gives_no_lease(private_cache):

@@ -6,31 +6,47 @@ from pocket_model.build import ADAPTER_FILE, POCKET_DATA
 from pocket_model.cache import sha256_of
 from pocket_training import exam_cases, score_tables
 from pocket_training.chat_tasks import HELD_OUT_REPLIES
+from pocket_training.stranger import evaluate
 
 CARD = (POCKET_DATA / "README.md").read_text(encoding="utf-8")
-RESULT, NF4_RESULT = (
+RESULT, INT8_RESULT, NF4_RESULT, STRANGERS_RESULT = RESULTS = tuple(
     json.loads((POCKET_DATA / f"{name}.json").read_text(encoding="utf-8"))
-    for name in ("evaluation", "evaluation-nf4")
+    for name in ("evaluation", "evaluation-int8", "evaluation-nf4", "evaluation-stranger")
 )
 
 
 def test_the_cards_tables_are_the_evaluations():
-    assert score_tables.as_markdown(score_tables.table(RESULT)) in CARD
-    paired = score_tables.paired_table(NF4_RESULT["against"]["rows"])
-    assert score_tables.as_markdown(paired) in CARD
-    for result in (RESULT, NF4_RESULT):
+    for result in (RESULT, STRANGERS_RESULT):
+        assert score_tables.as_markdown(score_tables.table(result)) in CARD
+    for result in (INT8_RESULT, NF4_RESULT):
+        paired = score_tables.paired_table(result["against"]["rows"])
+        assert score_tables.as_markdown(paired) in CARD
+    for result in RESULTS:
         assert result["command"] in CARD
         assert result["date"] in CARD
 
 
 def test_the_evaluations_are_of_the_committed_adapter():
-    for result in (RESULT, NF4_RESULT):
+    for result in RESULTS:
         assert result["adapter_sha256"] == sha256_of(ADAPTER_FILE)
 
 
+def test_the_servers_default_costs_less_than_a_point_of_any_skill():
+    """Or int8 would be no default; compared case by case with bf16, on the same cases."""
+    rows = score_tables.paired(INT8_RESULT, RESULT)
+    assert rows == INT8_RESULT["against"]["rows"]
+    assert {row["skill"] for row in rows} == set(RESULT["right"])
+    assert min(row["difference"] for row in rows) > -0.01
+
+
 def test_every_count_follows_from_the_scores():
-    labels = [label for label, _ in exam_cases.SKILLS.values()]
-    for result in (RESULT, NF4_RESULT):
+    for result, skills in (
+        (RESULT, exam_cases.SKILLS),
+        (INT8_RESULT, exam_cases.SKILLS),
+        (NF4_RESULT, exam_cases.SKILLS),
+        (STRANGERS_RESULT, evaluate.SKILLS),
+    ):
+        labels = [label for label, _ in skills.values()]
         rows = [row for row in result["rows"] if "right" in row]
         assert {row["skill"] for row in rows} == set(result["right"]) == set(labels)
         for row in rows:

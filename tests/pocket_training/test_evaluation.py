@@ -52,7 +52,7 @@ def test_scores_mean_what_generate_would_write(examples_of):
 
 
 def test_the_table_counts_and_bounds():
-    row = score_tables.share_row("picture_colour", [True] * 285 + [False] * 15)
+    row = score_tables.share_row(*exam_cases.SKILLS["picture_colour"], [True] * 285 + [False] * 15)
     assert row["skill"] == "picture: colour"
     assert (row["right"], row["of"], row["share"], row["target"]) == (285, 300, 0.95, 0.97)
     # Wilson's interval by its formula.

@@ -80,3 +80,15 @@ def thin_model(seed: int = 0):
     return Mistral3ForConditionalGeneration(
         configuration(shape, 49_196, heads=4, key_value_heads=2)
     ).eval()
+
+
+def sharp_model(seed: int = 0):
+    """A thin model whose attention and gates are far from uniform, so that errors show."""
+    model = thin_model(seed)
+    with torch.no_grad():
+        for weight in model.model.language_model.parameters():
+            if weight.ndim == 1:
+                weight += 0.3 * torch.randn(weight.shape)
+            else:
+                weight *= 6
+    return model

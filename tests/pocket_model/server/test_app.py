@@ -4,7 +4,6 @@ import json
 import socket
 import threading
 import time
-from types import SimpleNamespace
 
 import httpx2
 import openai
@@ -14,7 +13,7 @@ from pocket_model import loopback
 from pocket_model.build import MODEL_ID
 from pocket_model.reply import TextPiece
 from pocket_model.server.app import Leases, create_app
-from pocket_model.server.engine import Failed
+from pocket_model.server.events import Failed
 from pocket_model.server.service import Finished
 
 BODY = {"model": MODEL_ID, "messages": [{"role": "user", "content": "Hi"}]}
@@ -24,9 +23,8 @@ JSON = {"Content-Type": "application/json"}
 class Service:
     """Answers "yes"; fails if the seed is 1 (the request's fault) or 2 (the server's)."""
 
-    context = 100
+    context, weight_bytes = 100, 7000
     usage = {"prompt_tokens": 0, "completion_tokens": 0}  # noqa: RUF012
-    engine = SimpleNamespace(broken=False)
 
     def to_engine_request(self, body):
         return body
@@ -40,9 +38,14 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def url():
+def leases():
+    return Leases()
+
+
+@pytest.fixture(scope="module")
+def url(leases):
     listener = socket.create_server(("127.0.0.1", 0))
-    server = loopback.create_server(create_app(Service(), Leases()), "critical")
+    server = loopback.create_server(create_app(Service(), leases), "critical")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:
@@ -60,7 +63,9 @@ def client(url):
 
 def test_a_model_is_found_by_its_name(client):
     # The openai package: `client.models.retrieve`.
-    assert client.models.retrieve(MODEL_ID) == client.models.list().data[0]
+    found = client.models.retrieve(MODEL_ID)
+    assert found == client.models.list().data[0]
+    assert (found.max_model_len, found.weight_bytes) == (100, 7000)
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "mistralai/mistral-small", "x" * 10000])
@@ -78,10 +83,12 @@ def test_health_is_asked_by_load_generators(url):
     assert httpx2.get(f"{url}/health").status_code == 200
 
 
-def test_an_engine_that_has_failed_is_not_healthy(url, monkeypatch):
-    monkeypatch.setattr(Service.engine, "broken", True)
+def test_a_server_that_ends_is_not_healthy_and_gives_no_lease(url, leases, monkeypatch):
+    monkeypatch.setattr(leases, "closed", True)
     for path in ("health", "lease"):
-        assert httpx2.get(f"{url}/{path}").status_code == 503
+        reply = httpx2.get(f"{url}/{path}")
+        assert reply.status_code == 503
+        assert reply.json()["error"]["code"] == "ending"
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/", "//v1/models", "/health"])

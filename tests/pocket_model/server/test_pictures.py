@@ -1,9 +1,12 @@
 """Pictures: which are accepted, how they are counted, and that logits depend on them."""
 
+import asyncio
 import base64
 import io
 import random
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -11,14 +14,19 @@ import openai
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from transformers import AutoConfig
+from transformers import AutoConfig, Mistral3ForConditionalGeneration
 
 from helpers import connect
 from helpers.model import sizes
-from pocket_model import loading, pictures
-from pocket_model.chat_format import ChatFormat
+from helpers.paths import ROOT
+from pocket_model import pictures, vision
 from pocket_model.pictures import PictureReader
-from pocket_model.server import batch_engine
+from pocket_model.processor import bf16_matmul_is_fast
+from pocket_model.server.decoder import Decoder
+from pocket_model.server.engine import MAX_REQUESTS, Engine
+from pocket_model.server.events import EngineRequest
+from pocket_model.server.sampling import Sampler
+from pocket_model.vision import VisionEncoder, image_inputs
 
 
 def saved(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -72,9 +80,8 @@ def test_other_modes_become_the_right_colors(picture, kind, color):
     assert np.abs(np.array(read.convert("RGB").getpixel((5, 5))) - color).max() <= 3
 
 
-def test_transparency_becomes_white(model_folder):
+def test_transparency_becomes_white(chat_format):
     clear = PictureReader().read(url(saved(Image.new("RGBA", (28, 28), (255, 0, 0, 0)))))
-    chat_format = ChatFormat(model_folder / "tekken.json")
     messages = [{"role": "user", "content": [{"type": "image", "image": clear}]}]
     white = [{"role": "user", "content": [{"type": "image", "image": plain((28, 28), "white")}]}]
     seen, expected = (chat_format.encode(m).pictures[0] for m in (messages, white))
@@ -256,61 +263,175 @@ def test_predicted_tokens_are_the_servers(lab, model_folder):
         assert read - alone == sizes.image_tokens(*size, config), size
 
 
-# --- the engine ------------------------------------------------------------------------------
+# --- the vision encoder ----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def model(model_folder):
-    return loading.load_model(model_folder, None, batching=False)
+def encoder(model_folder) -> VisionEncoder:
+    return VisionEncoder(model_folder)
 
 
-def logits_for(model, chat_format, pictures) -> torch.Tensor:
+@pytest.fixture(scope="module")
+def exact_encoder(model_folder) -> VisionEncoder:
+    """In float32, as on a processor without bf16 instructions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vision, "bf16_matmul_is_fast", lambda: False)
+        encoder = VisionEncoder(model_folder)
+        encoded(encoder, [np.zeros((3, 28, 28), "f4")])  # so that it is loaded
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def transformers_model(model_folder):
+    model = Mistral3ForConditionalGeneration.from_pretrained(model_folder, dtype=torch.float32)
+    return model.eval()
+
+
+def prepared(chat_format, *given: Image.Image) -> list[np.ndarray]:
+    content = [{"type": "image", "image": picture} for picture in given]
+    return chat_format.encode([{"role": "user", "content": content}]).pictures
+
+
+def encoded(encoder: VisionEncoder, seen: list[np.ndarray]) -> torch.Tensor:
+    with torch.inference_mode():
+        return encoder.encode(seen)
+
+
+def noise(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("sizes", [[(56, 28)], [(112, 84), (28, 56), (84, 84)], [(448, 336)]])
+def test_image_tokens_are_transformers(
+    sizes, encoder, exact_encoder, transformers_model, chat_format
+):
+    seen = prepared(chat_format, *(noise(*size) for size in sizes))
+    with torch.inference_mode():
+        output = transformers_model.get_image_features(
+            **image_inputs(seen, torch.float32), return_dict=True
+        )
+    exact = torch.cat(list(output.pooler_output))
+    found = encoded(exact_encoder, seen)
+    assert found.dtype == torch.float32
+    assert len(found) == sum(each[0].size // 28**2 for each in seen)
+    torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-4)
+    rounded = encoded(encoder, seen)
+    assert (rounded - exact).abs().mean() < 0.02 * exact.abs().mean()
+    assert torch.equal(rounded, found) != bf16_matmul_is_fast()
+
+
+def test_padding_beside_a_larger_picture_changes_nothing(exact_encoder, chat_format):
+    small, large = noise(28, 28), noise(112, 84)
+    both = encoded(exact_encoder, prepared(chat_format, small, large))
+    assert len(both) == 1 + 3 * 4
+    for part, alone in ((both[:1], small), (both[1:], large)):
+        torch.testing.assert_close(
+            part, encoded(exact_encoder, prepared(chat_format, alone)), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_image_inputs_are_padded_to_the_largest():
+    assert image_inputs([], torch.float32) == {}
+    some = [np.full((3, height, width), width, "f4") for height, width in ((28, 56), (56, 28))]
+    inputs = image_inputs(some, torch.bfloat16)
+    assert inputs["image_sizes"].tolist() == [[28, 56], [56, 28]]
+    pixels = inputs["pixel_values"]
+    assert (pixels.shape, pixels.dtype) == ((2, 3, 56, 56), torch.bfloat16)
+    assert (pixels[0, :, :28] == 56).all()
+    assert (pixels[1, :, :, :28] == 28).all()
+    assert not pixels[0, :, 28:].any()
+    assert not pixels[1, :, :, 28:].any()
+
+
+SERVICE = """
+import asyncio, sys
+from pathlib import Path
+from pocket_model.server.protocol import read_request
+from pocket_model.server.service import ChatService, Finished
+
+service = ChatService(Path(sys.argv[1]))
+
+async def answer(content: str):
+    body = '{"model": "pocket-small", "max_tokens": 1, "messages": [{"role": "user", "content": '
+    request = service.to_engine_request(read_request((body + content + "}]}").encode()))
+    async for event in service.stream_reply(request, []):
+        last = event
+    assert isinstance(last, Finished), last
+    print("transformers.modeling_utils" in sys.modules)
+
+async def main():
+    await answer('"Hi"')
+    await answer('[{"type": "image_url", "image_url": {"url": "%s"}}]' % sys.argv[2])
+
+asyncio.run(main())
+"""
+
+
+def test_transformers_models_are_imported_for_the_first_picture_only(model_folder):
+    command = [sys.executable, "-c", SERVICE, str(model_folder), url(PNG)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout.split() == ["False", "True"], result.stderr
+
+
+# --- the engine ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=[1, MAX_REQUESTS], ids=["serial", "batching"])
+def engine(request, model_folder, encoder) -> Engine:
+    return Engine(Decoder(model_folder, "int8"), encoder, request.param)
+
+
+class _Recording(Sampler):
+    """Keeps the logits that it was given last."""
+
+    def sample(self, logits):
+        self.logits = logits.clone()
+        return super().sample(logits)
+
+
+def logits_for(engine, chat_format, pictures) -> torch.Tensor:
+    """The logits of an answer's first token."""
     parts = [{"type": "image", "image": picture} for picture in pictures]
     prompt = chat_format.encode([{"role": "user", "content": [*parts, TEXT]}])
-    with torch.inference_mode():
-        tensors = loading.image_inputs(prompt.pictures, model.model.vision_tower.dtype)
-        return model(input_ids=torch.tensor([prompt.ids]), **tensors).logits[0, -1].float()
+    sampler = _Recording(0.0)
+    asked = EngineRequest(prompt.ids, 1, chat_format.end_token_id, sampler, prompt.pictures)
+
+    async def answer():
+        return [event async for event in engine.stream(asked)]
+
+    assert len(asyncio.run(answer())) == 2
+    return sampler.logits
 
 
-def test_other_pixels_give_other_logits_and_the_same_the_same(model, model_folder):
-    chat_format = ChatFormat(model_folder / "tekken.json")
+def test_other_pixels_give_other_logits_and_the_same_the_same(engine, chat_format):
     red, again, blue = (
-        logits_for(model, chat_format, [plain(color=color)]) for color in ("red", "red", "blue")
+        logits_for(engine, chat_format, [plain(color=color)]) for color in ("red", "red", "blue")
     )
     assert torch.equal(red, again)
     assert (red - blue).abs().max() > 1e-3
 
 
-def test_padding_beside_a_larger_picture_changes_nothing(model, model_folder):
-    chat_format = ChatFormat(model_folder / "tekken.json")
-    small, large = plain((28, 28)), plain((112, 84), "blue")
-    parts = [{"type": "image", "image": picture} for picture in (small, large)]
-    prompt = chat_format.encode([{"role": "user", "content": parts}])
-    dtype = model.model.vision_tower.dtype
-
-    def features(pictures):
-        tensors = loading.image_inputs(pictures, dtype)
-        with torch.inference_mode():
-            return model.get_image_features(**tensors, return_dict=True).pooler_output
-
-    both, alone = features(prompt.pictures), features(prompt.pictures[:1])
-    assert [len(each) for each in both] == [1, 3 * 4]
-    # bf16 rounds differently in a longer sequence
-    torch.testing.assert_close(both[0], alone[0], rtol=0.05, atol=0.02)
+def test_the_order_of_pictures_matters(engine, chat_format):
+    some = [plain(color="red"), plain(color="blue")]
+    one, other = (logits_for(engine, chat_format, given) for given in (some, some[::-1]))
+    assert (one - other).abs().max() > 1e-3
 
 
-def test_logits_depend_on_a_single_picture_of_one_token(model, model_folder):
-    chat_format = ChatFormat(model_folder / "tekken.json")
-    red, blue = (logits_for(model, chat_format, [plain((9, 9), c)]) for c in ("red", "blue"))
+def test_logits_depend_on_a_single_picture_of_one_token(engine, chat_format):
+    red, blue = (logits_for(engine, chat_format, [plain((9, 9), c)]) for c in ("red", "blue"))
     assert (red - blue).abs().max() > 1e-3
 
 
-def test_the_batch_shares_the_weights_of_the_whole_model(model):
-    text = batch_engine.as_causal_lm(model)
-    assert text.lm_head.weight is model.lm_head.weight
-    own = dict(model.model.language_model.named_parameters())
-    for name, parameter in text.model.named_parameters():
-        assert parameter is own[name]
-    ids = torch.tensor([[1, 3, 500, 600, 4]])
+def test_a_picture_has_transformers_logits(engine, chat_format, transformers_model):
+    """But for the rounding of weights and activations, far less than a picture's effect."""
+    given = [noise(112, 84)]
+    parts = [{"type": "image", "image": picture} for picture in given]
+    prompt = chat_format.encode([{"role": "user", "content": [*parts, TEXT]}])
     with torch.inference_mode():
-        assert torch.equal(text(input_ids=ids).logits, model(input_ids=ids).logits)
+        exact = transformers_model(
+            input_ids=torch.tensor([prompt.ids]), **image_inputs(prompt.pictures, torch.float32)
+        ).logits[0, -1]
+    error = (logits_for(engine, chat_format, given) - exact).abs().mean()
+    other = (logits_for(engine, chat_format, [plain((112, 84))]) - exact).abs().mean()
+    assert error < other / 3

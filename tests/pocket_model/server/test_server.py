@@ -16,7 +16,7 @@ import pytest
 from helpers import connect
 from pocket_model import lease
 from pocket_model.__main__ import STARTERS
-from pocket_model.build import MODEL_ID
+from pocket_model.build import MODEL_ID, QUANTIZATIONS
 
 HELLO = [{"role": "user", "content": "Tell me about the sea."}]
 
@@ -178,6 +178,22 @@ def test_stays_within_its_memory(lab):
     memory = server_process(lab).memory_info()
     # Pages of files are shared: weights, and libraries, of which a CUDA build of torch has more.
     assert memory.rss - getattr(memory, "shared", 0) < 1.2e9
+
+
+@pytest.mark.parametrize("quantization", [each for each in QUANTIZATIONS if each != "int8"])
+def test_weights_in_any_form_are_served(quantization, model_folder):
+    lab = connect("pocket", quantization=quantization, batching=True)
+    entry = lab.client.models.retrieve(MODEL_ID)
+    question = [{"role": "user", "content": "What is the capital of Italy?"}]
+    answers = [ask(lab, messages=question, max_tokens=12) for _ in range(2)]
+    lab.close()
+    first, second = (reply.choices[0].message.content for reply in answers)
+    assert first == second
+    # In steps of equal size, 4 bits are too few for the right answer.
+    assert "Ital" in first if quantization == "int4" else first == "The capital of Italy is Rome."
+    assert entry.max_model_len == 8192
+    millions = {"bf16": (250, 300), "int4": (80, 110), "nf4": (100, 150)}[quantization]
+    assert millions[0] < entry.weight_bytes / 1e6 < millions[1]
 
 
 def test_a_port_in_use_is_reported(model_folder):

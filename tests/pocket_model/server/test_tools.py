@@ -17,10 +17,12 @@ from tiny_models import thin_model
 
 from helpers import connect
 from pocket_model.reply import read_reply
-from pocket_model.server.engine import EngineRequest, Token
+from pocket_model.server.decoder import Decoder
+from pocket_model.server.engine import MAX_REQUESTS, Engine
+from pocket_model.server.events import EngineRequest, Token
 from pocket_model.server.sampling import Sampler
-from pocket_model.server.serial_engine import SerialEngine
 from pocket_model.tekken import CONTROL_IDS
+from pocket_model.vision import VisionEncoder
 
 ASK = {"role": "user", "content": "How many people live in Norway?"}
 ID = re.compile(r"[a-zA-Z0-9]{9}")
@@ -173,24 +175,38 @@ def test_sampling_token_by_token_or_in_runs_draws_alike(chat_format, grammars):
         assert both[0] == both[1]
 
 
-def test_forced_tokens_need_no_model(chat_format, grammars):
-    model = thin_model()
-    passes = []
-    model.register_forward_hook(lambda *_: passes.append(1))
+@pytest.mark.parametrize("requests", [1, MAX_REQUESTS], ids=["serial", "batching"])
+def test_forced_tokens_need_no_model(chat_format, grammars, requests, tmp_path, monkeypatch):
+    thin_model().save_pretrained(tmp_path)
+    decoder = Decoder(tmp_path, "bf16")
+    passes, run = [], decoder.run
+
+    def counted(states, spans, **options):
+        passes.append(spans)
+        return run(states, spans, **options)
+
+    monkeypatch.setattr(decoder, "run", counted)
+    engine = Engine(decoder, VisionEncoder(tmp_path), requests)
     offered = [function("set_the_level", {"level": {"type": "boolean"}})]
     prompt = chat_format.encode([ASK], [{"type": "function", "function": offered[0]}]).ids
-    guide = grammars.guide(offered, must_call=True, parallel=False)
-    request = EngineRequest(prompt, 60, chat_format.end_token_id, Sampler(0.0, guide=guide))
 
     async def all_of_it():
-        events = SerialEngine(model).stream(request)
-        return [event.id async for event in events if isinstance(event, Token)]
+        guide = grammars.guide(offered, must_call=True, parallel=False)
+        asked = EngineRequest(prompt, 60, chat_format.end_token_id, Sampler(0.0, guide=guide))
+        return [event.id async for event in engine.stream(asked) if isinstance(event, Token)]
 
-    tokens = asyncio.run(all_of_it())
-    (call,) = read_reply(chat_format, tokens).tool_calls
-    assert call.name == "set_the_level"
-    assert json.loads(call.arguments)["level"] in (True, False)
-    assert len(passes) <= 6 < 15 < len(tokens)
+    async def at_the_same_time():
+        return await asyncio.gather(*(all_of_it() for _ in range(requests)))
+
+    answers = asyncio.run(at_the_same_time())
+    assert len(answers) == requests
+    for tokens in answers:
+        (call,) = read_reply(chat_format, tokens).tool_calls
+        assert call.name == "set_the_level"
+        assert json.loads(call.arguments)["level"] in (True, False)
+    # Two pieces of the prompt, and the few tokens that are chosen.
+    assert sum(map(len, passes)) <= 6 * requests
+    assert all(len(tokens) > 15 for tokens in answers)
 
 
 def test_every_id_is_new(chat_format, grammars):
@@ -330,14 +346,12 @@ def test_a_streamed_call_equals_the_whole_one(lab):
     assert usage == whole.usage
 
 
-def test_the_usage_counts_the_tokens_from_the_prefix_cache(model_folder):
-    lab = connect("pocket")
+def test_the_usage_counts_the_tokens_from_the_prefix_cache(lab):
     tools = [tool("weigh_anchor", {"fathoms": {"type": "integer", "maximum": 9}})]
     # Without tools in the prompt, one question has no prefix to cache.
     plain = [ask(lab, tools=tools, tool_choice="none").usage for _ in range(2)]
     assert [usage.prompt_tokens_details for usage in plain] == [None, None]
     first, second = (ask(lab, tools=tools, tool_choice="required") for _ in range(2))
-    lab.close()
     assert first.usage.prompt_tokens_details is None
     assert 40 < second.usage.prompt_tokens_details.cached_tokens < second.usage.prompt_tokens
     calls = [reply.choices[0].message.tool_calls[0] for reply in (first, second)]

@@ -1,0 +1,48 @@
+"""What a CPU computes fast, and how torch's threads wait for each other on it."""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+# libgomp is torch's OpenMP runtime on Linux, libomp on macOS, and Intel's on Windows.
+# Between two products their threads wait in a loop. With a core each, that is the fastest way.
+# But where other programs need the cores, a waiting thread keeps the one that it waits for from
+# running. After so many rounds, or milliseconds, a thread sleeps instead (measured:
+# `pocket-thread-spin`).
+SHORT_WAIT = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1"}
+CHOSEN_BY_USER = {*SHORT_WAIT, "OMP_WAIT_POLICY", "KMP_LIBRARY"}
+
+
+def wait_briefly() -> None:
+    """Let torch's threads sleep soon when they wait; without effect once torch is imported.
+
+    What the user has set stays.
+    """
+    if not CHOSEN_BY_USER & os.environ.keys():
+        os.environ.update(SHORT_WAIT)
+
+
+def bf16_matmul_is_fast() -> bool:
+    """Whether torch multiplies bf16 through oneDNN on this CPU.
+
+    Its fallback multiplies many rows several times slower than float32 (measured:
+    `pocket-bf16-prompt` in data/measurements). Timing it here instead would give different
+    answers on a busy machine.
+    """
+    import torch
+
+    onednn = torch.backends.mkldnn.is_available()
+    return onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def dtype_for_many_rows() -> "torch.dtype":
+    """In which dtype this CPU multiplies many rows fastest.
+
+    AMX is for bf16. With AVX512 alone, float32 is faster (measured: `pocket-rows-float32`), even
+    where there are instructions for bf16.
+    """
+    import torch
+
+    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32

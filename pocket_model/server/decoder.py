@@ -1,0 +1,184 @@
+"""The text model, with as little Python as possible around each token.
+
+transformers calls a module for each norm and product. For one token of so small a model, this
+takes longer than the arithmetic. Here is the same arithmetic in one loop over the layers. Query,
+key and value are one product, and so are gate and up.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load_file
+from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention, silu
+
+from pocket_model.build import Quantization
+from pocket_model.processor import bf16_matmul_is_fast
+from pocket_model.server.linears import HEAD, Linear, Tensors, linear_layer
+
+TEXT = "language_model.model"
+
+
+class KeyValues:
+    """The keys and values of one conversation, with room for those to come.
+
+    Attributes:
+        tensor: shape (layers, 2, key-value heads, capacity, head size). The memory of tokens to
+            come is reserved, not used.
+        length: how many tokens it has.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype):
+        self.tensor = torch.empty(shape, dtype=dtype)
+        self.length = 0
+
+    @property
+    def capacity(self) -> int:
+        """How many tokens there is room for."""
+        return self.tensor.shape[-2]
+
+    def part(self, start: int, end: int) -> torch.Tensor:
+        """A copy of those of some tokens: a view would keep the memory of all."""
+        return self.tensor[..., start:end, :].clone()
+
+    def append(self, part: torch.Tensor) -> None:
+        """Write what `part` gave, after the last token."""
+        end = self.length + part.shape[-2]
+        self.tensor[..., self.length : end, :] = part
+        self.length = end
+
+
+class _Layer(NamedTuple):
+    attention_norm: torch.Tensor
+    query_key_value: Linear
+    output: Linear
+    mlp_norm: torch.Tensor
+    gate_up: Linear
+    down: Linear
+
+
+def _layer(quantization: Quantization, tensors: Tensors, prefix: str) -> _Layer:
+    own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    return _Layer(
+        own["input_layernorm.weight"].float(),
+        linear_layer(
+            quantization, own, ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
+        ),
+        linear_layer(quantization, own, ["self_attn.o_proj"]),
+        own["post_attention_layernorm.weight"].float(),
+        linear_layer(quantization, own, ["mlp.gate_proj", "mlp.up_proj"]),
+        linear_layer(quantization, own, ["mlp.down_proj"]),
+    )
+
+
+class Decoder:
+    """A built model's text part.
+
+    Products are computed in the dtype of their quantization; sums, norms and rotations in float32.
+
+    Args:
+        folder: the built model, or its 4-bit copy for "nf4".
+
+    Attributes:
+        context: most tokens of a conversation.
+        weight_bytes: what a step reads: the layers and the vocabulary's head, not the embeddings.
+    """
+
+    def __init__(self, folder: Path, quantization: Quantization):
+        config = json.loads((folder / "config.json").read_text())["text_config"]
+        tensors = load_file(folder / "model.safetensors")
+        self.context: int = config["max_position_embeddings"]
+        self._heads = [config["num_attention_heads"], *[config["num_key_value_heads"]] * 2]
+        self._size, self._epsilon = config["head_dim"], config["rms_norm_eps"]
+        self._layers = [
+            _layer(quantization, tensors, f"{TEXT}.layers.{number}.")
+            for number in range(config["num_hidden_layers"])
+        ]
+        self._norm = tensors[f"{TEXT}.norm.weight"].float()
+        self._embeddings = tensors[f"{TEXT}.embed_tokens.weight"].clone()
+        head = {"head.weight": self._embeddings}
+        self._head = linear_layer(HEAD[quantization], head, ["head"])
+        every = [linear for layer in self._layers for linear in layer if callable(linear)]
+        self.weight_bytes = sum(linear.nbytes for linear in [*every, self._head])
+        self._dtype, self._attend_in_float32 = self._embeddings.dtype, not bf16_matmul_is_fast()
+        base = config["rope_parameters"]["rope_theta"]
+        frequencies = base ** -(torch.arange(0, self._size, 2).float() / self._size)
+        angles = torch.outer(torch.arange(self.context).float(), frequencies)
+        self._cos = angles.cos().repeat(1, 2)[:, None]
+        self._sin = torch.cat([-angles.sin(), angles.sin()], dim=1)[:, None]
+
+    def key_values(self, capacity: int) -> KeyValues:
+        """An empty cache for so many tokens."""
+        shape = (len(self._layers), 2, self._heads[1], capacity, self._size)
+        return KeyValues(shape, self._dtype)
+
+    def embed(self, tokens: list[int]) -> torch.Tensor:
+        """Input embeddings, float32 of shape (tokens, hidden)."""
+        return embedding(torch.tensor(tokens), self._embeddings).float()
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """From hidden states (n, hidden) to float32 of shape (n, vocabulary)."""
+        return self._head(self._normed(states, self._norm)).float()
+
+    def run(
+        self, states: torch.Tensor, spans: list[tuple[KeyValues, int]], *, many: bool = False
+    ) -> torch.Tensor:
+        """The next tokens of one or more conversations; their caches grow by these tokens.
+
+        Args:
+            states: (tokens, hidden): one conversation's embeddings after the other's.
+            spans: of each conversation, the cache and how many of the tokens are its own.
+            many: see `Linear`. If False, a conversation's numbers do not depend on the others.
+
+        Returns:
+            Their last hidden states, in the shape of `states`.
+        """
+        ends = [cache.length + new for cache, new in spans]
+        if any(end > cache.capacity for (cache, _), end in zip(spans, ends, strict=True)):
+            raise ValueError("a cache has no room for so many tokens")
+        places = torch.cat(
+            [torch.arange(end - new, end) for (_, new), end in zip(spans, ends, strict=True)]
+        )
+        cos, sin = self._cos[places], self._sin[places]
+        for number, layer in enumerate(self._layers):
+            heads = layer.query_key_value(self._normed(states, layer.attention_norm), many=many)
+            heads = heads.view(len(states), -1, self._size)
+            query_key, value = heads[:, : -self._heads[2]], heads[:, -self._heads[2] :]
+            query_key = query_key * cos + query_key.roll(self._size // 2, -1) * sin
+            query, key = query_key.split(self._heads[:2], dim=1)
+            attended, start = [], 0
+            for (cache, new), end in zip(spans, ends, strict=True):
+                rows = slice(start, start := start + new)
+                keys, values = cache.tensor[number, :, :, :end]
+                keys[:, cache.length :] = key[rows].transpose(0, 1)
+                values[:, cache.length :] = value[rows].transpose(0, 1)
+                attended.append(self._attention(query[rows], keys, values))
+            attended = attended[0] if len(attended) == 1 else torch.cat(attended)
+            states = states + layer.output(attended.to(self._dtype), many=many)
+            gate_up = layer.gate_up(self._normed(states, layer.mlp_norm), many=many)
+            gate, up = gate_up.chunk(2, dim=-1)
+            states = states + layer.down(silu(gate) * up, many=many)
+        for (cache, _), end in zip(spans, ends, strict=True):
+            cache.length = end
+        return states
+
+    def _attention(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> torch.Tensor:
+        """Attention of the last tokens: (new, heads, size) to (new, heads * size)."""
+        new, length = len(query), keys.shape[1]
+        mask = torch.ones(new, length, dtype=torch.bool).tril(length - new) if new > 1 else None
+        if self._attend_in_float32:  # torch's kernel for bf16 is slow without bf16 instructions
+            keys, values = keys.float(), values.float()  # (measured: `pocket-bf16-attention`)
+        output = scaled_dot_product_attention(
+            query.to(keys.dtype).transpose(0, 1)[None],
+            keys[None],
+            values[None],
+            attn_mask=mask,
+            enable_gqa=True,
+        )
+        return output[0].transpose(0, 1).flatten(1)
+
+    def _normed(self, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return rms_norm(states, weight.shape, weight, self._epsilon).to(self._dtype)

@@ -1,0 +1,190 @@
+"""The text model's linear layers in the four forms that the server can hold their weights in.
+
+A decoding step reads every weight once, so the time of a token is nearly that of reading them.
+Fewer bytes make it shorter, if a kernel multiplies them as they are:
+
+- `bf16`: 2 bytes a weight, as the model is built.
+- `int8`: 1 byte, and one scale for each output of a layer.
+- `int4`: half a byte, and a scale and a zero for each 32 weights. torch's own kernel.
+- `nf4`: half a byte too, as bitsandbytes reads the 4-bit copy. A table gives each weight's value.
+  On CPUs without AVX512-BF16 all weights are widened for every token, which is slow.
+
+Weights of `int8` and `int4` are rounded from bf16 when the server starts.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch.nn.functional import linear, pad
+
+from pocket_model.build import Quantization
+from pocket_model.processor import bf16_matmul_is_fast, dtype_for_many_rows
+
+INT4_GROUP = 32
+INT4_ROWS = 16  # torch packs as many outputs together
+# Of the vocabulary's head, which formats for 4 bits usually keep in more.
+HEAD: dict[Quantization, Quantization] = {
+    "int8": "int8", "bf16": "bf16", "int4": "int8", "nf4": "bf16"
+}  # fmt: skip
+Tensors = Mapping[str, torch.Tensor]
+
+
+class Linear(Protocol):
+    """A linear layer without a bias: rows of shape (n, inputs) to (n, outputs), in one dtype.
+
+    In bf16, int8 and int4 a row's result does not depend on the other rows, to the bit.
+
+    Args:
+        many: for many rows of one prompt: multiply in the dtype that is fastest for many rows.
+
+    Attributes:
+        nbytes: of all that is read for one row.
+    """
+
+    nbytes: int
+
+    def __call__(self, rows: torch.Tensor, *, many: bool = False) -> torch.Tensor: ...
+
+
+class _Widened:
+    """A layer whose weights can be widened: many rows are worth the time that this takes."""
+
+    wide = dtype_for_many_rows()
+
+    def few(self, rows: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def weights(self) -> torch.Tensor:
+        """The weights in `wide`, (outputs, inputs)."""
+        raise NotImplementedError
+
+    def __call__(self, rows: torch.Tensor, *, many: bool = False) -> torch.Tensor:
+        if many:
+            return linear(rows.to(self.wide), self.weights()).to(rows.dtype)
+        return self.few(rows)
+
+
+class Plain(_Widened):
+    """Weights as they are: bf16, or float32 in a test."""
+
+    def __init__(self, weight: torch.Tensor):
+        self.weight = weight
+        self.nbytes = weight.nbytes
+
+    def few(self, rows: torch.Tensor) -> torch.Tensor:
+        if len(rows) > 1:
+            return linear(rows.to(self.weight.dtype), self.weight)
+        # As one of two: oneDNN may add up a single row in another order than a row among others.
+        return linear(rows.to(self.weight.dtype).expand(2, -1), self.weight)[:1]
+
+    def weights(self) -> torch.Tensor:
+        return self.weight.to(self.wide)
+
+
+class Int8(_Widened):
+    def __init__(self, weight: torch.Tensor):
+        self.weight, self.scales = round_to_int8(weight)
+        self.nbytes = self.weight.nbytes + self.scales.nbytes
+
+    def few(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch._weight_int8pack_mm(rows.bfloat16(), self.weight, self.scales)
+
+    def weights(self) -> torch.Tensor:
+        return torch.mul(self.weight, self.scales[:, None].to(self.wide))
+
+
+def round_to_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights (outputs, inputs) as int8, and the bf16 scale of each output."""
+    scales = (weight.abs().amax(dim=1, keepdim=True).float() / 127).bfloat16()
+    rounded = (weight.float() / scales.float().clamp(min=1e-20)).round_().clamp_(-127, 127)
+    return rounded.to(torch.int8), scales[:, 0]
+
+
+def dequantized(weight: torch.Tensor, quantization: Quantization, *, is_head: bool) -> torch.Tensor:
+    """A layer's weights as they are after rounding, in float32.
+
+    Args:
+        is_head: of the vocabulary, whose quantization is in `HEAD`.
+    """
+    match HEAD[quantization] if is_head else quantization:
+        case "int8":
+            values, scales = round_to_int8(weight)
+            return values.float() * scales.float()[:, None]
+        case "int4":
+            values, scales, zeros = round_to_int4(weight)
+            groups = (values.unflatten(1, (-1, INT4_GROUP)) - 8) * scales.float()[..., None]
+            return (groups + zeros.float()[..., None]).flatten(1)
+    return weight.float()
+
+
+class Int4:
+    def __init__(self, weight: torch.Tensor):
+        self.outputs = len(weight)
+        values, scales, zeros = round_to_int4(pad(weight, (0, 0, 0, -len(weight) % INT4_ROWS)))
+        self.packed = torch._convert_weight_to_int4pack_for_cpu(values, 1)
+        self.scales_and_zeros = torch.stack([scales, zeros], -1).transpose(0, 1).contiguous()
+        self.nbytes = self.packed.nbytes + self.scales_and_zeros.nbytes
+
+    def __call__(self, rows: torch.Tensor, *, many: bool = False) -> torch.Tensor:
+        product = torch._weight_int4pack_mm_for_cpu(
+            rows.bfloat16(), self.packed, INT4_GROUP, self.scales_and_zeros
+        )
+        return product[:, : self.outputs]
+
+
+def round_to_int4(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Weights (outputs, inputs) as int32 from 0 to 15, with the bf16 scale and zero of each group.
+
+    A weight is (value - 8) * scale + zero. Scales and zeros have the shape (outputs, groups).
+    """
+    groups = weight.float().unflatten(1, (-1, INT4_GROUP))
+    low, high = groups.aminmax(dim=-1)
+    scales = ((high - low) / 15).clamp(min=1e-6).bfloat16()
+    zeros = (low + 8 * scales.float()).bfloat16()
+    values = (groups - zeros.float()[..., None]) / scales.float()[..., None] + 8
+    return values.round_().clamp_(0, 15).int().flatten(1), scales, zeros
+
+
+class Nf4:
+    """Layers that bitsandbytes computes, one after another."""
+
+    def __init__(self, weights: list[tuple[torch.Tensor, Tensors]]):
+        """Each layer's packed weights, and what belongs to them by its name in the file."""
+        from bitsandbytes.nn import Linear4bit, Params4bit  # takes a second
+
+        dtype = torch.bfloat16 if bf16_matmul_is_fast() else torch.float32
+        self.layers, self.nbytes = [], 0
+        for packed, others in weights:
+            self.nbytes += packed.nbytes + sum(other.nbytes for other in others.values())
+            parameter = Params4bit.from_prequantized(packed, dict(others), device="cpu")
+            outputs, inputs = parameter.quant_state.shape
+            layer = Linear4bit(inputs, outputs, bias=False, compute_dtype=dtype, device="meta")
+            layer.weight = parameter
+            self.layers.append(layer.eval())
+
+    def __call__(self, rows: torch.Tensor, *, many: bool = False) -> torch.Tensor:
+        return torch.cat([layer(rows) for layer in self.layers], dim=-1)
+
+
+def linear_layer(quantization: Quantization, tensors: Tensors, names: list[str]) -> Linear:
+    """The layers called `names` as one, their outputs one after another.
+
+    Args:
+        tensors: a model file's, by name.
+    """
+    weights = [tensors[f"{name}.weight"] for name in names]
+    if quantization == "nf4":
+        prefixes = [f"{name}.weight." for name in names]
+        others = [
+            {key.removeprefix(p): tensors[key] for key in tensors if key.startswith(p)}
+            for p in prefixes
+        ]
+        return Nf4(list(zip(weights, others, strict=True)))
+    weight = torch.cat(weights)
+    match quantization:
+        case "int8":
+            return Int8(weight)
+        case "int4":
+            return Int4(weight)
+    return Plain(weight if bf16_matmul_is_fast() else weight.float())

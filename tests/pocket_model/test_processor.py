@@ -1,0 +1,113 @@
+"""How torch's threads wait, and which CPUs compute bf16 fast."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from helpers.paths import ROOT
+from pocket_model import processor
+
+# The variables that torch's OpenMP runtimes read: GNU's, LLVM's and Intel's.
+VARIABLES = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY", "KMP_LIBRARY")
+REPORT = f"""
+import json, os, sys
+import pocket_model
+print(json.dumps([
+    "torch" in sys.modules,
+    {{name: os.environ[name] for name in {VARIABLES} if name in os.environ}},
+]))
+"""
+
+
+@pytest.fixture
+def nothing_set(monkeypatch):
+    """An environment without these variables, and one that the test may change."""
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def set_variables() -> dict[str, str]:
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+
+
+def test_threads_sleep_soon_if_the_user_has_chosen_nothing(nothing_set):
+    processor.wait_briefly()
+    assert set_variables() == {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1"}
+
+
+@pytest.mark.parametrize("value", ["infinite", "0", ""])
+@pytest.mark.parametrize("name", VARIABLES)
+def test_what_the_user_has_chosen_stays_and_nothing_is_added(name, value, nothing_set):
+    nothing_set.setenv(name, value)
+    processor.wait_briefly()
+    assert set_variables() == {name: value}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+    ],
+)
+def test_importing_the_package_sets_them_before_torch_is_imported(chosen, expected, nothing_set):
+    result = subprocess.run(
+        [sys.executable, "-c", REPORT],
+        env=os.environ | chosen,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout, result.stderr
+    assert json.loads(result.stdout) == [False, expected]
+
+
+def test_every_module_that_imports_torch_sets_them_first(nothing_set):
+    """Also where torch is imported by the server itself."""
+    code = """
+import os, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("GOMP_SPINCOUNT"), flush=True)
+            sys.exit()
+
+sys.meta_path.insert(0, Finder())
+import pocket_model.server.service
+"""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout == "20000\n", result.stderr
+
+
+def test_the_variable_shortens_the_wait_of_torchs_runtime(nothing_set):
+    """GNU's runtime prints what it has read."""
+    code = "import pocket_model, torch; torch.ones(9).sum()"
+    environment = os.environ | {"OMP_DISPLAY_ENV": "verbose"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if "GOMP_SPINCOUNT" not in result.stderr:
+        pytest.skip("torch has another OpenMP runtime here")
+    assert "GOMP_SPINCOUNT = '20000'" in result.stderr
+
+
+def test_bf16_is_fast_where_onednn_has_it(monkeypatch):
+    has_onednn = torch.backends.mkldnn.is_available()
+    if has_onednn:
+        supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        assert processor.bf16_matmul_is_fast() == supported
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not processor.bf16_matmul_is_fast()
+
+
+@pytest.mark.parametrize(("has_amx", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_many_rows_are_multiplied_in_bf16_with_amx_only(has_amx, dtype, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    assert processor.dtype_for_many_rows() == dtype
