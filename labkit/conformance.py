@@ -310,6 +310,21 @@ def accepts_several_images(lab: Lab) -> None:
     assert tokens[1] > tokens[0], "the second picture adds no tokens"
 
 
+def tells_probabilities(lab: Lab) -> None:
+    """Each token of the text comes with its log probability and the likeliest others."""
+    asked = {"logprobs": True, "top_logprobs": 3, "temperature": 0, "max_tokens": 6}
+    choice = _ask(lab, **asked).choices[0]
+    content = choice.logprobs.content if choice.logprobs else None
+    assert content, "the answer has no log probabilities"
+    text = "".join(entry.token for entry in content)
+    assert text.strip() == choice.message.content.strip(), f"{text!r}: not the answer's tokens"
+    for entry in content:
+        told = [other.logprob for other in entry.top_logprobs]
+        assert len(told) == 3, f"{len(told)} others instead of 3"
+        assert entry.logprob <= 0, f"a log probability of {entry.logprob}"
+        assert entry.logprob == max(told), "at temperature 0 another token was likelier"
+
+
 # For each feature of `helpers.backends.ALL_FEATURES`.
 PROBES: dict[str, list[Callable[[Lab], None]]] = {
     "stream": [streams, ends_stream_with_done],
@@ -326,6 +341,7 @@ PROBES: dict[str, list[Callable[[Lab], None]]] = {
     "tool_choice": [obeys_tool_choice],
     "structured_output": [obeys_schema],
     "vision": [accepts_image, accepts_several_images],
+    "logprobs": [tells_probabilities],
 }
 
 

@@ -94,12 +94,21 @@ class ChatFormat:
         """Encode a plain text, such as a reply's; the result holds no control tokens."""
         return self._tekken.encode(text, bos=False, eos=False)
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """A token's bytes: a part of a character, perhaps; of a control token, none."""
+        return self._tekken.id_to_byte_piece(token_id)
+
+    def token_text(self, token_id: int) -> str:
+        """How a token is shown: its text, or a control token's name."""
+        if token_id < self._tekken.num_special_tokens:
+            return self._tekken.id_to_piece(token_id)
+        return self.token_bytes(token_id).decode("utf-8", errors="replace")
+
     def decode(self, token_ids: list[int]) -> str:
         """Decode generated tokens to text; control tokens are left out."""
-        pieces = (self._tekken.id_to_byte_piece(token) for token in token_ids)
-        return b"".join(pieces).decode("utf-8", errors="replace")
+        return b"".join(map(self.token_bytes, token_ids)).decode("utf-8", errors="replace")
 
     def stream_decoder(self) -> Callable[[int], str]:
         """A function from one token id to the text it completes ("" while bytes are missing)."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        return lambda token_id: decoder.decode(self._tekken.id_to_byte_piece(token_id))
+        return lambda token_id: decoder.decode(self.token_bytes(token_id))

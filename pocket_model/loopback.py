@@ -242,4 +242,4 @@ def _unreadable(headers: dict[str, str]) -> _Refusal | None:
 
 def _too_large(size: str) -> _Refusal:
     message = f"The body has {size}; the limit is {MAX_BODY:,} bytes. Shorten the messages"
-    return _Refusal(413, f"{message}, or make the pictures smaller: 112 pixels are enough.")
+    return _Refusal(413, f"{message} or make the pictures smaller.")

@@ -9,6 +9,8 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 from PIL import Image
 
+from pocket_model.tekken import IMAGE
+
 # For all pictures of a request together: they are in memory uncompressed at the same time.
 MAX_PICTURE_BYTES = 20_000_000
 MAX_PIXELS = 25_000_000
@@ -45,7 +47,7 @@ class PictureReader:
             raise ImageError(
                 f"more than {MAX_PIXELS // 1_000_000} million pixels in one request (this picture "
                 f"has {picture.width} × {picture.height}). Scale the picture down; the model "
-                "scales it to 112 × 112 pixels"
+                f"scales it to {IMAGE['max_image_size']} pixels on the longer side"
             )
         if frames > 1:
             raise ImageError(f"the picture is animated ({frames} frames); send one frame only")

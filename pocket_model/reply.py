@@ -106,6 +106,11 @@ class ReplyReader:
         self.has_calls = False
 
     @property
+    def in_text(self) -> bool:
+        """Whether the next token belongs to the text and not to a call, as far as is known."""
+        return self._section == "text"
+
+    @property
     def stopped(self) -> bool:
         """Whether a stop string has ended the text."""
         return self._text.hit

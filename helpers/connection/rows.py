@@ -11,6 +11,7 @@ SMALL_3_2 = "mistralai/Mistral-Small-3.2-24B-Instruct-2506"
 ALL_FEATURES = (
     *("stream", "stream_options", "stop", "seed", "max_tokens", "usage", "conversation", "errors"),
     *("context_overflow", "parallel", "tools", "tool_choice", "structured_output", "vision"),
+    "logprobs",
 )
 
 
@@ -54,6 +55,7 @@ BACKENDS: dict[str, Backend] = {
         "OPENROUTER_API_KEY",
         "mistralai/mistral-small-3.2-24b-instruct",
         paid=True,
+        documented=frozenset(ALL_FEATURES) - {"logprobs"},  # only some of its providers have them
         setup_hint="make a key at https://openrouter.ai/settings/keys",
         checked="2026-11-26: a simulator checked against its OpenAPI document",
     ),
@@ -61,6 +63,7 @@ BACKENDS: dict[str, Backend] = {
         "OpenRouter simulated on this machine: the pocket model answers",
         key_variable="OPENROUTER_API_KEY",
         model="mistralai/mistral-small-3.2-24b-instruct",
+        documented=frozenset(ALL_FEATURES) - {"logprobs"},
         setup_hint="remove its address, and it starts in this process",
         checked="2026-11-26: checked against OpenRouter's OpenAPI document",
         default_key=SIMULATED_KEY,
@@ -72,7 +75,7 @@ BACKENDS: dict[str, Backend] = {
         "mistral-small-latest",
         paid=True,
         # It refuses `stream_options` with status 422, and counts tokens in every stream.
-        documented=frozenset(ALL_FEATURES) - {"stream_options"},
+        documented=frozenset(ALL_FEATURES) - {"stream_options", "logprobs"},
         setup_hint="make a key at https://console.mistral.ai/api-keys",
         checked="2026-11-26: a scripted server checked against its OpenAPI document of 2026-08-21",
         seed_name="random_seed",
@@ -83,7 +86,8 @@ BACKENDS: dict[str, Backend] = {
         "TOGETHER_API_KEY",
         "mistralai/Mistral-Small-24B-Instruct-2501",
         paid=True,
-        documented=frozenset(ALL_FEATURES) - {"stream_options", "vision"},
+        # Its log probabilities come in another form.
+        documented=frozenset(ALL_FEATURES) - {"stream_options", "vision", "logprobs"},
         setup_hint="make a key at https://api.together.ai/settings/api-keys",
         checked="2026-11-26: a scripted server checked against its OpenAPI document of 2026-04-28",
     ),
@@ -94,7 +98,8 @@ BACKENDS: dict[str, Backend] = {
         "accounts/fireworks/models/mistral-small-24b-instruct-2501",
         paid=True,
         # It shortens max_tokens to the context instead of refusing the request.
-        documented=frozenset(ALL_FEATURES) - {"stream_options", "context_overflow", "vision"},
+        documented=frozenset(ALL_FEATURES)
+        - {"stream_options", "context_overflow", "vision", "logprobs"},
         setup_hint="make a key at https://app.fireworks.ai/settings/users/api-keys",
         checked="2026-11-26: a scripted server written from its documentation",
     ),
@@ -103,7 +108,8 @@ BACKENDS: dict[str, Backend] = {
         "http://localhost:11434/v1",
         model="mistral-small3.2",
         # It ignores tool_choice, checks no ranges, and cuts a prompt that is too long.
-        documented=frozenset(ALL_FEATURES) - {"tool_choice", "errors", "context_overflow"},
+        documented=frozenset(ALL_FEATURES)
+        - {"tool_choice", "errors", "context_overflow", "logprobs"},
         setup_hint="install Ollama, then: ollama pull mistral-small3.2 && ollama serve",
         checked="2026-11-26: a scripted server written from its documentation",
     ),

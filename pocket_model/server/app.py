@@ -28,7 +28,7 @@ from pocket_model.reply import ArgumentsPiece, CallBegun, Reply, TextPiece, Tool
 from pocket_model.server.errors import ApiError, shortened
 from pocket_model.server.events import EngineRequest, Failed
 from pocket_model.server.protocol import ChatRequest, StreamOptions, read_request
-from pocket_model.server.service import AnswerEvent, ChatService, Counted, Finished
+from pocket_model.server.service import AnswerEvent, ChatService, Counted, Finished, Likely
 
 # A leased server ends this long after its last lease, so that a restarted kernel can reuse it.
 LINGER_S = 4.0
@@ -123,8 +123,10 @@ class Endpoints:
         if body.stream:
             sse = _sse(events, head, options.include_usage)
             return StreamingResponse(sse, media_type="text/event-stream")
-        reply, end = await _unless_disconnected(_whole_reply(events), http)
+        reply, likely, end = await _unless_disconnected(_whole_reply(events), http)
         choice = {"index": 0, "message": _message(reply), "finish_reason": end.reason}
+        if body.logprobs:
+            choice["logprobs"] = {"content": likely, "refusal": None}
         completion = {"object": "chat.completion", "choices": [choice], "usage": end.usage}
         return JSONResponse(head | completion)
 
@@ -191,15 +193,18 @@ def _nothing_there(http: Request) -> str:
     return message
 
 
-async def _whole_reply(events: AsyncIterator[AnswerEvent]) -> tuple[Reply, Finished]:
-    reply = Reply()
+async def _whole_reply(events: AsyncIterator[AnswerEvent]) -> tuple[Reply, list[dict], Finished]:
+    """The reply, the entries of OpenAI's `logprobs.content`, and the end."""
+    reply, likely = Reply(), []
     async with aclosing(events):
         async for event in events:
             match event:
                 case Failed():
                     raise ApiError(event.status, event.reason, code="engine")
                 case Finished():
-                    return reply, event
+                    return reply, likely, event
+                case Likely(entry):
+                    likely.append(entry)
                 case _:
                     reply.add(event)
 
@@ -235,25 +240,33 @@ async def _sse(
 ) -> AsyncIterator[str]:
     """Server-sent events of one streamed answer, `[DONE]` last."""
     head = head | {"object": "chat.completion.chunk"}
-    calls, counted = 0, {}
+    begun, calls, counted, likely = False, 0, {}, []
 
     def chunk(delta: dict, finish_reason: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+        if likely:
+            choice["logprobs"] = {"content": likely.copy(), "refusal": None}
+            likely.clear()
         return _data(head | {"choices": [choice]} | counted)
 
-    yield chunk({"role": "assistant", "content": ""})
     async with aclosing(events):
         async for event in events:
+            # With the first token, not before: load generators take its time for the first token's.
+            if not begun and not isinstance(event, Counted | Failed):
+                begun = True
+                yield chunk({"role": "assistant", "content": ""})
             match event:
                 case TextPiece(text):
                     yield chunk({"content": text})
                 case CallBegun(call_id, name):
-                    begun = {"index": calls} | _tool_call(ToolCall(call_id, name))
-                    yield chunk({"tool_calls": [begun]})
+                    call = {"index": calls} | _tool_call(ToolCall(call_id, name))
+                    yield chunk({"tool_calls": [call]})
                     calls += 1
                 case ArgumentsPiece(text):
                     piece = {"index": calls - 1, "function": {"arguments": text}}
                     yield chunk({"tool_calls": [piece]})
+                case Likely(entry):  # of a token of which nothing can be shown yet, with the next
+                    likely.append(entry)
                 case Counted(usage):
                     counted = {"usage": usage}  # vLLM's continuous_usage_stats
                 case Failed(reason, status):

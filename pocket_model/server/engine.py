@@ -67,13 +67,14 @@ class _Running:
 
     def choose(self, logits: torch.Tensor) -> None:
         """Choose the next token, and those that the guide forces after it."""
-        sampler = self.request.sampler
+        sampler, log_probability = self.request.sampler, None
         with self.failing():
             self.tokens = sampler.sample_run(logits, min(self.left, TOKENS_PER_CANCEL_CHECK))
+            log_probability = sampler.log_probability(logits, self.tokens[0])
         if self.left and sampler.error:
             self.end(Failed(sampler.error, status=400))
         for token in self.tokens[: self.left]:
-            self.events.put(Token(token))
+            self.events.put(Token(token, log_probability))
             self.left -= 1
             if token == self.request.end_token_id:
                 self.left = 0

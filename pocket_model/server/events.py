@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pocket_model.server.sampling import Sampler
+from pocket_model.server.sampling import LogProbability, Sampler
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ class Prefilled:
 
 @dataclass(frozen=True)
 class Token:
-    """A generated token, the end token included."""
+    """A generated token, the end token included; `log_probability` if that was asked for."""
 
     id: int
+    log_probability: LogProbability | None = None
 
 
 @dataclass(frozen=True)

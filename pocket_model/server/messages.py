@@ -56,7 +56,7 @@ class TextPart(JsonObject):
 
 class ImageUrl(JsonObject, extra="forbid"):
     url: str
-    # All mean the same: there is one resolution, 112 pixels at most.
+    # All mean the same: there is one resolution.
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 

@@ -168,6 +168,8 @@ class ChatRequest(Strict):
     temperature: Annotated[float, Field(ge=0, le=2), NUMBER] | None = None
     top_p: Annotated[float, Field(gt=0, le=1), NUMBER] = 1.0
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63), NUMBER] | None = None
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=20), NUMBER] = 0
     stop: Annotated[list[str], BeforeValidator(_stops)] = Field(default=[], max_length=4)
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -191,6 +193,13 @@ class ChatRequest(Strict):
         if limit and least > limit:
             raise ValueError(f"{echo(least)} is more than the limit of {limit} tokens")
         return least
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _is_beside_logprobs(cls, number: int, info: ValidationInfo) -> int:
+        if number and not info.data.get("logprobs"):
+            raise ValueError(f"{echo(number)} has no effect without logprobs: send logprobs=true")
+        return number
 
     @field_validator("tools")
     @classmethod

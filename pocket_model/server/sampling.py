@@ -11,19 +11,34 @@ from pocket_model.server.grammar import Guide
 MIN_TEMPERATURE = 1e-5
 
 
+@dataclass(frozen=True)
+class LogProbability:
+    """How likely the model found a token, before temperature, top-p and any grammar.
+
+    Attributes:
+        own: the natural logarithm of its probability.
+        likeliest: the likeliest tokens at its place, each with the same.
+    """
+
+    own: float
+    likeliest: list[tuple[int, float]]
+
+
 @dataclass
 class Sampler:
     """Temperature, top-p and seed of one request, with a random generator of its own.
 
     A `temperature` of 0, or nearly 0, takes the likeliest token. With a `seed`, the same prompt
     gives the same tokens, whatever other requests run at the same time. A `guide` rules out
-    tokens first, and then advances by the chosen token.
+    tokens first, and then advances by the chosen token. `logprobs` is how many of the likeliest
+    tokens are told with each; None tells nothing.
     """
 
     temperature: float
     top_p: float = 1.0
     seed: int | None = None
     guide: Guide | None = None
+    logprobs: int | None = None
     _generator: torch.Generator = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -48,14 +63,29 @@ class Sampler:
     def sample_run(self, logits: torch.Tensor, max_tokens: int) -> list[int]:
         """The next token and those that the guide forces after it, which need no model.
 
+        Their log probabilities do: if these are asked for, a run has one token.
+
         Args:
             logits: shape (vocabulary,).
             max_tokens: limit of the whole run.
         """
         run = [self.sample(logits)]
-        while self.guide and len(run) < max_tokens and self.guide.forced_token is not None:
+        while self._forces_another and len(run) < max_tokens:
             run.append(self.sample(logits))
         return run
+
+    @property
+    def _forces_another(self) -> bool:
+        return self.logprobs is None and bool(self.guide) and self.guide.forced_token is not None
+
+    def log_probability(self, logits: torch.Tensor, token: int) -> LogProbability | None:
+        """How likely the model found a token that was chosen from `logits`, if that is asked."""
+        if self.logprobs is None:
+            return None
+        logs = torch.log_softmax(logits.float(), dim=-1)
+        values, tokens = logs.topk(self.logprobs)
+        likeliest = list(zip(tokens.tolist(), values.tolist(), strict=True))
+        return LogProbability(float(logs[token]), likeliest)
 
     def _draw(self, logits: torch.Tensor) -> int:
         if self.temperature < MIN_TEMPERATURE:

@@ -50,7 +50,18 @@ class Counted:
     usage: dict
 
 
-AnswerEvent = ReplyEvent | Counted | Finished | Failed
+@dataclass(frozen=True)
+class Likely:
+    """How likely the model found a token of the text; what it adds to the text comes next, if any.
+
+    Attributes:
+        entry: of OpenAI's `logprobs.content`.
+    """
+
+    entry: dict
+
+
+AnswerEvent = ReplyEvent | Counted | Likely | Finished | Failed
 
 
 class ChatService:
@@ -95,7 +106,13 @@ class ChatService:
             prompt=prompt.ids,
             max_tokens=max_tokens,
             end_token_id=self._format.end_token_id,
-            sampler=Sampler(temperature, body.top_p, body.seed, guide),
+            sampler=Sampler(
+                temperature,
+                body.top_p,
+                body.seed,
+                guide,
+                logprobs=body.top_logprobs if body.logprobs else None,
+            ),
             pictures=prompt.pictures,
         )
 
@@ -139,6 +156,17 @@ class ChatService:
             message = f"{param}: the schema cannot be enforced: {error}"
             raise ApiError(400, message, param) from error
 
+    def _log_probability(self, token: Token) -> dict:
+        """An entry of OpenAI's `logprobs.content`."""
+
+        def entry(token_id: int, logprob: float) -> dict:
+            data = list(self._format.token_bytes(token_id))
+            return {"token": self._format.token_text(token_id), "logprob": logprob, "bytes": data}
+
+        likely = token.log_probability
+        others = [entry(*each) for each in likely.likeliest]
+        return entry(token.id, likely.own) | {"top_logprobs": others}
+
     async def stream_reply(
         self, request: EngineRequest, stops: list[str], *, count_tokens: bool = False
     ) -> AsyncIterator[AnswerEvent]:
@@ -167,7 +195,10 @@ class ChatService:
                             if event.id == request.end_token_id:
                                 reason = "tool_calls" if reader.has_calls else "stop"
                                 break
-                            for piece in reader.add(event.id):
+                            before, pieces = reader.in_text, reader.add(event.id)
+                            if event.log_probability and before and reader.in_text:
+                                yield Likely(self._log_probability(event))
+                            for piece in pieces:
                                 yield piece
                             if reader.stopped:
                                 reason = "stop"

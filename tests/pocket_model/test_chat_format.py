@@ -78,10 +78,10 @@ def test_a_control_token_that_a_user_types_stays_text(chat_format, name):
     assert name in chat_format.decode(typed)
 
 
-# The rule: the longer side is shrunk to 112 pixels; a token covers 28 × 28, a row ends in one.
+# The rule: the longer side is shrunk to 168 pixels; a token covers 28 × 28, a row ends in one.
 @pytest.mark.parametrize(
     ("size", "rows", "columns"),
-    [((28, 28), 1, 1), ((29, 28), 1, 2), ((112, 56), 2, 4), ((1120, 280), 1, 4), ((30, 900), 4, 1)],
+    [((28, 28), 1, 1), ((29, 28), 1, 2), ((112, 56), 2, 4), ((1120, 280), 2, 6), ((30, 900), 6, 1)],
 )
 def test_a_picture_takes_the_tokens_of_the_rule(chat_format, size, rows, columns):
     part = {"type": "image", "image": Image.new("RGB", size, "red")}

@@ -897,7 +897,7 @@ def tokens_always_scaled(width, height):
 
 
 def tokens_pocket(width, height):
-    ratio = max(width / 112, height / 112, 1)
+    ratio = max(width / 168, height / 168, 1)
     return math.ceil(round(height / ratio) / 28) * (math.ceil(round(width / ratio) / 28) + 1)
 
 

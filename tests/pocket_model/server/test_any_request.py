@@ -37,7 +37,6 @@ NEUTRAL = {
     "function_call": ["none", "auto"],  # without functions
     "functions": [[]],
     "logit_bias": [{}, {"12": 0}, {"key": 0}, {"12": 0, "key": 0}],
-    "logprobs": [False],
     "modalities": [["text"]],
     "moderation": [],
     "n": [1],
@@ -45,7 +44,6 @@ NEUTRAL = {
     "reasoning_effort": ["none"],
     "service_tier": ["auto", "default"],
     "store": [False],
-    "top_logprobs": [0],
     "verbosity": ["medium"],
     "web_search_options": [],
 }

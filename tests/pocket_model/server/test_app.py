@@ -1,5 +1,6 @@
 """Paths, methods and content types of the pocket server, with a service that has no model."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -21,7 +22,12 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Service:
-    """Answers "yes"; fails if the seed is 1 (the request's fault) or 2 (the server's)."""
+    """Answers "yes"; fails if the seed is 1 (the request's fault) or 2 (the server's).
+
+    With another seed it waits for `go` before its first token.
+    """
+
+    go = threading.Event()
 
     context, weight_bytes = 100, 7000
     usage = {"prompt_tokens": 0, "completion_tokens": 0}  # noqa: RUF012
@@ -30,7 +36,10 @@ class Service:
         return body
 
     async def stream_reply(self, request, stops, count_tokens=False):
-        if request.seed:
+        if request.seed == 3:
+            while not self.go.is_set():
+                await asyncio.sleep(0.01)
+        elif request.seed:
             yield Failed("it failed", 400 if request.seed == 1 else 500)
             return
         yield TextPiece("yes")
@@ -77,6 +86,28 @@ def test_a_model_that_is_not_there_is_a_404_with_the_name_of_the_one_that_is(cli
     assert MODEL_ID in error.value.body["message"]
     assert name[:20] in error.value.body["message"]
     assert len(error.value.body["message"]) < 300
+
+
+def test_the_role_comes_with_the_first_token(url):
+    """Load generators take the first event's time for the first token's."""
+    body = BODY | {"stream": True, "seed": 3}
+    Service.go.clear()
+    with httpx2.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=20) as reply:
+        assert reply.status_code == 200
+        threading.Timer(0.3, Service.go.set).start()
+        lines = reply.iter_lines()
+        first = next(lines)
+        assert Service.go.is_set()
+        assert json.loads(first[6:])["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+        assert any('"yes"' in line for line in lines)
+
+
+def test_an_error_before_the_first_token_is_the_streams_only_event(url):
+    body = BODY | {"stream": True, "seed": 1}
+    reply = httpx2.post(f"{url}/v1/chat/completions", json=body)
+    error, done, _ = reply.text.split("\n\n")
+    assert json.loads(error[6:])["error"]["message"] == "it failed"
+    assert done == "data: [DONE]"
 
 
 def test_health_is_asked_by_load_generators(url):

@@ -192,8 +192,8 @@ TEXT = {"type": "text", "text": "What is in the picture?"}
 
 def test_pictures_are_counted_as_prompt_tokens_by_the_rule(lab):
     alone = ask(lab, [TEXT], max_tokens=1).usage.prompt_tokens
-    # 56 × 28 pixels: one row of two and its end; 500 × 1000 becomes 56 × 112: four rows of two
-    counts = {(56, 28): 1 * (2 + 1), (500, 1000): 4 * (2 + 1)}
+    # 56 × 28 pixels: one row of two and its end; 500 × 1000 becomes 84 × 168: six rows of three
+    counts = {(56, 28): 1 * (2 + 1), (500, 1000): 6 * (3 + 1)}
     parts = [part(url(saved(plain(size)))) for size in counts]
     with_one = ask(lab, [parts[0], TEXT], max_tokens=1).usage.prompt_tokens
     with_both = ask(lab, [*parts, TEXT], max_tokens=1).usage.prompt_tokens
@@ -250,7 +250,17 @@ def test_no_broken_file_brings_the_server_down(lab):
     assert ask(lab, [TEXT], max_tokens=1).usage.completion_tokens == 1
 
 
-SIDES = [(1, 1), (28, 28), (29, 28), (56, 84), (84, 112), (112, 112), (113, 113), (448, 336)]
+SIDES = [
+    (1, 1),
+    (28, 28),
+    (29, 28),
+    (56, 84),
+    (84, 112),
+    (112, 112),
+    (168, 168),
+    (169, 169),
+    (448, 336),
+]
 SIDES += [(500, 100), (100, 500), (640, 480), (1540, 1541), (4000, 30)]
 
 

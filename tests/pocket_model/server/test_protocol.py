@@ -40,7 +40,6 @@ def test_what_only_names_a_request_is_dropped(name):
     [
         ({"frequency_penalty": 0.5}, "used often"),
         ({"n": 2}, "another number of answers"),
-        ({"logprobs": True}, "probabilities"),
         ({"logit_bias": {"50256": -100}}, "single tokens"),
         ({"top_k": 40}, "k most likely"),
         ({"store": True}, "keep the answer"),
