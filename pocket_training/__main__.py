@@ -1,4 +1,4 @@
-"""The pocket model's training and evaluation: `python -m pocket_training train | evaluate`."""
+"""The pocket model's training and evaluation: `python -m pocket_training --help`."""
 
 import json
 import sys
@@ -50,7 +50,7 @@ def train(
         chats=chats,
         workers=workers,
     )
-    train.train(work or cache_dir() / "pocket" / "training", target, plan)
+    train.train(work or _training_folder(), target, plan)
     print(f"The adapter is in {target}. Now: python -m pocket_training evaluate")
 
 
@@ -67,9 +67,13 @@ def evaluate(
     stranger: Annotated[
         bool, typer.Option("--stranger", help="Another author's test set, not the kit's own.")
     ] = False,
+    base: Annotated[
+        bool, typer.Option("--base", help="Ask the base that author's everyday questions.")
+    ] = False,
 ) -> None:
     """Count what the model can do on held-out cases."""
     from pocket_training import evaluate, score_tables
+    from pocket_training.stranger import base as base_model
     from pocket_training.stranger import evaluate as by_stranger
 
     # Checked before minutes of work, not after them.
@@ -78,7 +82,7 @@ def evaluate(
     except ValueError as error:
         print(f"error: {against} is not a saved result: {error}")
         raise typer.Exit(2) from error
-    version = None if stranger else evaluate.SCORING_VERSION
+    version = None if stranger or base else evaluate.SCORING_VERSION
     is_result = saved is None or isinstance(saved, dict)
     if not is_result or (saved and saved.get("scoring_version") != version):
         print(f"error: {against} was scored in a different way: evaluate that model again first")
@@ -86,8 +90,11 @@ def evaluate(
     if out and not out.parent.is_dir():
         print(f"error: {out} cannot be written: there is no folder {out.parent}")
         raise typer.Exit(2)
-    exam = by_stranger if stranger else evaluate
-    result = exam.run(ensure_built(), quantization, quick=quick)
+    if base:
+        result = base_model.run(_training_folder())
+    else:
+        exam = by_stranger if stranger else evaluate
+        result = exam.run(ensure_built(), quantization, quick=quick)
     print(score_tables.as_text(score_tables.table(result)))
     if saved:
         print(f"\nAgainst {saved['command']} of {saved['date']}, on the same cases:")
@@ -96,6 +103,24 @@ def evaluate(
         result["against"] = {"command": saved["command"], "rows": rows}
     if out:
         score_tables.save(result, out)
+
+
+@app.command()
+def overlap() -> None:
+    """Count the questions of another author's test set that training asks too."""
+    from pocket_model.chat_format import ChatFormat
+    from pocket_training import score_tables
+    from pocket_training.examples import ExampleEncoder
+    from pocket_training.stranger import overlap
+
+    encoder = ExampleEncoder(ChatFormat(ensure_built() / "tekken.json"))
+    print(score_tables.as_text(overlap.run(encoder)))
+
+
+def _training_folder() -> Path:
+    folder = cache_dir() / "pocket" / "training"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ def replies(
     """
     to_tekken = np.full(int(base_ids.max()) + 1, -1)
     to_tekken[base_ids[base_ids >= 0]] = np.flatnonzero(base_ids >= 0)
-    tokenizer = _as_trained(tokenizer)
+    tokenizer = as_trained(tokenizer)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     to_tekken[end] = CONTROL_IDS["</s>"]
     torch.manual_seed(seed)
@@ -122,7 +122,7 @@ def _reply(chat: list[dict], ids: list[int], logits: torch.Tensor, to_tekken: np
     return Reply(chat, to_tekken[ids].tolist(), soft_targets, losses)
 
 
-def _as_trained(tokenizer):
+def as_trained(tokenizer):
     """The base's tokenizer with every digit a token of its own, as it was trained.
 
     The GGUF file says so ("smollm"), but transformers leaves the step out when it reads one.
