@@ -117,7 +117,9 @@ class Endpoints:
         body, request = await asyncio.to_thread(self._read, await http.body())
         options = (body.stream and body.stream_options) or StreamOptions()
         counts = options.include_usage and options.continuous_usage_stats
-        events = self._service.stream_reply(request, body.stop, count_tokens=counts)
+        events = self._service.stream_reply(
+            request, body.stop, prefix=body.prefix, count_tokens=counts
+        )
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         head["model"] = MODEL_ID
         if body.stream:

@@ -1,8 +1,7 @@
 """The messages of a chat request, as pydantic models, and the order that Mistral's format wants.
 
 Unknown fields of a message are ignored, so that clients can send back the messages of a reply with
-whatever they or their server added. `prefix` and `function_call` would change the prompt; they are
-refused.
+whatever they or their server added. `function_call` would change the prompt; it is refused.
 """
 
 import json
@@ -152,14 +151,12 @@ class Message(JsonObject):
     tool_call_id: str | None = None
     # What the model said instead of an answer.
     refusal: str | None = None
+    # Mistral's: the answer begins with this last message's text, and goes on from there.
+    prefix: bool = False
 
     @model_validator(mode="before")
     @classmethod
     def _has_nothing_that_would_be_lost(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("prefix"):
-            raise ValueError(
-                "prefix: this server cannot continue an assistant message; end with a user message"
-            )
         if isinstance(data, dict) and data.get("function_call") is not None:
             raise ValueError("function_call is deprecated; send the call in tool_calls")
         return data
@@ -184,6 +181,10 @@ class Message(JsonObject):
                 "the assistant message is empty, which Mistral's format does not have: it needs "
                 "content or tool_calls. Leave the message out"
             )
+        if self.prefix and (role != "assistant" or self.tool_calls):
+            raise ValueError(
+                "prefix: only the text of an assistant message can be the answer's beginning"
+            )
         if role != "assistant" and self.content is None:
             raise ValueError(f'the {role} message has no content; send "" if it is empty')
         return self
@@ -193,11 +194,16 @@ class Message(JsonObject):
         return self.content if isinstance(self.content, list) else []
 
     @property
-    def text_length(self) -> int:
-        """Characters of the content's text."""
+    def text(self) -> str:
+        """The content's text."""
         if isinstance(self.content, str):
-            return len(self.content)
-        return sum(len(part.text) for part in self._parts if isinstance(part, TextPart))
+            return self.content
+        return "".join(part.text for part in self._parts if isinstance(part, TextPart))
+
+    @property
+    def text_length(self) -> int:
+        """Characters of it."""
+        return len(self.text)
 
     def as_dict(self, read_picture: Callable[[str], Image.Image]) -> dict:
         """The message in the form that `ChatFormat.encode` takes.
@@ -209,6 +215,8 @@ class Message(JsonObject):
             ImageError: by `read_picture`; the message begins with the part's place.
         """
         fields = {"role", "content", "tool_calls", "tool_call_id"}
+        if self.prefix:
+            fields.add("prefix")
         message = self.model_dump(include=fields, exclude_none=True)
         for number, part in enumerate(self._parts):
             if isinstance(part, ImagePart):
@@ -256,6 +264,8 @@ def check_order(messages: list[Message]) -> None:
                 f"a system message cannot follow a message of the role {previous}. This is a rule "
                 "of Mistral's format, not of OpenAI's. Put it first, or after a user message",
             )
+        elif message.prefix and number < len(messages) - 1:
+            refuse(number, "prefix: only the last message can be the answer's beginning")
         elif number == 0 and message.tool_calls:
             refuse(number, "a conversation cannot begin with a call. Put a user message first")
         unanswered |= dict.fromkeys(call.id for call in message.tool_calls)
@@ -267,9 +277,10 @@ def check_order(messages: list[Message]) -> None:
             number,
             f"the call {next(iter(unanswered))} has no result. Send a tool message for each call",
         )
-    if previous not in ("user", "tool"):
+    if previous not in ("user", "tool") and not message.prefix:
         refuse(
             number,
             f"the last message must be a user or tool message, to be answered, not {previous}. "
-            "This is a rule of Mistral's format, not of OpenAI's",
+            "This is a rule of Mistral's format, not of OpenAI's. To have an assistant message "
+            'continued, add "prefix": true to it',
         )

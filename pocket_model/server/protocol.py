@@ -273,6 +273,12 @@ class ChatRequest(Strict):
         return {call.id for message in self.messages for call in message.tool_calls}
 
     @property
+    def prefix(self) -> str:
+        """What the answer begins with: text that the client wrote, or ""."""
+        # Blanks at its end are not in the prompt: the answer's first token brings its own.
+        return self.messages[-1].text.rstrip(" ") if self.messages[-1].prefix else ""
+
+    @property
     def prompt_characters(self) -> int:
         """Characters of the texts in the prompt; no prompt has fewer tokens than they fill."""
         calls = [call for message in self.messages for call in message.tool_calls]
@@ -311,4 +317,7 @@ def to_request(body: dict[str, Any]) -> ChatRequest:
     except ValidationError as error:
         raise validation_error(error, body) from error
     check_order(request.messages)
+    if request.prefix and (request.json_schema or request.must_call):
+        message = "prefix: what must be JSON or a call cannot begin with a text of yours"
+        raise ApiError(400, message, "messages")
     return request

@@ -14,7 +14,7 @@ from pocket_model.build import (
 )
 from pocket_model.chat_format import ChatFormat, FormatError, Prompt
 from pocket_model.pictures import ImageError, PictureReader
-from pocket_model.reply import ReplyEvent, ReplyReader
+from pocket_model.reply import ReplyEvent, ReplyReader, TextPiece
 from pocket_model.server.decoder import Decoder
 from pocket_model.server.engine import MAX_REQUESTS, Engine
 from pocket_model.server.errors import ApiError, shortened
@@ -168,12 +168,18 @@ class ChatService:
         return entry(token.id, likely.own) | {"top_logprobs": others}
 
     async def stream_reply(
-        self, request: EngineRequest, stops: list[str], *, count_tokens: bool = False
+        self,
+        request: EngineRequest,
+        stops: list[str],
+        *,
+        prefix: str = "",
+        count_tokens: bool = False,
     ) -> AsyncIterator[AnswerEvent]:
         """The events of one answer, as they are generated; `Finished` or `Failed` is the last.
 
         Args:
             stops: strings that end the text; in a call's arguments they have no effect.
+            prefix: the answer's beginning, which is in the prompt; it comes with the first token.
             count_tokens: whether `Counted` comes with each token.
         """
         reader = ReplyReader(self._format, stops)
@@ -189,6 +195,8 @@ class ChatService:
                             yield event
                             return
                         case Token():
+                            if prefix and not usage["completion_tokens"]:
+                                yield TextPiece(prefix)
                             usage["completion_tokens"] += 1
                             if count_tokens:
                                 yield Counted(usage | {"total_tokens": sum(usage.values())})

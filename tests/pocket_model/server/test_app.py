@@ -35,7 +35,7 @@ class Service:
     def to_engine_request(self, body):
         return body
 
-    async def stream_reply(self, request, stops, count_tokens=False):
+    async def stream_reply(self, request, stops, prefix="", count_tokens=False):
         if request.seed == 3:
             while not self.go.is_set():
                 await asyncio.sleep(0.01)

@@ -124,7 +124,7 @@ def test_a_tools_schema_may_have_the_regular_expressions_of_javascript(chat_form
         ),
         ([ASK, {"role": "assistant", "content": ""}, ASK], "messages.1", "Leave the message out"),
         ([ASK, REPLY | {"content": [PARTS[0] | {"text": ""}]}, ASK], "messages.1", "is empty"),
-        ([ASK, REPLY | {"prefix": True}], "messages.1", "cannot continue"),
+        ([ASK, REPLY | {"prefix": True}, ASK], "messages.1", "only the last message"),
         ([ASK, REPLY | {"function_call": {}}, ASK], "messages.1", "in tool_calls"),
         ([{"role": "function", "content": "1"}], "messages.0.role", "'tool', not \"function\""),
         ([{"role": "user"}], "messages.0", "no content"),
