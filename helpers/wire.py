@@ -114,8 +114,8 @@ def count_tokens(text: str, file: str | Path | None = None) -> int:
     Args:
         file: a `tekken.json`, such as the pocket model's; Mistral's own vocabulary if None.
     """
-    chosen = tokenizer() if file is None else _from_file(Path(file))
+    chosen = tokenizer() if file is None else from_file(Path(file))
     return len(chosen.instruct_tokenizer.tokenizer.encode(text, bos=False, eos=False))
 
 
-_from_file = cache(MistralTokenizer.from_file)
+from_file = cache(MistralTokenizer.from_file)

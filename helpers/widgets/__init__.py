@@ -1,0 +1,1 @@
+"""What can be touched: explorers over numbers that a real model computed."""

@@ -1,0 +1,204 @@
+"""The explorers in Chromium, opened from the disk, without a kernel and without a network."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from helpers.model import configs
+from helpers.widgets import four_bits, image_tokens, next_token, tokens
+from helpers.widgets.explorer import Explorer
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def step(*likeliest, node=0, at=0):
+    """A step whose first token was taken; each is (text, probability, node)."""
+    entries = [
+        {"text": text, "logprob": math.log(share), "node": to, "step": at, "ends": text == "</s>"}
+        for text, share, to in likeliest
+    ]
+    return {"text": entries[0]["text"], "logprob": entries[0]["logprob"], "likeliest": entries}
+
+
+def a_tree() -> Explorer:
+    """Two tokens, and another second one, after which a third was computed."""
+    second = [(" sea", 0.5, 0), (HOSTILE, 0.3, 1), ("</s>", 0.1, None), (" lake", 0.05, None)]
+    other = step(*second, at=1) | {"text": HOSTILE, "logprob": math.log(0.3)}
+    nodes = [
+        {"steps": [step(("The", 0.9, 0), ("A", 0.1, None)), step(*second, at=1)]},
+        {"steps": [other, step((" blue", 0.6, 1), (" red", 0.4, None), at=2)]},
+    ]
+    nodes[0] |= {"parent": None, "at": 0}
+    nodes[1] |= {"parent": 0, "at": 1}
+    data = {"question": HOSTILE, "seed": 7, "nodes": nodes}
+    return Explorer(
+        "The next token", pd.DataFrame({"token": ["The", " sea"]}), data, "next_token.js"
+    )
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explorers")
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    small = configs.load("mistral-small-3.2-2506")
+    small.vision_config.image_size = 168
+    large = configs.load("mistral-small-3.2-2506")
+    weights = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)) / 50
+    chat = [{"role": "user", "content": "Hi!"}]
+    made = {
+        "next_token": a_tree(),
+        "tokens": tokens.explore(
+            {"text": f"naïve 水 {HOSTILE}", "chat": chat}, usd_per_million=0.1
+        ),
+        "four_bits": four_bits.explore(weights),
+        "image_tokens": image_tokens.explore(
+            Image.fromarray(noise), {"24B": large, "small": small}
+        ),
+    }
+    for name, explorer in made.items():
+        explorer.save(folder / f"{name}.html")
+    return folder, made
+
+
+@pytest.fixture
+def open_page(chromium, pages):
+    """Opens an explorer's page, and checks at the end that it had no error and asked no network."""
+    opened, faults = [], []
+
+    def go(name: str, scheme: str = "light", width: int = 1280):
+        page = chromium.new_page(
+            color_scheme=scheme, viewport={"width": width, "height": 900}, offline=True
+        )
+        page.on("pageerror", lambda error: faults.append(f"{name}: {error}"))
+        page.on("dialog", lambda dialog: faults.append(f"{name}: {dialog.message}"))
+        page.on(
+            "request",
+            lambda r: faults.append(r.url) if not r.url.startswith(("file:", "data:")) else None,
+        )
+        page.goto((pages[0] / f"{name}.html").as_uri())
+        opened.append(page)
+        return page
+
+    yield go
+    for page in opened:
+        page.close()
+    assert not faults, "\n".join(faults)
+
+
+NAMES = ["next_token", "tokens", "four_bits", "image_tokens"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 800), ("dark", 380)])
+def test_a_page_fits_and_replaces_its_table(open_page, name, scheme, width):
+    page = open_page(name, scheme, width)
+    assert page.locator(".kx-live").inner_text().strip()
+    assert not page.locator(".kx-plain").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.locator("img").count() == 0  # what was text stayed text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_control_is_reached_by_keyboard_and_has_a_name(open_page, name):
+    page = open_page(name)
+    controls = page.locator("button, input, select")
+    count = controls.count()
+    assert count
+    reached = set()
+    for _ in range(count + 2):
+        page.keyboard.press("Tab")
+        where = "[...document.querySelectorAll('button, input, select')]"
+        reached.add(page.evaluate(f"{where}.indexOf(document.activeElement)"))
+    assert set(range(count)) <= reached
+    for number in range(count):
+        named = "e => (e.getAttribute('aria-label') || e.innerText || e.labels?.[0]?.innerText)"
+        assert controls.nth(number).evaluate(named).strip()
+
+
+def test_another_token_is_taken_and_the_answer_goes_on(open_page):
+    page = open_page("next_token")
+    answer, rows = page.locator(".kx-note").nth(1), page.locator(".kx-rows")
+    assert answer.inner_text().split("\n") == ["The", "␣sea"] or "␣sea" in answer.inner_text()
+    answer.locator("button").nth(1).click()
+    assert "50.0 %" in rows.inner_text()
+    rows.locator("button").nth(1).click()
+    assert "␣blue" in answer.inner_text()
+    assert HOSTILE.replace(" ", "␣") in answer.inner_text()
+    rows.locator("button").nth(0).click()  # back to the first answer's own token
+    assert "␣blue" not in answer.inner_text()
+    rows.locator("button").nth(2).click()
+    assert "the answer ends here" in page.locator("[role=status]").inner_text()
+    rows.locator("button").nth(3).click()
+    assert "was not computed" in page.locator("[role=status]").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_p", "min_p"), [(0, 1, 0), (0.5, 1, 0), (1.5, 0.6, 0), (1, 1, 0.3)]
+)
+def test_the_page_draws_with_the_shares_that_python_computes(
+    open_page, pages, temperature, top_p, min_p
+):
+    page = open_page("next_token")
+    page.locator(".kx-note").nth(1).locator("button").nth(1).click()
+    for number, value in enumerate((temperature, top_p, min_p)):
+        page.locator("input[type=range]").nth(number).fill(str(value))
+    likeliest = pages[1]["next_token"].data["nodes"][0]["steps"][1]["likeliest"]
+    logs = [each["logprob"] for each in likeliest]
+    shares = next_token.shares(logs, temperature, top_p, min_p)
+    shown = page.locator(".kx-rows > span.kx-number").all_inner_texts()[1::2]
+    expected = [f"{100 * share:.1f} %" if share else "cut" for share in shares]
+    assert shown == expected
+
+
+def test_draws_follow_the_shares(open_page):
+    page = open_page("next_token")
+    counts = {"The": 0, "A": 0}
+    for _ in range(200):
+        page.locator("button", has_text="Draw a token").click()
+        text = page.locator("[role=status]").inner_text()
+        counts["A" if "“A”" in text else "The"] += 1
+        page.locator("button", has_text="Back to the first answer").click()
+    assert 5 <= counts["A"] <= 40  # of 200, with a probability of 0.1
+
+
+def test_tokens_are_counted_and_shown_with_ids(open_page, pages):
+    page, data = open_page("tokens"), pages[1]["tokens"].data["texts"]
+    own = data["text"]["tokens"][tokens.MISTRAL]
+    assert page.locator(".kx-tokens .kx-token").count() == len(own)
+    assert f"{len(own)} tokens" in page.locator("[role=status]").inner_text()
+    page.locator("input[type=checkbox]").check()
+    assert page.locator("sub").all_inner_texts() == [str(token["id"]) for token in own]
+    page.locator("select").first.select_option("chat")
+    control = [t["text"] for t in data["chat"]["tokens"][tokens.MISTRAL] if t["kind"] == "control"]
+    framed = page.locator(".kx-control").evaluate_all("all => all.map(e => e.firstChild.data)")
+    assert framed == control
+
+
+def test_each_weight_becomes_the_value_of_its_code(open_page, pages):
+    page, data = open_page("four_bits"), pages[1]["four_bits"].data
+    for scheme in four_bits.SCHEMES:
+        page.locator("select").select_option(scheme)
+        chosen = data["schemes"][scheme]
+        for number in (0, 17, 63):
+            page.locator("input[type=range]").fill(str(number))
+            text = page.locator("[role=status]").inner_text()
+            code = chosen["codes"][number]
+            assert f"code {code}, in bits {code:04b}." in text
+            assert f"It becomes {chosen['values'][code] * data['scale']:.5f}" in text
+    assert page.locator(".kx-live table tr").count() == 1 + len(four_bits.BLOCKS)
+
+
+def test_the_grid_is_the_models(open_page, pages):
+    page, data = open_page("image_tokens"), pages[1]["image_tokens"].data
+    for name in ("24B", "small"):
+        page.locator("select").select_option(name)
+        for number in (0, 3, 7):
+            page.locator("input[type=range]").fill(str(number))
+            entry = data["models"][name][number]
+            assert f"{entry['tokens']} tokens" in page.locator("[role=status]").inner_text()
+            lines = page.locator("svg line").count()
+            assert lines == entry["rows"] + entry["columns"] + 2
