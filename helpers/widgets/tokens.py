@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from mistral_common.protocol.instruct.request import ChatCompletionRequest
 
 from helpers import wire
 from helpers.widgets.explorer import Explorer
@@ -27,7 +28,7 @@ def split(text: str | list[dict], file: str | Path | None = None) -> list[dict[s
     if isinstance(text, str):
         ids = tekken.encode(text, bos=False, eos=False)
     else:
-        request = wire.ChatCompletionRequest.from_openai(messages=text)
+        request = ChatCompletionRequest.from_openai(messages=text)
         ids = chosen.encode_chat_completion(request).tokens
     return [_token(tekken, token) for token in ids]
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from helpers.model import configs
-from helpers.widgets import four_bits, image_tokens, next_token, tokens
+from helpers.widgets import fits, four_bits, image_tokens, next_token, tokens
 from helpers.widgets.explorer import Explorer
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -58,6 +58,7 @@ def pages(tmp_path_factory):
         "image_tokens": image_tokens.explore(
             Image.fromarray(noise), {"24B": large, "small": small}
         ),
+        "fits": fits.explore("mistral-small-3.2-2506"),
     }
     for name, explorer in made.items():
         explorer.save(folder / f"{name}.html")
@@ -89,7 +90,7 @@ def open_page(chromium, pages):
     assert not faults, "\n".join(faults)
 
 
-NAMES = ["next_token", "tokens", "four_bits", "image_tokens"]
+NAMES = ["next_token", "tokens", "four_bits", "image_tokens", "fits"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -202,3 +203,21 @@ def test_the_grid_is_the_models(open_page, pages):
             assert f"{entry['tokens']} tokens" in page.locator("[role=status]").inner_text()
             lines = page.locator("svg line").count()
             assert lines == entry["rows"] + entry["columns"] + 2
+
+
+def test_what_fits_is_said(open_page, pages):
+    page, data = open_page("fits"), pages[1]["fits"].data
+    for gpu, *places in (("RTX 4090", 4, 0, 0), ("T4", 2, 1, 0), ("H100", 6, 4, 1)):
+        name = next(each for each in data["gpus"] if gpu in each)
+        page.locator("select").select_option(name)
+        for number, place in enumerate(places):
+            page.locator("input[type=range]").nth(number).fill(str(place))
+        sums = {s: sum(a[places[0]][places[1]][places[2]]) for s, a in data["needs"].items()}
+        shown = page.locator(".kx-fits .kx-number").all_inner_texts()
+        assert shown == [f"{size / 2**30:.1f} GiB" for size in sums.values()]
+        fitting = [scheme for scheme, size in sums.items() if size <= data["gpus"][name]]
+        said = page.locator("[role=status]").inner_text()
+        assert (f"It fits in {', '.join(fitting)}." if fitting else "Nothing fits.") in said
+    page.locator("input[type=range]").nth(0).fill("0")
+    page.locator("input[type=range]").nth(2).fill("3")
+    assert "more tokens than this context" in page.locator("[role=status]").inner_text()
