@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from helpers import replies
-from helpers.tools import diagram
 from helpers.tools.calls import RunningCall, answer_text, read_calls
 from helpers.tools.schemas import ToolError, describe
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from helpers.backends import Lab
+    from helpers.widgets.explorer import Explorer
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,13 @@ class Trace:
 
         return pd.DataFrame(self.steps, columns=[*Step.__annotations__])
 
-    def draw(self) -> None:
-        """Draw the whole conversation as a sequence diagram of user, model and tools."""
+    def explore(self) -> "Explorer":
+        """The whole conversation step by step, as a page: who sends what to whom."""
+        from helpers.widgets import trace
+
         answered_nothing = self.answer is not None and not self.answer.strip()
         empty = [{"role": "assistant", "content": ""}] if answered_nothing else []
-        diagram.draw([*self.messages, *empty])
+        return trace.explore([*self.messages, *empty])
 
 
 def run_tools(

@@ -1,5 +1,6 @@
 """The explorers in Chromium, opened from the disk, without a kernel and without a network."""
 
+import json
 import math
 
 import numpy as np
@@ -9,10 +10,17 @@ import torch
 from PIL import Image
 
 from helpers.model import configs
-from helpers.widgets import fits, four_bits, image_tokens, next_token, tokens
+from helpers.widgets import fits, four_bits, image_tokens, next_token, tokens, trace
 from helpers.widgets.explorer import Explorer
 
 HOSTILE = "<img src=x onerror=alert(1)>"
+CALL = {"id": "abcdefgh1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CONVERSATION = [
+    {"role": "user", "content": HOSTILE},
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "abcdefgh1", "content": '{"error": "it is closed"}'},
+    {"role": "assistant", "content": f"Sorry. {HOSTILE}"},
+]
 
 
 def step(*likeliest, node=0, at=0):
@@ -59,6 +67,7 @@ def pages(tmp_path_factory):
             Image.fromarray(noise), {"24B": large, "small": small}
         ),
         "fits": fits.explore("mistral-small-3.2-2506"),
+        "trace": trace.explore(CONVERSATION),
     }
     for name, explorer in made.items():
         explorer.save(folder / f"{name}.html")
@@ -90,7 +99,7 @@ def open_page(chromium, pages):
     assert not faults, "\n".join(faults)
 
 
-NAMES = ["next_token", "tokens", "four_bits", "image_tokens", "fits"]
+NAMES = ["next_token", "tokens", "four_bits", "image_tokens", "fits", "trace"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,19 +109,19 @@ def test_a_page_fits_and_replaces_its_table(open_page, name, scheme, width):
     assert page.locator(".kx-live").inner_text().strip()
     assert not page.locator(".kx-plain").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert page.locator("img").count() == 0  # what was text stayed text
+    assert page.locator("img[src=x], [onerror]").count() == 0  # what was text stayed text
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_control_is_reached_by_keyboard_and_has_a_name(open_page, name):
     page = open_page(name)
-    controls = page.locator("button, input, select")
+    controls = page.locator("button:enabled, input, select")
     count = controls.count()
     assert count
     reached = set()
     for _ in range(count + 2):
         page.keyboard.press("Tab")
-        where = "[...document.querySelectorAll('button, input, select')]"
+        where = "[...document.querySelectorAll('button:enabled, input, select')]"
         reached.add(page.evaluate(f"{where}.indexOf(document.activeElement)"))
     assert set(range(count)) <= reached
     for number in range(count):
@@ -221,3 +230,20 @@ def test_what_fits_is_said(open_page, pages):
     page.locator("input[type=range]").nth(0).fill("0")
     page.locator("input[type=range]").nth(2).fill("3")
     assert "more tokens than this context" in page.locator("[role=status]").inner_text()
+
+
+def test_a_conversation_is_stepped_through(open_page):
+    page = open_page("trace")
+    steps, json_text = page.locator(".kx-lanes button"), page.locator(".kx-json")
+    assert steps.count() == 4
+    assert json.loads(json_text.inner_text()) == CONVERSATION[0]
+    assert page.locator("button", has_text="Previous").is_disabled()
+    for expected in (CALL, *CONVERSATION[2:]):
+        page.locator("button", has_text="Next").click()
+        assert json.loads(json_text.inner_text()) == expected
+    assert page.locator("button", has_text="Next").is_disabled()
+    assert steps.nth(2).inner_text().startswith("← ✗")
+    steps.nth(1).click()
+    assert json.loads(json_text.inner_text()) == CALL
+    boxes = [steps.nth(number).bounding_box() for number in range(4)]
+    assert boxes[0]["x"] == boxes[3]["x"] < boxes[1]["x"] == boxes[2]["x"]

@@ -1,7 +1,6 @@
 """The loop: on scripted replies, and on the pocket model's."""
 
 import asyncio
-import itertools
 import json
 import math
 import re
@@ -22,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessage
+from PIL import Image
 
 from helpers import images, replies, tools, wire
 from helpers.paths import ROOT
@@ -209,41 +209,29 @@ def test_two_tools_of_one_name():
         tools.run_tools(scripted(), QUESTION, [add, add])
 
 
-def test_the_sequence_is_drawn(monkeypatch):
-    """The whole conversation, with an image, errors, and long texts that stay between the lanes."""
-    import matplotlib.pyplot as plt
-    from PIL import Image
-
-    monkeypatch.setattr(plt, "show", lambda: None)
-    lab = scripted([("abcdefgh1", "nothing", "{}")], [FRANCE], "$68 or $\\frac{?$")
-    picture = images.image_part(Image.new("RGB", (900, 40), "teal"))
+def test_the_conversation_can_be_explored():
+    """The whole of it, with an image, an error, and an answer of no words."""
+    lab = scripted([("abcdefgh1", "nothing", "{}")], [FRANCE], "$68 or <b>")
+    picture = images.image_part(Image.new("RGB", (90, 40), "teal"))
     earlier = [
+        {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "HOW MANY PEOPLE LIVE " * 20},
         {"role": "assistant", "content": "Where?"},
         {"role": "user", "content": [{"type": "text", "text": "Here:"}, picture]},
     ]
-    tools.run_tools(lab, earlier, [population]).draw()
-    figure, ax = plt.gcf(), plt.gca()
-    figure.canvas.draw()
-    words = [text.get_text() for text in ax.texts]
-    for part in ("HOW MANY", "Where?", "Here:", "population(", "✗", "$68 or $\\frac{?$"):
-        assert any(part in word for word in words), part
-    assert [word for word in words if word.startswith("68")]  # a ✗ is only where the error is
-    lanes = [ax.transData.transform((x, 0))[0] for x in (0, 1, 2)]
-    labels = [text.get_window_extent() for text in ax.texts if len(text.get_text()) > 5]
-    (image,) = [image.get_window_extent() for image in ax.images]
-    for left, right in [(box.x0, box.x1) for box in [*labels, image]]:
-        assert any(a < left and right < b for a, b in itertools.pairwise(lanes))
-    plt.close()
-
-
-def test_an_empty_answer_is_drawn(monkeypatch):
-    import matplotlib.pyplot as plt
-
-    monkeypatch.setattr(plt, "show", lambda: None)
-    tools.run_tools(scripted(""), QUESTION, [population]).draw()
-    assert "(an empty answer)" in [text.get_text() for text in plt.gca().texts]
-    plt.close()
+    steps = tools.run_tools(lab, earlier, [population]).explore().data["steps"]
+    ways = [f"{step['sender']} {step['receiver']}" for step in steps]
+    asked = ["user model", "user model", "model user", "user model"]
+    called = ["model tools", "tools model"]
+    assert ways == [*asked, *called, *called, "model user"]
+    assert [step["error"] for step in steps] == [False] * 5 + [True] + [False] * 3
+    assert [bool(step["image"]) for step in steps] == [False] * 3 + [True] + [False] * 5
+    assert steps[6]["text"].startswith("population(")
+    assert steps[-1]["text"] == "$68 or <b>"
+    assert json.loads(steps[4]["message"])["function"]["name"] == "nothing"
+    assert len(steps[3]["message"]) < 400  # without the image's data
+    (empty,) = tools.run_tools(scripted(""), QUESTION, [population]).explore().data["steps"][1:]
+    assert empty["text"] == "(an empty answer)"
 
 
 def reply(message: object, reason: str = "stop") -> bytes:

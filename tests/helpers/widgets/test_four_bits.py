@@ -18,11 +18,14 @@ def weights():
 def test_codes_and_bytes_are_bitsandbytes(weights, scheme, block):
     packed, state = functional.quantize_4bit(weights, quant_type=scheme, blocksize=block)
     codes, scales = four_bits.quantize(weights.reshape(-1, block), scheme)
-    ours = torch.tensor(list(four_bits.pack(codes)), dtype=torch.uint8)
-    assert (ours == packed.flatten()).float().mean() > 0.999  # but for ties
+    theirs = torch.stack([packed.flatten() >> 4, packed.flatten() & 15], dim=-1).long()
+    # By value, since FP4 has a code for 0 and one for -0; and a tie may go either way.
+    book = four_bits.code_book(scheme)
+    assert (book[theirs.flatten()] == book[codes.flatten()]).float().mean() > 0.999
+    assert list(four_bits.pack(theirs)) == packed.flatten().tolist()
     torch.testing.assert_close(scales.flatten(), state.absmax.float())
-    theirs = functional.dequantize_4bit(packed, state)
-    error = ((theirs - weights).pow(2).mean() / weights.pow(2).mean()).sqrt()
+    became = functional.dequantize_4bit(packed, state)
+    error = ((became - weights).pow(2).mean() / weights.pow(2).mean()).sqrt()
     assert four_bits.error(weights, scheme, block) == pytest.approx(float(error), rel=1e-3)
 
 
