@@ -75,7 +75,7 @@
     }));
     const fitting = needs.filter(([, parts]) => total(parts) <= memory).map(([scheme]) => scheme);
     note.textContent = `${gpu.value} has ${gib(memory).toFixed(1)} GiB that a program can use (the `
-      + `black line). ${fitting.length ? `It fits in ${fitting.join(", ")}.` : "Nothing fits."}`;
+      + `upright line). ${fitting.length ? `It fits in ${fitting.join(", ")}.` : "Nothing fits."}`;
   };
   show();
 }
