@@ -9,12 +9,20 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.latency import Delta, Record
 from helpers.model import configs
-from helpers.widgets import fits, four_bits, image_tokens, next_token, tokens, trace
+from helpers.widgets import fits, four_bits, image_tokens, next_token, timeline, tokens, trace
 from helpers.widgets.explorer import Explorer
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 CALL = {"id": "abcdefgh1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+STREAM = Record(
+    sent=1.0,
+    role_only=1.05,
+    deltas=[Delta(1.1 + n / 100, "content", text) for n, text in enumerate(("a", HOSTILE, "c"))],
+    end=1.2,
+    output_tokens=4,
+)
 CONVERSATION = [
     {"role": "user", "content": HOSTILE},
     {"role": "assistant", "content": None, "tool_calls": [CALL]},
@@ -68,6 +76,7 @@ def pages(tmp_path_factory):
         ),
         "fits": fits.explore("mistral-small-3.2-2506"),
         "trace": trace.explore(CONVERSATION),
+        "timeline": timeline.explore(STREAM),
     }
     for name, explorer in made.items():
         explorer.save(folder / f"{name}.html")
@@ -99,7 +108,7 @@ def open_page(chromium, pages):
     assert not faults, "\n".join(faults)
 
 
-NAMES = ["next_token", "tokens", "four_bits", "image_tokens", "fits", "trace"]
+NAMES = ["next_token", "tokens", "four_bits", "image_tokens", "fits", "trace", "timeline"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -247,3 +256,18 @@ def test_a_conversation_is_stepped_through(open_page):
     assert json.loads(json_text.inner_text()) == CALL
     boxes = [steps.nth(number).bounding_box() for number in range(4)]
     assert boxes[0]["x"] == boxes[3]["x"] < boxes[1]["x"] == boxes[2]["x"]
+
+
+def test_a_stream_is_read_again_at_other_speeds(open_page, pages):
+    page, data = open_page("timeline"), pages[1]["timeline"].data
+    for each in data["definitions"]:
+        page.locator("select").select_option(each["name"])
+        said = page.locator("[role=status]").inner_text()
+        assert f"first token (blue): {each['first']:.0f} ms" in said
+        assert f"Then {each['each']:.1f} ms" in said
+    played = page.locator(".kx-played")
+    for button in page.locator("button").all():
+        button.click()
+        assert not played.inner_text().endswith("c")
+        page.wait_for_function("document.querySelector('.kx-played').textContent.endsWith('c')")
+        assert played.inner_text() == f"a{HOSTILE}c"
