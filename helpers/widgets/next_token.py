@@ -10,6 +10,7 @@ from helpers.backends import Lab
 from helpers.widgets.explorer import Explorer
 
 SHOWN = 12  # of the likeliest tokens at a step; servers tell 20 at most
+END = "</s>"  # the one control token, which have no bytes, that can follow in an answer
 
 
 def shares(
@@ -72,15 +73,14 @@ def answer_steps(
         {
             "text": entry.token,
             "logprob": round(entry.logprob, 4),
-            "likeliest": [_candidate(other) for other in entry.top_logprobs],
+            "likeliest": [_candidate(o) for o in entry.top_logprobs if o.bytes or o.token == END],
         }
         for entry in content
     ]
 
 
 def _candidate(entry) -> dict[str, Any]:
-    # A control token has no bytes; of these only the end can follow in an answer.
-    return {"text": entry.token, "logprob": round(entry.logprob, 4), "ends": not entry.bytes}
+    return {"text": entry.token, "logprob": round(entry.logprob, 4), "ends": entry.token == END}
 
 
 def explore(

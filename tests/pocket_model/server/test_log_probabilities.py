@@ -76,13 +76,13 @@ def test_the_temperature_does_not_change_them(lab):
         assert entries(ask(lab, top_logprobs=3, max_tokens=1, **settings))[0].top_logprobs == plain
 
 
-def test_the_end_token_has_none_but_can_be_likely(lab):
+def test_the_end_token_has_no_entry_and_control_tokens_have_no_bytes(lab):
     short = [{"role": "user", "content": "Say yes."}]
     reply = ask(lab, short, top_logprobs=2, max_tokens=60)
     assert reply.choices[0].finish_reason == "stop"
     assert len(entries(reply)) == reply.usage.completion_tokens - 1
-    names = {other.token for entry in entries(reply) for other in entry.top_logprobs}
-    assert all(other == "</s>" or other not in CONTROL_IDS for other in names)
+    likely = [other for entry in entries(reply) for other in entry.top_logprobs]
+    assert all((other.token in CONTROL_IDS) == (not other.bytes) for other in likely)
 
 
 def test_a_stream_tells_the_same(lab):

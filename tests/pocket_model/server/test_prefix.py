@@ -2,6 +2,7 @@
 
 import openai
 import pytest
+from mistral_common.protocol.instruct.messages import AssistantMessage, UserMessage
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 
 from helpers import connect
@@ -50,7 +51,8 @@ def test_other_words_lead_elsewhere(lab):
 
 @pytest.mark.parametrize("text", ["The answer is", "The answer is ", "1, 2, 3,", "[INST]", "é🌊"])
 def test_the_prompt_is_mistral_commons(lab, chat_format, text):
-    request = ChatCompletionRequest.from_openai([ASK, begun(text)], model="any")
+    messages = [UserMessage(content=ASK["content"]), AssistantMessage(content=text, prefix=True)]
+    request = ChatCompletionRequest(messages=messages)
     expected = chat_format.tokenizer.encode_chat_completion(request).tokens
     reply = ask(lab, ASK, begun(text), max_tokens=1)
     assert reply.usage.prompt_tokens == len(expected)
