@@ -11,11 +11,22 @@ from PIL import Image
 
 from helpers.latency import Delta, Record
 from helpers.model import configs
-from helpers.widgets import fits, four_bits, image_tokens, next_token, timeline, tokens, trace
+from helpers.widgets import (
+    attention,
+    fits,
+    four_bits,
+    image_tokens,
+    next_token,
+    timeline,
+    tokens,
+    trace,
+)
 from helpers.widgets.explorer import Explorer
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 CALL = {"id": "abcdefgh1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+ATTENTION = torch.rand(2, 4, 3, 3, generator=torch.Generator().manual_seed(0)).tril()
+ATTENTION /= ATTENTION.sum(-1, keepdim=True)
 STREAM = Record(
     sent=1.0,
     role_only=1.05,
@@ -77,6 +88,7 @@ def pages(tmp_path_factory):
         "fits": fits.explore("mistral-small-3.2-2506"),
         "trace": trace.explore(CONVERSATION),
         "timeline": timeline.explore(STREAM),
+        "attention": attention.explore(ATTENTION, ["a", HOSTILE, "c"], sharing=2),
     }
     for name, explorer in made.items():
         explorer.save(folder / f"{name}.html")
@@ -108,7 +120,16 @@ def open_page(chromium, pages):
     assert not faults, "\n".join(faults)
 
 
-NAMES = ["next_token", "tokens", "four_bits", "image_tokens", "fits", "trace", "timeline"]
+NAMES = [
+    "next_token",
+    "tokens",
+    "four_bits",
+    "image_tokens",
+    "fits",
+    "trace",
+    "timeline",
+    "attention",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -271,3 +292,18 @@ def test_a_stream_is_read_again_at_other_speeds(open_page, pages):
         assert not played.inner_text().endswith("c")
         page.wait_for_function("document.querySelector('.kx-played').textContent.endsWith('c')")
         assert played.inner_text() == f"a{HOSTILE}c"
+
+
+def test_the_heads_weights_are_drawn(open_page):
+    page = open_page("attention")
+    for layer, head in ((0, 0), (1, 3), (0, 2)):
+        page.locator("input[type=range]").nth(0).fill(str(layer))
+        page.locator("input[type=range]").nth(1).fill(str(head))
+        shades = page.locator("svg rect[fill-opacity]").evaluate_all(
+            "all => all.map(each => (each.getAttribute('fill-opacity') - 0.06) / 0.94)"
+        )
+        rows, columns = torch.tril_indices(3, 3)
+        assert shades == pytest.approx(ATTENTION[layer, head, rows, columns].tolist(), abs=0.003)
+        said = page.locator("[role=status]").inner_text()
+        assert f"{100 * ATTENTION[layer, head, 2].max():.0f} %" in said
+        assert f"with head {head ^ 1}." in said
