@@ -15,7 +15,7 @@ from pocket_model.base_weights import fetch_gguf, load_base
 from pocket_training import chat_tasks
 from pocket_training.score_tables import share_row
 from pocket_training.stranger import judge
-from pocket_training.stranger.evaluate import REPLY_TOKENS, SKILLS, load_cases
+from pocket_training.stranger.evaluate import SKILLS, WORD_TOKENS, load_cases
 
 CASES_AT_ONCE = 20
 
@@ -25,7 +25,7 @@ def answer(base, tokenizer, cases: list[dict]) -> Iterator[str]:
     """The base's greedy replies, in its own chat format."""
     tokenizer = chat_tasks.as_trained(tokenizer)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    options = {"max_new_tokens": REPLY_TOKENS, "do_sample": False}
+    options = {"max_new_tokens": WORD_TOKENS, "do_sample": False}
     for start in range(0, len(cases), CASES_AT_ONCE):
         chats = [case["messages"] for case in cases[start : start + CASES_AT_ONCE]]
         inputs = tokenizer.apply_chat_template(

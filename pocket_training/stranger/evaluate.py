@@ -1,7 +1,8 @@
 """What the embedded model makes of another author's test set: `evaluate --stranger`.
 
-Decoding is greedy. The model writes each reply to its end or to 160 tokens, and `judge` reads it by
-the case's own rules. The test set was finished before any model of this kit had answered it.
+Decoding is greedy. The model writes each reply to its end, or to 160 tokens if there are tools and
+48 if there are none. `judge` reads it by the case's own rules. The test set was finished before any
+model of this kit had answered it.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from tqdm import tqdm
+from transformers import DynamicCache
 
 from pocket_model.build import Quantization, find_adapter
 from pocket_model.cache import sha256_of
@@ -25,8 +27,9 @@ from pocket_training.scoring import load_in_float32
 from pocket_training.stranger import judge
 
 FOLDER = Path(__file__).parents[2] / "data" / "stranger"
-# The longest right reply, with two calls, has 128 tokens.
-REPLY_TOKENS = 160
+# The longest right reply, with two calls, has 128 tokens; in words alone it has far fewer.
+REPLY_TOKENS, WORD_TOKENS = 160, 48
+HAS_TOOLS = CONTROL_IDS["[AVAILABLE_TOOLS]"]
 BATCH_TOKENS = 6000  # of the prompts answered at a time, padding included
 QUICK_CASES = 20  # of each skill
 
@@ -84,7 +87,6 @@ def _part(part: dict) -> dict:
 def answer(model, chat_format: ChatFormat, prompts: list[Prompt]) -> Iterator[tuple[int, dict]]:
     """Each prompt's number and the reply, an assistant message in OpenAI's form."""
     pad, end = CONTROL_IDS["<pad>"], CONTROL_IDS["</s>"]
-    options = {"max_new_tokens": REPLY_TOKENS, "do_sample": False, "pad_token_id": pad}
     numbered = range(len(prompts))
     batches = batches_by_length(numbered, lambda n: len(prompts[n].ids), max_tokens=BATCH_TOKENS)
     for numbers in batches:
@@ -92,16 +94,43 @@ def answer(model, chat_format: ChatFormat, prompts: list[Prompt]) -> Iterator[tu
         width = max(map(len, rows))
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
         pictures = [picture for number in numbers for picture in prompts[number].pictures]
-        replies = model.generate(
-            input_ids=ids,
-            attention_mask=(ids != pad).long(),
-            eos_token_id=end,
-            **image_inputs(pictures, model.model.vision_tower.dtype),
-            **options,
-        )[:, width:].tolist()
-        for number, tokens in zip(numbers, replies, strict=True):
+        images = image_inputs(pictures, model.model.vision_tower.dtype)
+        limits = [REPLY_TOKENS if HAS_TOOLS in row else WORD_TOKENS for row in rows]
+        for number, tokens in zip(numbers, _generate(model, ids, limits, images), strict=True):
             tokens = tokens[: tokens.index(end)] if end in tokens else tokens
             yield number, _message(chat_format, tokens)
+
+
+def _generate(model, ids: torch.Tensor, limits: list[int], images: dict) -> list[list[int]]:
+    """Greedy replies. Rows that are done leave the batch, unlike in transformers' `generate`."""
+    cache = DynamicCache(config=model.config.text_config)
+    mask = (ids != CONTROL_IDS["<pad>"]).long()
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    options = {"past_key_values": cache, "logits_to_keep": 1}
+    logits = model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, **options, **images
+    ).logits
+    replies: list[list[int]] = [[] for _ in limits]
+    rows, positions = list(range(len(limits))), positions[:, -1:]
+    while True:
+        tokens = logits[:, -1].argmax(-1)
+        going = []
+        for place, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
+            if CONTROL_IDS["</s>"] not in replies[row] and len(replies[row]) < limits[row]:
+                replies[row].append(token)
+                going.append(place)
+        if not going:
+            return replies
+        if len(going) < 0.8 * len(rows):  # to leave out rows takes time too
+            places = torch.tensor(going)
+            cache.batch_select_indices(places)
+            mask, positions, tokens = mask[places], positions[places], tokens[places]
+            rows = [rows[place] for place in going]
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=-1)
+        positions = positions + 1
+        logits = model(
+            input_ids=tokens[:, None], attention_mask=mask, position_ids=positions, **options
+        ).logits
 
 
 def _message(chat_format: ChatFormat, tokens: list[int]) -> dict:

@@ -3,8 +3,10 @@
 import random
 
 import pytest
+import torch
 
 from pocket_model.tekken import CONTROL_IDS
+from pocket_model.vision import image_inputs
 from pocket_training.scoring import load_in_float32
 from pocket_training.stranger import evaluate
 
@@ -66,3 +68,21 @@ def test_a_pair_is_right_only_if_both_replies_are(monkeypatch):
     counted = [(row["skill"], row["right"], row["of"]) for row in result["rows"]]
     assert counted == [("picture: colour", 2, 3), ("counterfactual pairs", 1, 2)]
     assert result["right"]["counterfactual pairs"] == [False, True]
+
+
+def test_replies_are_those_of_transformers_generate(model, encoder, some):
+    prompts = [evaluate.encode(encoder.chat_format, case) for case in some]
+    found = dict(evaluate.answer(model, encoder.chat_format, prompts))
+    for number, prompt in enumerate(prompts):
+        has_tools = evaluate.HAS_TOOLS in prompt.ids
+        limit = evaluate.REPLY_TOKENS if has_tools else evaluate.WORD_TOKENS
+        made = model.generate(
+            input_ids=torch.tensor([prompt.ids]),
+            max_new_tokens=limit,
+            do_sample=False,
+            eos_token_id=CONTROL_IDS["</s>"],
+            pad_token_id=CONTROL_IDS["<pad>"],
+            **image_inputs(prompt.pictures, torch.float32),
+        )[0, len(prompt.ids) :].tolist()
+        made = made[: made.index(CONTROL_IDS["</s>"])] if CONTROL_IDS["</s>"] in made else made
+        assert evaluate._message(encoder.chat_format, made) == found[number]
