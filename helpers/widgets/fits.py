@@ -33,7 +33,7 @@ def explore(
     model: str,
     schemes: Sequence[str] = ("bf16", "fp8", "int8", "nf4-dq"),
     *,
-    card: str = "RTX 4090",
+    gpu: str = "RTX 4090",
     context: int = 32768,
 ) -> Explorer:
     """Look at what a model needs, and change the GPU, the context, the users and the images.
@@ -41,7 +41,7 @@ def explore(
     Args:
         model: a name of `helpers.model.configs`.
         schemes: names of `sizes.SCHEMES`.
-        card: the GPU that is shown first.
+        gpu: the one that is shown first.
         context: the context that is shown first, one of `CONTEXTS`.
     """
     needs = {
@@ -54,11 +54,11 @@ def explore(
     data = {
         "needs": needs,
         "uses": list(USES),
-        "gpus": {name: gpu.usable_bytes for name, gpu in cards.gpus().items()},
+        "gpus": {name: each.usable_bytes for name, each in cards.gpus().items()},
         "contexts": list(CONTEXTS),
         "users": list(USERS),
         "images": list(IMAGES),
-        "first": {"gpu": cards.gpu(card).name, "context": CONTEXTS.index(context)},
+        "first": {"gpu": cards.gpu(gpu).name, "context": CONTEXTS.index(context)},
     }
     rows = {}
     for scheme in schemes:
