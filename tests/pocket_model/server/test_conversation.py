@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from helpers import connect
-from pocket_training import scenes, tool_schemas
+from pocket_training import pens, scenes, tool_schemas
 
 ARTICLE = (
     "OpenAI is an artificial intelligence research laboratory consisting of the non-profit OpenAI "
@@ -32,13 +32,13 @@ def lab(model_folder):
 
 def two_maps(seed: int) -> list[scenes.Regions]:
     """The same regions twice, two of the colors exchanged: first green is largest, then red."""
-    drawn = scenes.random_regions(random.Random(seed), "held_out", count=3)
+    drawn = scenes.random_regions(random.Random(seed), "held_out", count=3, plain=True)
     maps = []
     for first, second in (("green", "red"), ("red", "green")):
         others = iter((second, "yellow"))
         largest = drawn.largest()
         colors = tuple(first if k == largest else next(others) for k in range(3))
-        rgbs = tuple(scenes.COLORS[color] for color in colors)
+        rgbs = tuple(pens.SHADES[color][0] for color in colors)
         maps.append(replace(drawn, colors=colors, rgbs=rgbs))
     return maps
 
