@@ -35,7 +35,7 @@ def load_in_float32(folder: Path, quantization: Quantization) -> Mistral3ForCond
                 # A new tensor: the vocabulary's head shares its own with the embeddings.
                 is_head = module is model.lm_head
                 rounded = dequantized(module.weight, quantization, is_head=is_head)
-                module.weight = torch.nn.Parameter(rounded)
+                module.weight = torch.nn.Parameter(rounded.float())
     return model.eval()
 
 

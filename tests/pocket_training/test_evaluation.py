@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_models import thin_model
 
+from pocket_model.build import QUANTIZATIONS
 from pocket_training import evaluate, exam_cases, score_tables, scoring
 from pocket_training.examples import ARGS, CALL_ID, END, TOOL_CALLS, Example
 
@@ -219,3 +220,12 @@ def test_replies_without_calls_and_with_values_are_judged_by_their_tokens(encode
     accepts = exam_cases.contains(encoder.chat_format, ("67.8",))
     assert accepts([*encode("It has 67.8 million."), END])
     assert not accepts([*encode("It has 67 million."), END])
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_every_quantization_computes_in_float32(quantization, model_folder):
+    model = scoring.load_in_float32(model_folder, quantization)
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([[1, 3, 500, 4]])).logits
+    assert logits.dtype == torch.float32
+    assert logits.isfinite().all()
