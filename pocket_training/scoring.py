@@ -28,6 +28,9 @@ def load_in_float32(folder: Path, quantization: Quantization) -> Mistral3ForCond
     source = folder / "nf4" if quantization == "nf4" else folder
     model = Mistral3ForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
     with torch.no_grad():
+        for parameter in model.parameters():  # a file with 4-bit layers keeps its own type
+            if parameter.is_floating_point():
+                parameter.data = parameter.float()
         for module in [*model.model.language_model.modules(), model.lm_head]:
             if hasattr(module, "compute_dtype"):  # a 4-bit layer
                 module.compute_dtype = torch.float32
@@ -35,7 +38,7 @@ def load_in_float32(folder: Path, quantization: Quantization) -> Mistral3ForCond
                 # A new tensor: the vocabulary's head shares its own with the embeddings.
                 is_head = module is model.lm_head
                 rounded = dequantized(module.weight, quantization, is_head=is_head)
-                module.weight = torch.nn.Parameter(rounded.float())
+                module.weight = torch.nn.Parameter(rounded)
     return model.eval()
 
 
