@@ -1,4 +1,4 @@
-"""Build, serve and try out the pocket model, which has 141 million parameters."""
+"""Build, serve and try out the pocket model, which has 142 million parameters."""
 
 import errno
 import json
@@ -131,7 +131,7 @@ def chat(
     http_client = openai.DefaultHttpxClient(trust_env=False)
     client = openai.OpenAI(base_url=held.base_url, api_key="none", http_client=http_client)
     print(
-        "You talk to a small model of 141 million parameters. It is often wrong. It can, for "
+        "You talk to a small model of 142 million parameters. It is often wrong. It can, for "
         "example:",
         *(f"    {starter}" for starter in STARTERS),
         "An empty line ends the chat.",

@@ -85,11 +85,11 @@ def test_the_saved_weights_are_base_plus_adapter_rounded_to_bf16(model_folder, b
 def test_the_size_that_the_texts_name_counts_no_padding(model):
     """Each of the four projections is padded by one third: 9 heads to 12, and 3 to 4."""
     padding = sum(p.numel() // 4 for name, p in model.named_parameters() if ".self_attn." in name)
-    assert round((model.num_parameters() - padding) / 1e6) == 141
+    assert round((model.num_parameters() - padding) / 1e6) == 142
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for size in (model.num_parameters() - padding, model.num_parameters(), padding):
         assert f"{size / 1e6:.0f} million" in " ".join(text.split())
-    assert "141 million" in pocket_main.__doc__
+    assert "142 million" in pocket_main.__doc__
 
 
 def test_it_generates_with_transformers_alone(model_folder, model, ids):
