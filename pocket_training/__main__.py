@@ -59,6 +59,8 @@ def evaluate(
     quick: Annotated[
         bool, typer.Option("--quick", help="Few cases a skill, for a first look.")
     ] = False,
+    cases: Annotated[int | None, typer.Option(min=1, help="Another number of cases.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A skill; repeat it for several.")] = None,
     quantization: Annotated[Quantization, typer.Option(help="Of the weights.")] = "bf16",
     out: Annotated[Path | None, typer.Option(help="Also write the result as JSON.")] = None,
     against: Annotated[
@@ -90,11 +92,21 @@ def evaluate(
     if out and not out.parent.is_dir():
         print(f"error: {out} cannot be written: there is no folder {out.parent}")
         raise typer.Exit(2)
+    if unknown := set(only or ()) - set(evaluate.SKILLS):
+        names = ", ".join(sorted(evaluate.SKILLS))
+        print(f"error: there is no skill {', '.join(sorted(unknown))}. Choose from: {names}")
+        raise typer.Exit(2)
+    if (cases or only) and (stranger or base):
+        print("error: --cases and --only are for the kit's own test set")
+        raise typer.Exit(2)
     if base:
         result = base_model.run(_training_folder())
+    elif stranger:
+        result = by_stranger.run(ensure_built(), quantization, quick=quick)
     else:
-        exam = by_stranger if stranger else evaluate
-        result = exam.run(ensure_built(), quantization, quick=quick)
+        result = evaluate.run(
+            ensure_built(), quantization, quick=quick, cases=cases, only=only or ()
+        )
     print(score_tables.as_text(score_tables.table(result)))
     if saved:
         print(f"\nAgainst {saved['command']} of {saved['date']}, on the same cases:")

@@ -10,6 +10,7 @@ given, as the pocket server gives them.
 """
 
 import time
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 
@@ -25,11 +26,19 @@ from pocket_training.scoring import Scorer, load_in_float32
 SCORING_VERSION = 3  # results of different versions are not compared
 
 
-def score(model, encoder: ExampleEncoder, chats: HeldOut, cases: int = CASES) -> dict:
+def score(
+    model,
+    encoder: ExampleEncoder,
+    chats: HeldOut,
+    cases: int = CASES,
+    only: Collection[str] = (),
+) -> dict:
     """Ask everything; return {"rows": [...], "right": {...}, "seconds": …}.
 
     Args:
         chats: held-out examples whose reply is the base's own.
+        cases: of each skill; the first ones are the same, whatever their number.
+        only: keys of `SKILLS`, to ask about these alone, without chats.
 
     Returns:
         `rows` is the table (skill, right, of, share, low, high, target). `right` has the scores
@@ -37,34 +46,52 @@ def score(model, encoder: ExampleEncoder, chats: HeldOut, cases: int = CASES) ->
     """
     started = time.monotonic()
     scorer = Scorer(model)
-    single, paired = list(questions(encoder, cases)), list(pairs(encoder, cases))
+    single = [
+        kept
+        for question in questions(encoder, cases)
+        if (kept := [case for case in question if not only or case.skill in only])
+    ]
+    with_pairs = not only or "counterfactual_pairs" in only
+    paired = list(pairs(encoder, cases)) if with_pairs else []
     everything = [*single, *(question for pair in paired for question in pair)]
     scores = iter(scorer.score(everything))
     right: dict[str, list[bool]] = {}
     for question in single:
         for case, is_right in zip(question, next(scores), strict=True):
             right.setdefault(case.skill, []).append(is_right)
-    right["counterfactual_pairs"] = [all(all(next(scores)) for _ in pair) for pair in paired]
+    if paired:
+        right["counterfactual_pairs"] = [all(all(next(scores)) for _ in pair) for pair in paired]
     rows = [share_row(*SKILLS[skill], right[skill]) for skill in SKILLS if skill in right]
-    examples, base_losses = zip(*chats, strict=True)
-    rows.append(chat_row(base_losses, scorer.losses(examples)))
+    if not only:
+        examples, base_losses = zip(*chats, strict=True)
+        rows.append(chat_row(base_losses, scorer.losses(examples)))
     by_label = {SKILLS[skill][0]: scores for skill, scores in right.items()}
     return {"rows": rows, "right": by_label, "seconds": round(time.monotonic() - started)}
 
 
-def run(folder: Path, quantization: Quantization = "bf16", *, quick: bool = False) -> dict:
+def run(
+    folder: Path,
+    quantization: Quantization = "bf16",
+    *,
+    quick: bool = False,
+    cases: int | None = None,
+    only: Collection[str] = (),
+) -> dict:
     """Evaluate a built model.
 
     Args:
         folder: from `build.ensure_built`.
         quantization: of the weights, as the server has them.
         quick: 30 cases a skill instead of 300, for a first look.
+        cases: another number of them.
+        only: keys of `SKILLS`, to ask about these alone.
     """
     encoder = ExampleEncoder(ChatFormat(folder / "tekken.json"))
     model = load_in_float32(folder, quantization)
-    cases = QUICK_CASES if quick else CASES
-    result = score(model, encoder, load_held_out(encoder.chat_format)[:cases], cases)
     options = " --quick" * quick + f" --quantization {quantization}" * (quantization != "bf16")
+    options += f" --cases {cases}" * bool(cases) + "".join(f" --only {skill}" for skill in only)
+    cases = cases or (QUICK_CASES if quick else CASES)
+    result = score(model, encoder, load_held_out(encoder.chat_format)[:cases], cases, only)
     return {
         "command": f"python -m pocket_training evaluate{options}",
         "date": f"{date.today()}",
