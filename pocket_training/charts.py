@@ -12,7 +12,7 @@ from functools import cache
 
 from PIL import Image
 
-from pocket_training.pens import RGB, SIDE, Canvas, Size, Style, distance
+from pocket_training.styles import RGB, SIDE, Canvas, Size, Style, distance
 
 POOL = 400  # different charts by matplotlib
 MARGINS = (0.125, 0.12, 0.9, 0.89)  # of the figure: matplotlib's axes by default, from the top

@@ -11,7 +11,7 @@ from itertools import count
 
 from PIL import Image
 
-from pocket_training import grammar, pens, scenes, words
+from pocket_training import grammar, scenes, styles, words
 from pocket_training.programs import ANY, Absent, Program, Unclear, filtered, run
 from pocket_training.scenes import NUMBERS, Bars, Number, Regions, Shapes, a
 
@@ -719,7 +719,7 @@ def counterfactual_pairs(split: str, *, pairs: int, seed: int) -> Iterator[Pair]
         index = rng.randrange(len(scene.shapes))
         old = scene.shapes[index]
         color, kind = scenes.random_pair(rng, split, color=rng.choice([None, old.color]))
-        rgb = pens.random_shade(rng, color)
+        rgb = styles.random_shade(rng, color)
         if (color, kind) == (old.color, old.kind) or not scene.style.contrasts_with(rgb):
             continue
         new = replace(old, color=color, kind=kind, rgb=rgb, rotation=0.0)

@@ -1,7 +1,7 @@
 """Synthetic scenes: the world that the pocket model's vision tower is trained on.
 
 A scene is a graph: things with a color, a kind, a size and a place; the bars of a chart; the
-regions of a map; a number. It draws itself in a style (`pens`), lists its things for the programs
+regions of a map; a number. It draws itself in a style (`styles`), lists its things for the programs
 of questions (`programs`), and labels its cells. A cell is a 28 × 28 pixel square of what the model
 sees. It becomes one image token, and its labels train the vision tower.
 
@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from pocket_model.tekken import IMAGE
-from pocket_training import charts, pens
-from pocket_training.pens import RGB, SIDE, Canvas, Size, Style
+from pocket_training import charts, styles
+from pocket_training.styles import RGB, SIDE, Canvas, Size, Style
 
 CellLabels = list[list[tuple[str, ...]]]  # the words for each row and column of cells
 Thing = dict  # what a program knows of a thing: attribute to value, None if it is unclear
@@ -324,7 +324,7 @@ class Regions:
             pixels[border] = self.border
         size = (round(self.size[0] * scale), round(self.size[1] * scale))
         resample = Image.Resampling.BILINEAR if self.style.smooth else Image.Resampling.NEAREST
-        return pens.finished(Image.fromarray(pixels).resize(size, resample), self.style)
+        return styles.finished(Image.fromarray(pixels).resize(size, resample), self.style)
 
     def areas(self) -> list[int]:
         """Pixels of each region."""
@@ -463,7 +463,7 @@ def random_shapes(
     """Shapes at random; plain ones are filled, on white or nearly so."""
     count = count or rng.choice([1, 1, 2, 3, 3, 4, 4, 5, 5])
     while True:
-        style, size = pens.random_style(rng, plain=plain), _size(rng)
+        style, size = styles.random_style(rng, plain=plain), _size(rng)
         pairs = [random_pair(rng, split) for _ in range(count)]
         # If all shapes differ, counting teaches nothing: often repeat a color, a shape or both.
         if count > 1 and rng.random() < 0.5:
@@ -514,7 +514,7 @@ def _scatter(rng, size, pairs, radii, style, *, outlines: float) -> list[Shape] 
     for number, ((color, kind), radius) in enumerate(zip(pairs, radii, strict=True)):
         # A small star or heart is a dot.
         radius = max(radius, 0.09 * min(size)) if kind in FURTHER_SHAPES else radius
-        rgb = pens.random_shade(rng, color)
+        rgb = styles.random_shade(rng, color)
         if not style.contrasts_with(rgb):
             return None
         turn = rng.choice(TURNS.get(kind, (0.0,)))
@@ -552,7 +552,7 @@ def random_bars(
     if split == "train" and not plain and rng.random() < 0.25:
         return _matplotlib_bars(random.Random(f"chart {rng.randrange(charts.POOL)}"))
     while True:
-        style, size = pens.random_style(rng, plain=plain), _size(rng)
+        style, size = styles.random_style(rng, plain=plain), _size(rng)
         style = replace(style, frame=False)
         horizontal = not plain and rng.random() < 0.25
         decor = None if plain else charts.random_decor(rng, style)
@@ -560,13 +560,13 @@ def random_bars(
         length = plot[2] - plot[0] if horizontal else plot[3] - plot[1]
         heights = _heights(rng, count, 6 * UNIT / length)
         colors = _bar_colors(rng, split, count, one=0.0 if plain else 0.15)
-        rgbs = [pens.random_shade(rng, color) for color in colors]
+        rgbs = [styles.random_shade(rng, color) for color in colors]
         if len(set(colors)) == 1:
             rgbs = rgbs[:1] * count
         width = rng.uniform(0.45, 0.92)
         step = (plot[3] - plot[1] if horizontal else plot[2] - plot[0]) / count
         behind = style if decor is None else replace(style, background=decor.face, other_end=None)
-        apart = len(set(colors)) == 1 or pens.are_apart(rgbs)
+        apart = len(set(colors)) == 1 or styles.are_apart(rgbs)
         visible = apart and all(behind.contrasts_with(rgb) for rgb in rgbs)
         if visible and step * width >= 6 * UNIT:
             return Bars(size, style, colors, tuple(rgbs), heights, plot, width, horizontal, decor)
@@ -580,7 +580,7 @@ def _matplotlib_bars(rng: random.Random) -> Bars:
     length = plot[2] - plot[0] if horizontal else plot[3] - plot[1]
     heights = _heights(rng, count, 6 * UNIT / length)
     colors = _bar_colors(rng, "train", count, one=0.2)
-    rgbs = [pens.random_shade(rng, color) for color in colors]
+    rgbs = [styles.random_shade(rng, color) for color in colors]
     if len(set(colors)) == 1:
         rgbs = rgbs[:1] * count
     style, decor = Style(), charts.random_decor(rng, Style(), boxed=True)
@@ -621,7 +621,7 @@ def random_regions(
     if not plain:
         sea = rng.choice([(205, 228, 246), (255, 255, 255), (173, 216, 230), (230, 230, 230)])
         border = rng.choice([(70, 70, 70), (0, 0, 0), (255, 255, 255), None])
-        style = replace(pens.random_style(rng), frame=False)
+        style = replace(styles.random_style(rng), frame=False)
     shore = 50 if plain or rng.random() < 0.7 else 99
 
     def clear(areas: list[int], least: float) -> bool:
@@ -639,9 +639,9 @@ def random_regions(
         if not clear(np.bincount(coarse.ravel() + 1, minlength=count + 1)[1:].tolist(), 25):
             continue
         owner = _owners(x, y, seeds, weights, wobble, shore)
-        rgbs = tuple(pens.random_shade(rng, color) for color in colors)
+        rgbs = tuple(styles.random_shade(rng, color) for color in colors)
         scene = Regions((SIDE, SIDE), tuple(colors), rgbs, owner, sea, border, style)
-        if clear(scene.areas(), 500 * UNIT**2) and pens.are_apart([*rgbs, sea]):
+        if clear(scene.areas(), 500 * UNIT**2) and styles.are_apart([*rgbs, sea]):
             return scene
 
 
@@ -657,14 +657,14 @@ def _owners(x, y, seeds, weights, wobble, shore: float) -> np.ndarray:
 def random_number(rng: random.Random, split: str, *, plain: bool = False) -> Number:
     """A number of up to four digits, in any font, of any size, anywhere."""
     while True:
-        style, size = pens.random_style(rng, plain=plain), _size(rng, square=0.7)
+        style, size = styles.random_style(rng, plain=plain), _size(rng, square=0.7)
         count = min(rng.choice([1, 2, 2, 3, 3, 4, 4]), grid(size)[1])
         digits = "".join(rng.choice("0123456789") for _ in range(count))
         if len(digits) > 1 and digits[0] == "0" and rng.random() < 0.8:
             continue
-        height, font = rng.uniform(0.16, 0.75) * SIDE, rng.choice(pens.FONTS)
-        ink = pens.random_shade(rng, rng.choice(["black", "black", *PALETTES[split]]))
-        left, top, right, bottom = pens.typeface(font, round(height)).getbbox(digits, anchor="mm")
+        height, font = rng.uniform(0.16, 0.75) * SIDE, rng.choice(styles.FONTS)
+        ink = styles.random_shade(rng, rng.choice(["black", "black", *PALETTES[split]]))
+        left, top, right, bottom = styles.typeface(font, round(height)).getbbox(digits, anchor="mm")
         room = [size[0] - (right - left) - 4, size[1] - (bottom - top) - 4]
         if min(room) < 0 or not style.contrasts_with(ink):
             continue

@@ -16,7 +16,7 @@ from PIL import Image
 from pocket_model.chat_format import ChatFormat
 from pocket_training import scenes
 from pocket_training.messages import user_images
-from pocket_training.pens import SIDE
+from pocket_training.styles import SIDE
 
 CELLS = SIDE // scenes.CELL  # of a canvas, on each side
 # How often each kind of scene is shown: shapes carry most of the words.

@@ -1,34 +1,8 @@
-(root, data) => {
-  const make = (tag, text, attributes = {}) => {
-    const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
-  };
-  const draw = (tag, attributes, text) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    if (text !== undefined) element.textContent = text;
-    return element;
-  };
+(root, data, { draw, slider, status }) => {
   const count = data.tokens.length;
-  const slider = (words, most) => {
-    const label = make("label", `${words} `);
-    const input = make("input", undefined, { type: "range", min: 0, max: most, step: 1, value: 0 });
-    const output = make("output", "0");
-    input.addEventListener("input", () => {
-      output.textContent = input.value;
-      show();
-    });
-    label.append(input, " ", output);
-    root.append(label);
-    return input;
-  };
-  const layer = slider("layer", data.weights.length - 1);
-  const head = slider("head", data.weights[0].length - 1);
-  const query = slider("query", count - 1);
-  query.value = String(count - 1);
-  query.nextElementSibling.textContent = query.value;
+  const layer = slider("layer", { max: data.weights.length - 1 }, () => show());
+  const head = slider("head", { max: data.weights[0].length - 1 }, () => show());
+  const query = slider("query", { max: count - 1, value: count - 1 }, () => show());
   const [cell, margin] = [22, 92];
   const size = margin + count * cell + 4;
   const picture = draw("svg", {
@@ -36,13 +10,13 @@
   });
   picture.style.maxWidth = `${Math.min(size, 620)}px`;
   picture.style.width = "100%";
-  const note = make("p", "", { class: "kx-note", role: "status" });
-  root.append(picture, note);
+  const note = status();
+  root.append(layer.element, head.element, query.element, picture, note);
 
   const show = () => {
-    const hex = data.weights[Number(layer.value)][Number(head.value)];
+    const hex = data.weights[layer.value][head.value];
     const weight = (row, column) => parseInt(hex.substr(2 * (row * count + column), 2), 16) / 255;
-    const chosen = Number(query.value);
+    const chosen = query.value;
     picture.replaceChildren();
     data.tokens.forEach((token, n) => {
       const middle = margin + (n + 0.7) * cell;
@@ -67,9 +41,9 @@
     const order = [...Array(chosen + 1).keys()].sort((a, b) => weight(chosen, b) - weight(chosen, a));
     const most = order.slice(0, 3).map(n =>
       `“${data.tokens[n]}” ${(100 * weight(chosen, n)).toFixed(0)} %`);
-    const group = Math.floor(Number(head.value) / data.sharing);
+    const group = Math.floor(head.value / data.sharing);
     const others = data.weights[0].map((_, n) => n)
-      .filter(n => n !== Number(head.value) && Math.floor(n / data.sharing) === group);
+      .filter(n => n !== head.value && Math.floor(n / data.sharing) === group);
     const shared = others.length ? ` It shares its keys and values with head ${others.join(" and ")}.` : "";
     note.textContent = `In layer ${layer.value}, head ${head.value}, “${data.tokens[chosen]}” attends `
       + `to ${most.join(", ")}.${shared}`;

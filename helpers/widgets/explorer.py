@@ -24,7 +24,7 @@ class Explorer:
         table: the numbers as text.
         data: what the page is made from, as JSON has it.
         script: the name of a file beside this one. It has one expression, a function of the page's
-            element and the data, and it writes text as text, never as HTML.
+            element, the data, and what `explorer.js` offers.
     """
 
     title: str
@@ -42,8 +42,8 @@ class Explorer:
             data = data.replace(character, f"\\u{ord(character):04x}")
         name = f"explorer-{hashlib.sha256((self.script + data).encode()).hexdigest()[:12]}"
         shown = self.table.to_html(border=0, classes="kx-table", escape=True)
-        script = (HERE / self.script).read_text(encoding="utf-8").strip()
-        style = (HERE / "explorer.css").read_text(encoding="utf-8")
+        files = ("explorer.css", "explorer.js", self.script)
+        style, offered, script = ((HERE / f).read_text(encoding="utf-8").strip() for f in files)
         title = html.escape(self.title)
         return (
             f'<style>{style}</style>\n<div id="{name}" class="kx" role="group" '
@@ -51,7 +51,8 @@ class Explorer:
             f'<div class="kx-live"></div><div class="kx-plain">{shown}</div></div>\n'
             # The same page can have it twice.
             f"<script>document.querySelectorAll('[id={name}]:not([data-ready])').forEach(root => {{"
-            f"root.dataset.ready = ''; ({script})(root.querySelector('.kx-live'), {data}); "
+            f"root.dataset.ready = ''; "
+            f"({script})(root.querySelector('.kx-live'), {data}, {offered}); "
             "root.querySelector('.kx-plain').hidden = true;});</script>"
         )
 

@@ -1,37 +1,14 @@
-(root, data) => {
-  const make = (tag, text, attributes = {}) => {
-    const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
-  };
+(root, data, { make, slider, menu, status }) => {
   const gib = bytes => bytes / 2 ** 30;
   const colors = ["#fa520f", "#2b6cb0", "#fdba9b", "#7f868d"];
-  const label = make("label", "GPU ");
-  const gpu = make("select");
-  Object.keys(data.gpus).forEach(name => gpu.append(make("option", name)));
-  gpu.value = data.first.gpu;
-  gpu.addEventListener("change", () => show());
-  label.append(gpu);
-  root.append(label);
-  const slider = (text, values, first) => {
-    const wrapped = make("label", `${text} `);
-    const input = make("input", undefined, {
-      type: "range", min: 0, max: values.length - 1, step: 1, value: first,
-    });
-    const output = make("output");
-    input.addEventListener("input", () => show());
-    wrapped.append(input, " ", output);
-    root.append(wrapped);
-    return () => {
-      const place = Number(input.value);
-      output.textContent = values[place].toLocaleString("en");
-      return place;
-    };
-  };
-  const context = slider("context in tokens", data.contexts, data.first.context);
-  const users = slider("users at once", data.users, 0);
-  const images = slider("images of each", data.images, 0);
+  const gpu = menu("GPU", Object.keys(data.gpus), () => show());
+  gpu.select.value = data.first.gpu;
+  const oneOf = (label, values, value) => slider(
+    label, { max: values.length - 1, value, say: n => values[n].toLocaleString("en") }, () => show(),
+  );
+  const context = oneOf("context in tokens", data.contexts, data.first.context);
+  const users = oneOf("users at once", data.users, 0);
+  const images = oneOf("images of each", data.images, 0);
   const legend = make("p", undefined, { class: "kx-note" });
   data.uses.forEach((name, place) => {
     const box = make("span", "", { class: "kx-box" });
@@ -39,11 +16,11 @@
     legend.append(box, ` ${name}   `);
   });
   const rows = make("div", undefined, { class: "kx-fits" });
-  const note = make("p", "", { class: "kx-note", role: "status" });
-  root.append(legend, rows, note);
+  const note = status();
+  root.append(gpu.element, context.element, users.element, images.element, legend, rows, note);
 
   const show = () => {
-    const [length, many, shown] = [context(), users(), images()];
+    const [length, many, shown] = [context.value, users.value, images.value];
     const memory = data.gpus[gpu.value];
     const needs = Object.entries(data.needs).map(([scheme, all]) => [scheme, all[length][many][shown]]);
     if (needs.some(([, parts]) => parts === null)) {

@@ -1,44 +1,23 @@
-(root, data) => {
-  const make = (tag, text, attributes = {}) => {
-    const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
-  };
-  const draw = (tag, attributes, text) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    if (text !== undefined) element.textContent = text;
-    return element;
-  };
+(root, data, { make, draw, slider, menu, status }) => {
   const names = { nf4: "NF4", fp4: "FP4", even: "evenly spaced" };
-  const label = make("label", "16 values ");
-  const scheme = make("select");
-  Object.keys(data.schemes).forEach(key => scheme.append(make("option", names[key], { value: key })));
-  label.append(scheme);
-  const pick = make("label", "weight ");
-  const place = make("input", undefined, {
-    type: "range", min: 0, max: data.weights.length - 1, step: 1, value: 0,
-  });
-  const shownPlace = make("output", "0");
-  pick.append(place, " ", shownPlace);
+  const scheme = menu("16 values", Object.entries(names), () => show());
+  const place = slider("weight", { max: data.weights.length - 1 }, () => show());
   const [width, height, edge] = [640, 150, 16];
   const picture = draw("svg", {
     viewBox: `0 0 ${width} ${height}`, width: "100%", role: "img",
     "aria-label": "the weights of the block above, the 16 values below",
   });
-  const note = make("p", "", { class: "kx-note", role: "status" });
+  const note = status();
   const bytes = make("p", "", { class: "kx-note kx-token" });
   bytes.style.whiteSpace = "normal";
   const errors = make("table", undefined, { class: "kx-table" });
-  root.append(label, pick, picture, note, bytes, make("p", "Error of the whole matrix, by block size:",
+  root.append(scheme.element, place.element, picture, note, bytes, make("p", "Error of the whole matrix, by block size:",
     { class: "kx-note" }), errors);
 
   const x = value => edge + (width - 2 * edge) * (value + 1) / 2;
   const show = () => {
     const chosen = data.schemes[scheme.value];
-    const number = Number(place.value);
-    shownPlace.textContent = place.value;
+    const number = place.value;
     picture.replaceChildren();
     chosen.values.forEach(value => picture.append(draw("line", {
       x1: x(value), x2: x(value), y1: 95, y2: 125, stroke: "currentColor", "stroke-width": 2,
@@ -85,7 +64,5 @@
       return row;
     }));
   };
-  scheme.addEventListener("change", show);
-  place.addEventListener("input", show);
   show();
 }

@@ -1,35 +1,16 @@
-(root, data) => {
-  const make = (tag, text, attributes = {}) => {
-    const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
-  };
-  const draw = (tag, attributes) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
-  };
-  const names = Object.keys(data.models);
-  const label = make("label", "model ");
-  const model = make("select");
-  names.forEach(name => model.append(make("option", name)));
-  label.append(model);
-  const size = make("label", "longer side ");
-  const side = make("input", undefined, {
-    type: "range", min: 0, max: data.sides.length - 1, step: 1, value: data.sides.length - 1,
-  });
-  const pixels = make("output");
-  size.append(side, " ", pixels);
+(root, data, { make, draw, slider, menu, status }) => {
+  const model = menu("model", Object.keys(data.models), () => show());
+  const last = data.sides.length - 1;
+  const say = place => `${data.sides[place]} px`;
+  const side = slider("longer side", { max: last, value: last, say }, () => show());
   const frame = make("div");
   frame.style.maxWidth = "26em";
-  const note = make("p", "", { class: "kx-note", role: "status" });
-  root.append(label, size, frame, note);
+  const note = status();
+  root.append(model.element, side.element, frame, note);
 
   const show = () => {
-    const entry = data.models[model.value][Number(side.value)];
+    const entry = data.models[model.value][side.value];
     const [width, height] = [entry.columns * 28, entry.rows * 28];
-    pixels.textContent = `${data.sides[Number(side.value)]} px`;
     const svg = draw("svg", {
       viewBox: `0 0 ${width} ${height}`, width: "100%", role: "img",
       "aria-label": `the image in ${entry.rows} rows of ${entry.columns} cells`,
@@ -54,7 +35,5 @@
     }
     note.textContent = parts.join(" · ");
   };
-  model.addEventListener("change", show);
-  side.addEventListener("input", show);
   show();
 }

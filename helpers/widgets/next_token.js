@@ -1,22 +1,18 @@
-(root, data) => {
-  // Text goes into the page as text only: a token may look like HTML.
-  const make = (tag, text, attributes = {}) => {
-    const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
-  };
-  const shown = text => text.replaceAll(" ", "␣").replaceAll("\n", "⏎") || "∅";
-  const state = { node: 0, step: 0, temperature: 1, topP: 1, minP: 0, draws: 0 };
+(root, data, { make, slider, button, status, visible }) => {
+  const shown = text => visible(text) || "∅";
+  const state = { node: 0, step: 0, draws: 0 };
+  const temperature = slider("temperature", { max: 2, step: 0.05, value: 1 }, () => show());
+  const topP = slider("top-p", { min: 0.05, max: 1, step: 0.05, value: 1 }, () => show());
+  const minP = slider("min-p", { max: 0.5, step: 0.01 }, () => show());
 
   // As `helpers.widgets.next_token.shares`.
   const shares = logs => {
     const best = Math.max(...logs);
-    if (state.temperature < 1e-5) {
+    if (temperature.value < 1e-5) {
       const first = logs.indexOf(best);
       return logs.map((_, place) => (place === first ? 1 : 0));
     }
-    let weights = logs.map(log => Math.exp((log - best) / state.temperature));
+    let weights = logs.map(log => Math.exp((log - best) / temperature.value));
     const total = weights.reduce((a, b) => a + b);
     weights = weights.map(weight => weight / total);
     const order = weights.map((_, place) => place).sort((a, b) => weights[b] - weights[a] || a - b);
@@ -24,7 +20,7 @@
     let before = 0;
     for (const place of order) {
       const weight = weights[place];
-      if (before >= state.topP || weight < state.minP * most) weights[place] = 0;
+      if (before >= topP.value || weight < minP.value * most) weights[place] = 0;
       before += weight;
     }
     const left = weights.reduce((a, b) => a + b);
@@ -40,28 +36,17 @@
   };
 
   const controls = make("div");
-  const slider = (label, key, options) => {
-    const wrapped = make("label", `${label} `);
-    const input = make("input", undefined, { type: "range", ...options });
-    const value = make("output", input.value);
-    input.addEventListener("input", () => {
-      state[key] = Number(input.value);
-      value.textContent = input.value;
+  controls.append(
+    temperature.element, topP.element, minP.element, button("Draw a token", () => drawToken()),
+    button("Back to the first answer", () => {
+      state.node = state.step = 0;
       show();
-    });
-    wrapped.append(input, " ", value);
-    controls.append(wrapped);
-  };
-  slider("temperature", "temperature", { min: 0, max: 2, step: 0.05, value: 1 });
-  slider("top-p", "topP", { min: 0.05, max: 1, step: 0.05, value: 1 });
-  slider("min-p", "minP", { min: 0, max: 0.5, step: 0.01, value: 0 });
-  const draw = make("button", "Draw a token", { type: "button" });
-  const back = make("button", "Back to the first answer", { type: "button" });
-  controls.append(draw, back);
+    }),
+  );
 
   const answer = make("p", undefined, { class: "kx-note" });
   const rows = make("div", undefined, { class: "kx-rows" });
-  const note = make("p", "", { class: "kx-note", role: "status" });
+  const note = status();
   const question = make("p", `${data.question} → `, { class: "kx-note" });
   root.append(question, answer, controls, rows, note);
 
@@ -82,16 +67,15 @@
     state.step = Math.min(state.step, steps.length - 1);
     answer.replaceChildren();
     steps.forEach((step, place) => {
-      const button = make("button", shown(step.text), {
-        type: "button", class: "kx-token", "aria-current": String(place === state.step),
-        "aria-label": `step ${place + 1}: ${step.text}`,
-      });
-      button.addEventListener("click", () => {
+      const choose = () => {
         state.step = place;
         show();
         answer.children[place].focus();
-      });
-      answer.append(button);
+      };
+      answer.append(button(shown(step.text), choose, {
+        class: "kx-token", "aria-current": String(place === state.step),
+        "aria-label": `step ${place + 1}: ${step.text}`,
+      }));
     });
     const step = steps[state.step];
     const now = shares(step.likeliest.map(each => each.logprob));
@@ -99,11 +83,6 @@
     rows.replaceChildren(...heads.map((head, n) =>
       make("b", head, n === 1 || n === 2 ? { class: "kx-number" } : {})));
     step.likeliest.forEach((each, place) => {
-      const button = make("button", shown(each.text), {
-        type: "button", class: "kx-token", "aria-pressed": String(each.text === step.text),
-        "aria-label": `take the token ${each.text}`,
-      });
-      button.addEventListener("click", () => choose(each));
       const bar = make("span", undefined, { class: "kx-bar", "aria-hidden": "true" });
       const raw = make("i", undefined, { class: "kx-raw" });
       raw.style.width = `${100 * Math.exp(each.logprob)}%`;
@@ -112,7 +91,10 @@
       bar.append(raw, drawn);
       const percent = share => `${(100 * share).toFixed(1)} %`;
       rows.append(
-        button,
+        button(shown(each.text), () => choose(each), {
+          class: "kx-token", "aria-pressed": String(each.text === step.text),
+          "aria-label": `take the token ${each.text}`,
+        }),
         make("span", percent(Math.exp(each.logprob)), { class: "kx-number" }),
         make("span", now[place] ? percent(now[place]) : "cut",
           { class: now[place] ? "kx-number" : "kx-number kx-cut" }),
@@ -132,7 +114,7 @@
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
-  draw.addEventListener("click", () => {
+  const drawToken = () => {
     const step = path(state.node)[state.step];
     const now = shares(step.likeliest.map(each => each.logprob));
     let left = random();
@@ -142,10 +124,6 @@
     const words = `Draw ${state.draws}: “${shown(drawn.text)}”. `;
     choose(drawn);
     note.textContent = words + note.textContent;
-  });
-  back.addEventListener("click", () => {
-    state.node = state.step = 0;
-    show();
-  });
+  };
   show();
 }

@@ -1,16 +1,4 @@
-(root, data) => {
-  const make = (tag, text, attributes = {}) => {
-    const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
-  };
-  const draw = (tag, attributes, text) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    if (text !== undefined) element.textContent = text;
-    return element;
-  };
+(root, data, { make, draw, menu, button, status }) => {
   const [width, edge] = [640, 10];
   const x = at => edge + (width - 2 * edge) * at / data.end;
   const picture = draw("svg", {
@@ -28,27 +16,23 @@
   data.pieces.forEach(piece => picture.append(draw("line", {
     x1: x(piece.at), x2: x(piece.at), y1: 26, y2: 54, stroke: "#fa520f", "stroke-width": 2,
   })));
-  const label = make("label", "definition of ");
-  const tool = make("select");
-  data.definitions.forEach(each => tool.append(make("option", each.name)));
-  label.append(tool);
+  const tool = menu("definition of", data.definitions.map(each => each.name), () => show());
   const first = draw("line", { y1: 14, y2: 14, stroke: "#2b6cb0", "stroke-width": 6 });
   picture.append(first);
-  const note = make("p", "", { class: "kx-note", role: "status" });
+  const note = status();
   const bar = make("div");
   bar.append(make("span", "Read it at "));
   const text = make("p", "", { class: "kx-note kx-played", "aria-live": "off" });
-  root.append(label, picture, note, bar, text);
+  root.append(tool.element, picture, note, bar, text);
 
   const show = () => {
-    const chosen = data.definitions[tool.selectedIndex];
+    const chosen = data.definitions[tool.select.selectedIndex];
     first.setAttribute("x1", x(0));
     first.setAttribute("x2", x(chosen.first));
     note.textContent = `Time to first token (blue): ${chosen.first.toFixed(0)} ms. Then `
       + `${chosen.each.toFixed(1)} ms for each of ${data.tokens} tokens, that is `
       + `${(1000 / chosen.each).toFixed(0)} tokens/s.`;
   };
-  tool.addEventListener("change", show);
   show();
 
   let timer = null;
@@ -65,12 +49,8 @@
     };
     step(0);
   };
-  const button = (words, times) => {
-    const made = make("button", words, { type: "button" });
-    made.addEventListener("click", () => play(times));
-    bar.append(made);
-  };
-  button("the speed of this server", data.pieces.map(piece => piece.at));
+  const offer = (words, times) => bar.append(button(words, () => play(times)));
+  offer("the speed of this server", data.pieces.map(piece => piece.at));
   data.speeds.forEach(speed =>
-    button(`${speed} tokens/s`, data.pieces.map((_, place) => 1000 * place / speed)));
+    offer(`${speed} tokens/s`, data.pieces.map((_, place) => 1000 * place / speed)));
 }

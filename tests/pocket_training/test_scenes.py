@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pocket_training import charts, pens, picture_tasks, scenes, vision_stage
-from pocket_training.pens import Style
+from pocket_training import charts, picture_tasks, scenes, styles, vision_stage
+from pocket_training.styles import Style
 
 PLAIN = Style(smooth=False)
 
@@ -160,8 +160,8 @@ def test_the_encoder_sees_the_cells_that_are_labelled(encoder):
 
 def test_shades_stay_near_those_that_bear_the_name():
     rng = random.Random(0)
-    for color, shades in pens.SHADES.items():
-        drawn_shades = np.array([pens.random_shade(rng, color) for _ in range(200)])
+    for color, shades in styles.SHADES.items():
+        drawn_shades = np.array([styles.random_shade(rng, color) for _ in range(200)])
         assert (drawn_shades >= np.min(shades, axis=0) - 4).all()
         assert (drawn_shades <= np.max(shades, axis=0) + 4).all()
 

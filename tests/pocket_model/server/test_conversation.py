@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from helpers import connect
-from pocket_training import pens, scenes, tool_schemas
+from pocket_training import scenes, styles, tool_schemas
 
 ARTICLE = (
     "OpenAI is an artificial intelligence research laboratory consisting of the non-profit OpenAI "
@@ -38,7 +38,7 @@ def two_maps(seed: int) -> list[scenes.Regions]:
         others = iter((second, "yellow"))
         largest = drawn.largest()
         colors = tuple(first if k == largest else next(others) for k in range(3))
-        rgbs = tuple(pens.SHADES[color][0] for color in colors)
+        rgbs = tuple(styles.SHADES[color][0] for color in colors)
         maps.append(replace(drawn, colors=colors, rgbs=rgbs))
     return maps
 
