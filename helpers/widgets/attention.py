@@ -8,6 +8,7 @@ import torch
 from helpers.widgets.explorer import Explorer
 
 LEVELS = 255  # a weight is kept as one of so many, in two hexadecimal digits
+MOST_TOKENS = 64  # more do not fit into a picture
 
 
 @torch.no_grad()
@@ -34,7 +35,15 @@ def explore(attention: torch.Tensor, tokens: Sequence[str], *, sharing: int = 1)
         attention: from `weights`, or some of its layers and heads.
         tokens: the text's tokens.
         sharing: so many heads that follow each other share their keys and values.
+
+    Raises:
+        ValueError: there are too many tokens for a picture, or not as many as in the weights.
     """
+    if len(tokens) > MOST_TOKENS or len(tokens) != attention.shape[-1]:
+        raise ValueError(
+            f"{len(tokens)} tokens for weights of {attention.shape[-1]}: give as many, and at most "
+            f"{MOST_TOKENS}."
+        )
     layers, heads, _, _ = attention.shape
     levels = (attention.float() * LEVELS).round().to(torch.uint8).flatten(2)
     data = {

@@ -25,12 +25,19 @@ class Explorer:
         data: what the page is made from, as JSON has it.
         script: the name of a file beside this one. It has one expression, a function of the page's
             element, the data, and what `explorer.js` offers.
+
+    Raises:
+        ValueError: the table is empty.
     """
 
     title: str
     table: pd.DataFrame
     data: dict[str, Any] = field(repr=False)
     script: str = field(repr=False)
+
+    def __post_init__(self):
+        if self.table.empty:
+            raise ValueError("There is nothing to show: give at least one text, message or model.")
 
     def __repr__(self) -> str:
         return f"{self.title}\n\n{self.table.to_string()}"

@@ -52,6 +52,8 @@ def error(weights: torch.Tensor, scheme: Scheme, block: int) -> float:
     """The root mean square error over that of the weights themselves, from a whole matrix."""
     blocks = weights.float().flatten()
     blocks = blocks[: len(blocks) // block * block].reshape(-1, block)
+    if not blocks.any():
+        return 0.0  # only zeros, which every scheme keeps
     found = dequantize(*quantize(blocks, scheme), scheme)
     return float(((found - blocks).pow(2).mean() / blocks.pow(2).mean()).sqrt())
 
@@ -63,7 +65,16 @@ def explore(weights: torch.Tensor, *, block: int = 64, first: int = 0) -> Explor
         weights: a layer's weight matrix.
         block: weights that share a scale.
         first: the number of the block's first weight.
+
+    Raises:
+        ValueError: there are too few weights, or the block has an odd number.
     """
+    least = max(*BLOCKS, first + block)
+    if weights.numel() < least or block % 2:
+        raise ValueError(
+            f"Give at least {least:,} weights, not {weights.numel():,}, and a block of an even "
+            f"number, not {block}: two weights share a byte."
+        )
     weights = weights.detach().cpu()
     chosen = weights.float().flatten()[first : first + block]
     schemes: dict[str, Any] = {}

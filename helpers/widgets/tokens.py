@@ -11,6 +11,7 @@ from helpers import wire
 from helpers.widgets.explorer import Explorer
 
 MISTRAL = "Mistral's Tekken"
+LONGEST = 20_000  # characters of a text; every token is an element of the page
 
 
 def split(text: str | list[dict], file: str | Path | None = None) -> list[dict[str, Any]]:
@@ -55,7 +56,16 @@ def explore(
         texts: what to look at, by name: a text, or a chat's messages.
         files: further tokenizers by name, each a `tekken.json`.
         usd_per_million: the price of a million tokens, if it shall be shown.
+
+    Raises:
+        ValueError: there is no text, or one is too long for a page.
     """
+    for name, text in texts.items():
+        if len(str(text)) > LONGEST:
+            raise ValueError(
+                f"{name!r} has {len(str(text)):,} characters. A page shows up to {LONGEST:,}; "
+                "`helpers.wire.count_tokens` counts the tokens of any text."
+            )
     tokenizers = {MISTRAL: None, **(files or {})}
     shown = {
         name: {

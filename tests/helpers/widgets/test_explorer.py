@@ -5,7 +5,10 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+import torch
+from PIL import Image
 
+from helpers.widgets import attention, four_bits, image_tokens, tokens, trace
 from helpers.widgets.explorer import HERE, Explorer
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\u2028"
@@ -57,3 +60,24 @@ def test_it_is_a_table_in_a_terminal_and_where_scripts_are_left_out(tmp_path):
 def test_the_same_numbers_give_the_same_page():
     make = lambda: Explorer("T", pd.DataFrame({"a": [1]}), {"x": 0.5}, SCRIPTS[0])  # noqa: E731
     assert make()._repr_html_() == make()._repr_html_()
+
+
+def test_what_cannot_be_shown_is_refused_in_words():
+    weights = torch.rand(1, 1, 70, 70)
+    for show, says in (
+        (lambda: tokens.explore({}), "nothing to show"),
+        (lambda: tokens.explore({"long": "a b " * 250_000}), "1,000,000 characters"),
+        (lambda: trace.explore([]), "nothing to show"),
+        (lambda: four_bits.explore(torch.randn(3, 7)), "at least 512 weights, not 21"),
+        (lambda: four_bits.explore(torch.randn(64, 64), block=63), "even number"),
+        (lambda: attention.explore(weights, ["a"] * 70), "at most 64"),
+        (lambda: attention.explore(weights[..., :3, :3], ["a"] * 4), "4 tokens for weights of 3"),
+        (lambda: image_tokens.explore(Image.new("RGB", (9, 9)), {}), "nothing to show"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            show()
+
+
+def test_weights_that_are_all_zero_have_no_error():
+    made = four_bits.explore(torch.zeros(64, 64))
+    assert set(made.table.to_numpy().flatten()) == {"0.0%"}
