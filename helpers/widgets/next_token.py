@@ -89,13 +89,16 @@ def explore(
     """Ask a question, and look at each step of the answer; other tokens can be taken by a click.
 
     For the likeliest other tokens of every step the answer is computed too, so that the page needs
-    no server. Such a beginning is sent as text. Rarely its tokens are then other ones.
+    no server. Such a beginning is sent as text. Rarely its tokens are then other ones. vLLM has
+    another setting to continue an answer, so there only the first answer is computed.
 
     Args:
         tokens: length of the answers.
         branches: other tokens of each step, after which the answer's continuation is computed.
         seed: of the draws in the page.
     """
+    if lab.backend != "pocket":
+        branches = 0
     ask = [{"role": "user", "content": question}]
     first = answer_steps(lab, ask, tokens=tokens)
     if not first:

@@ -86,3 +86,14 @@ def test_a_backend_without_probabilities_is_told_apart(lab):
     lab = type(lab)(**{**vars(lab), "supports": lab.supports - {"logprobs"}})
     with pytest.raises(ValueError, match="no log probabilities"):
         next_token.explore(lab, "Hi")
+
+
+def test_on_another_server_only_the_first_answer_is_computed(lab):
+    """Its `prefix` could be ignored without a word."""
+    other = type(lab)(**{**vars(lab), "backend": "vllm"})
+    made = next_token.explore(other, "Name a colour.", tokens=3, branches=2)
+    assert len(made.data["nodes"]) == 1
+    assert {c["node"] for step in made.data["nodes"][0]["steps"] for c in step["likeliest"]} == {
+        0,
+        None,
+    }
