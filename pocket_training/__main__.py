@@ -35,6 +35,7 @@ def train(
     rows: Annotated[int, typer.Option(help="So many times the rows of a step.")] = 1,
     chats: Annotated[int, typer.Option(help="So many times the base's own replies.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes that draw ahead.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the rows; another one draws others.")] = 0,
 ) -> None:
     """Train the adapter again: many hours on two cores, minutes on a GPU."""
     from pocket_training import train
@@ -49,6 +50,7 @@ def train(
         rows=rows,
         chats=chats,
         workers=workers,
+        seed=seed,
     )
     train.train(work or _training_folder(), target, plan)
     print(f"The adapter is in {target}. Now: python -m pocket_training evaluate")

@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 from functools import cache
 
+import matplotlib
 from PIL import Image
 
 from pocket_training.styles import RGB, SIDE, Canvas, Size, Style, distance
@@ -155,7 +156,15 @@ def draw_over(canvas: Canvas, chart) -> None:
 
 @cache
 def matplotlib_chart(chart) -> Image.Image:
-    """The chart as matplotlib draws it, about three times as large as the model sees it."""
+    """The chart as matplotlib draws it, about three times as large as the model sees it.
+
+    With matplotlib's own settings, whatever the process has changed them to.
+    """
+    with matplotlib.rc_context(matplotlib.rcParamsDefault):
+        return _drawn_by_matplotlib(chart)
+
+
+def _drawn_by_matplotlib(chart) -> Image.Image:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

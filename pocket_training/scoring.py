@@ -12,11 +12,13 @@ from transformers import DynamicCache, Mistral3ForConditionalGeneration
 from pocket_model.build import Quantization
 from pocket_model.server.linears import dequantized
 from pocket_model.vision import image_inputs
+from pocket_training.decoding import GROUPED, growing_cache
 from pocket_training.exam_cases import REPLY_TOKENS, Case, Question
-from pocket_training.examples import ARGS, CALL_ID, END, Example
+from pocket_training.examples import ARGS, CALL_ID, END, TOOL_CALLS, Example
 from pocket_training.packing import Batch, PackedRow, batches_by_length, collate, pack
 
 SPARE_TOKENS = 16  # by which a call may be longer than the one expected
+ENOUGH = 0.7  # of the drafts computed at a time are not done yet
 
 
 def load_in_float32(folder: Path, quantization: Quantization) -> Mistral3ForConditionalGeneration:
@@ -39,6 +41,7 @@ def load_in_float32(folder: Path, quantization: Quantization) -> Mistral3ForCond
                 is_head = module is model.lm_head
                 rounded = dequantized(module.weight, quantization, is_head=is_head)
                 module.weight = torch.nn.Parameter(rounded)
+    model.model.language_model.set_attn_implementation(GROUPED)
     return model.eval()
 
 
@@ -55,7 +58,7 @@ class Scorer:
 
     model: Mistral3ForConditionalGeneration
     tokens: int = 2500
-    tokens_lenient: int = 6000
+    tokens_lenient: int = 10_000
 
     def score(self, questions: list[Question]) -> list[list[bool]]:
         """For each question and case, whether a greedy decoder's reply is right."""
@@ -92,7 +95,7 @@ class Scorer:
     def _score_batch(self, rows: list[tuple[Question, PackedRow]]) -> list[list[bool]]:
         batch = collate([[row] for _, row in rows])
         lenient = any(case.accept for question, _ in rows for case in question)
-        cache = DynamicCache(config=self.model.config.text_config) if lenient else None
+        cache = growing_cache(self.model.config.text_config) if lenient else None
         pictures = [picture for _, row in rows for picture in row.pictures]
         states = self._states(batch, pictures, cache)
         likeliest = iter(self._logits(states, batch).argmax(-1).tolist())
@@ -121,22 +124,32 @@ class Scorer:
         return scores
 
     def _continue(self, batch: Batch, cache: DynamicCache, drafts: list["_Draft"]) -> None:
-        """Go on greedily from each draft's last token, to its end or its limit. In place."""
-        numbers = sorted({draft.slot[0] for draft in drafts})
-        cache.batch_select_indices(torch.tensor(numbers))
-        by_row = [[draft for draft in drafts if draft.slot[0] == number] for number in numbers]
-        # Every row goes on with as many drafts as the longest has; spare ones are never read.
-        width = max(len(row) for row in by_row)
-        last = torch.zeros(len(numbers), width, dtype=torch.long)
-        before = torch.zeros_like(last)  # the position of the token before the last
-        for index, row in enumerate(by_row):
-            last[index, : len(row)] = torch.tensor([draft.tokens[-1] for draft in row])
-            before[index, : len(row)] = torch.tensor([draft.predictor for draft in row])
-        rows = torch.tensor(numbers)[:, None]
-        mask = batch.attention_mask[:, 0][rows, before]  # (B, width, L): what those attend to
-        positions = batch.position_ids[rows, before]
-        own = torch.eye(width, dtype=torch.bool).expand(len(numbers), -1, -1)
-        while any(not draft.done for draft in drafts):
+        """Go on greedily from each draft's last token, to its end or its limit. In place.
+
+        Every row goes on with as many drafts as the longest has; spare ones are never read.
+        """
+        mask, positions = batch.attention_mask[:, 0], batch.position_ids
+        rows = range(len(positions))
+        places = {id(draft): draft.predictor for draft in drafts}  # of a draft, in its row
+        slots = 0
+        while going := [draft for draft in drafts if not draft.done]:
+            if slots == 0 or len(going) < ENOUGH * slots:  # to leave drafts out takes time too
+                numbers = sorted({draft.slot[0] for draft in going})
+                by_row = [[draft for draft in going if draft.slot[0] == n] for n in numbers]
+                width = max(map(len, by_row))
+                kept = torch.tensor([rows.index(number) for number in numbers])
+                if len(kept) < len(rows):
+                    cache.batch_select_indices(kept)
+                rows, slots = numbers, width * len(numbers)
+                columns = torch.zeros(len(numbers), width, dtype=torch.long)
+                for index, row in enumerate(by_row):
+                    columns[index, : len(row)] = torch.tensor([places[id(d)] for d in row])
+                mask, positions = mask[kept[:, None], columns], positions[kept[:, None], columns]
+                places = {id(d): column for row in by_row for column, d in enumerate(row)}
+                own = torch.eye(width, dtype=torch.bool).expand(len(numbers), -1, -1)
+                last = torch.zeros_like(columns)
+            for index, row in enumerate(by_row):
+                last[index, : len(row)] = torch.tensor([draft.tokens[-1] for draft in row])
             positions = positions + 1
             mask = torch.cat([mask, own], dim=-1)  # each new token attends to its own draft
             states = self.model.model.language_model(
@@ -145,11 +158,11 @@ class Scorer:
                 position_ids=positions,
                 past_key_values=cache,
             ).last_hidden_state
-            last = self.model.lm_head(states).argmax(-1)
-            for index, row in enumerate(by_row):
-                for column, draft in enumerate(row):
+            likeliest = self.model.lm_head(states).argmax(-1).tolist()
+            for row, tokens in zip(by_row, likeliest, strict=True):
+                for draft, token in zip(row, tokens, strict=False):
                     if not draft.done:
-                        last[index, column] = draft.add(last[index, column].item())
+                        draft.add(token)
 
     def _states(
         self,
@@ -189,6 +202,7 @@ class _Draft:
         reply = self.case.example.reply
         starts = [index + 1 for index, token in enumerate(reply) if token == CALL_ID]
         ids = [reply[start : reply.index(ARGS, start)] for start in starts]
+        self._calls = bool(ids)
         self._limit = max(REPLY_TOKENS, len(reply) + SPARE_TOKENS) if ids else REPLY_TOKENS
         self._ids = ids[self.tokens[:-1].count(CALL_ID) :]
         self._forced: list[int] = []
@@ -196,14 +210,13 @@ class _Draft:
 
     @property
     def done(self) -> bool:
-        return self.tokens[-1] == END or len(self.tokens) >= self._limit
+        missing = self._calls and self.tokens[0] != TOOL_CALLS  # words will not become calls
+        return missing or self.tokens[-1] == END or len(self.tokens) >= self._limit
 
-    def add(self, token: int) -> int:
-        """Append the model's token, or the given id's; return which."""
-        token = self._forced.pop(0) if self._forced else token
-        self.tokens.append(token)
+    def add(self, token: int) -> None:
+        """Append the model's token, or the given id's."""
+        self.tokens.append(self._forced.pop(0) if self._forced else token)
         self._begin_id()
-        return token
 
     def _begin_id(self) -> None:
         if self.tokens[-1] == CALL_ID and self._ids:

@@ -46,7 +46,7 @@ DECAY_SHARE = 1 / 3  # of a stage's steps: in these the learning rate falls
 VISION_SHARE = 0.2  # of the text stage's rate: how fast the vision encoder goes on learning there
 CHECKPOINT_EVERY_S = 60.0
 LOG_EVERY = 10  # steps
-CHATS = {"train": 1600, "held_out": 300}
+CHATS = {"train": 2400, "held_out": 300}
 CHATS_AT_ONCE = 40  # of the base's replies; on a GPU ten times as many
 # On a GPU a step's rows fill batches of this shape (lines, tokens of a line), since its work is
 # recorded for each shape. With eight times the rows, two take nearly all.
@@ -65,7 +65,7 @@ PICTURE_KINDS = {"shapes": 14, "bars": 4, "regions": 3, "number": 4, "two": 5}
 PICTURE_QUESTIONS = {"shapes": 11, "bars": 6, "regions": 4, "number": 3, "two": 7}
 FOLLOW_UP_SHARE = 0.15  # of the picture rows: a question that follows another and its answer
 FORGOTTEN_SHARE = 0.04  # of the picture rows: the questions come without the picture
-TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 4, 3
+TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 4, 8
 ORACLE_SHARE = 0.15  # of the picture rows: a picture's labels take the place of its encoding
 MIXED_SHARE = 0.1  # of the tool rows: the model card's conversation with a tool and a map
 # Beside them a step draws pictures for the first stage's loss, by this weight: answers alone teach
@@ -85,6 +85,7 @@ class Plan:
         rows: so many times the rows and pictures of a step; more than one pays on a GPU.
         chats: so many times the base's replies to learn from.
         workers: processes that draw rows and pictures ahead; 0 draws them in between.
+        seed: of the rows and pictures; a run that goes on should not see those of the first again.
     """
 
     start: Path | None = None
@@ -95,6 +96,7 @@ class Plan:
     rows: int = 1
     chats: int = 1
     workers: int = 0
+    seed: int = SEED
 
     @property
     def on_gpu(self) -> bool:
@@ -128,7 +130,8 @@ def train(work: Path, target: Path, plan: Plan | None = None) -> None:
         if not kept.is_file():
             chats = chat_tasks.prompts(split, count, SEED)
             size = CHATS_AT_ONCE * (10 if plan.on_gpu else 1)
-            made = chat_tasks.replies(base, tokenizer, base_ids, chats, seed=SEED, size=size)
+            options = {"seed": SEED, "size": size, "half_greedy": split == "train"}
+            made = chat_tasks.replies(base, tokenizer, base_ids, chats, **options)
             torch.save(made, kept)
         # Written by this program a moment ago, or by an earlier run of it.
         replies[split] = torch.load(kept, weights_only=False)
@@ -162,7 +165,7 @@ def train_vision(
     size = VISION_BATCH * plan.rows
 
     def draw(step: int) -> vision_stage.Labelled:
-        return vision_stage.draw_batch(chat_format, size=size, seed=SEED, step=step)
+        return vision_stage.draw_batch(chat_format, size=size, seed=plan.seed, step=step)
 
     describe = vision_stage.Describe(model, vectors)
     kept: list[vision_stage.Labelled] = []
@@ -198,11 +201,12 @@ def train_text(
     describe = vision_stage.Describe(student.model, student.vectors)
 
     def draw(step: int) -> tuple[list[Part], vision_stage.Labelled]:
-        parts = draw_parts(step, encoder, chats, times=plan.rows, joined=not plan.on_gpu)
+        options = {"times": plan.rows, "seed": plan.seed}
+        parts = draw_parts(step, encoder, chats, joined=not plan.on_gpu, **options)
         # Other pictures than the first stage's: with other numbers.
         size, number = DESCRIBED * plan.rows, VISION_STEPS + step
         return parts, vision_stage.draw_batch(
-            encoder.chat_format, size=size, seed=SEED, step=number
+            encoder.chat_format, size=size, seed=plan.seed, step=number
         )
 
     with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
@@ -241,10 +245,15 @@ Part = tuple[list[str], Batch]  # the kind of each row, and the rows
 
 
 def draw_parts(
-    step: int, encoder: ExampleEncoder, chats: list[Example], *, times: int, joined: bool
+    step: int, encoder: ExampleEncoder, chats: list[Example], *, joined: bool, **options
 ) -> list[Part]:
-    """One step's rows as batches: on a CPU one line, on a GPU lines of a fixed length."""
-    rows = draw_rows(step, encoder, chats, times=times)
+    """One step's rows as batches: on a CPU one line, on a GPU lines of a fixed length.
+
+    Args:
+        joined: one line.
+        options: of `draw_rows`.
+    """
+    rows = draw_rows(step, encoder, chats, **options)
     if joined:
         return [_part([rows])]
     count, tokens = GPU_SHAPE
@@ -261,10 +270,17 @@ def _part(lines: "list[Rows]", shape: tuple[int, int] | None = None) -> Part:
 Rows = list[tuple[str, PackedRow]]
 
 
-def draw_rows(step: int, encoder: ExampleEncoder, chats: list[Example], *, times: int = 1) -> Rows:
+def draw_rows(
+    step: int,
+    encoder: ExampleEncoder,
+    chats: list[Example],
+    *,
+    times: int = 1,
+    seed: int = SEED,
+) -> Rows:
     """One step's rows, each with its kind: `times` as many of each as usual."""
     # An older word, kept: the seed must give the same run.
-    rng = random.Random(f"lessons {SEED} {step}")
+    rng = random.Random(f"lessons {seed} {step}")
     rows: Rows = []
     for _ in range(TOOL_ROWS * times):
         if rng.random() < MIXED_SHARE:

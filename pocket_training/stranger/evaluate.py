@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from PIL import Image
 from tqdm import tqdm
-from transformers import DynamicCache
 
 from pocket_model.build import Quantization, find_adapter
 from pocket_model.cache import sha256_of
@@ -21,6 +20,7 @@ from pocket_model.chat_format import ChatFormat, Prompt
 from pocket_model.reply import read_reply
 from pocket_model.tekken import CONTROL_IDS
 from pocket_model.vision import image_inputs
+from pocket_training.decoding import growing_cache
 from pocket_training.packing import batches_by_length
 from pocket_training.score_tables import share_row
 from pocket_training.scoring import load_in_float32
@@ -103,7 +103,7 @@ def answer(model, chat_format: ChatFormat, prompts: list[Prompt]) -> Iterator[tu
 
 def _generate(model, ids: torch.Tensor, limits: list[int], images: dict) -> list[list[int]]:
     """Greedy replies. Rows that are done leave the batch, unlike in transformers' `generate`."""
-    cache = DynamicCache(config=model.config.text_config)
+    cache = growing_cache(model.config.text_config)
     mask = (ids != CONTROL_IDS["<pad>"]).long()
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     options = {"past_key_values": cache, "logits_to_keep": 1}

@@ -9,16 +9,22 @@ from pocket_training.chat_tasks import HELD_OUT_REPLIES
 from pocket_training.stranger import evaluate
 
 CARD = (POCKET_DATA / "README.md").read_text(encoding="utf-8")
-RESULT, INT8_RESULT, NF4_RESULT, STRANGERS_RESULT = RESULTS = tuple(
+RESULT, INT8_RESULT, NF4_RESULT, STRANGERS_RESULT, MORE_RESULT = RESULTS = tuple(
     json.loads((POCKET_DATA / f"{name}.json").read_text(encoding="utf-8"))
-    for name in ("evaluation", "evaluation-int8", "evaluation-nf4", "evaluation-stranger")
+    for name in (
+        "evaluation",
+        "evaluation-int8",
+        "evaluation-nf4",
+        "evaluation-stranger",
+        "evaluation-int8-more",
+    )
 )
 
 
 def test_the_cards_tables_are_the_evaluations():
     for result in (RESULT, STRANGERS_RESULT):
         assert score_tables.as_markdown(score_tables.table(result)) in CARD
-    for result in (INT8_RESULT, NF4_RESULT):
+    for result in (INT8_RESULT, NF4_RESULT, MORE_RESULT):
         paired = score_tables.paired_table(result["against"]["rows"])
         assert score_tables.as_markdown(paired) in CARD
     for result in RESULTS:
@@ -31,18 +37,24 @@ def test_the_evaluations_are_of_the_committed_adapter():
         assert result["adapter_sha256"] == sha256_of(ADAPTER_FILE)
 
 
-def test_the_servers_default_costs_less_than_a_point():
+def test_the_servers_default_is_within_a_point_of_bf16_on_every_skill():
     """Or int8 would be no default; compared case by case with bf16, on the same cases.
 
-    Less than a point of all cases, and of no skill more than chance explains. One skill has 300
-    cases, so that five of them are already more than a point.
+    Three skills were asked 900 cases, since one of 300 moves by more than a point if four turn.
     """
     rows = score_tables.paired(INT8_RESULT, RESULT)
     assert rows == INT8_RESULT["against"]["rows"]
     assert {row["skill"] for row in rows} == set(RESULT["right"])
-    lost = sum(row["lost"] - row["gained"] for row in rows)
-    assert lost / sum(row["of"] for row in rows) < 0.01
-    assert min(row["high"] for row in rows) > 0
+    more = {row["skill"]: row for row in MORE_RESULT["against"]["rows"]}
+    assert {row["of"] for row in more.values()} == {900}
+    assert min(more.get(row["skill"], row)["difference"] for row in rows) >= -0.01
+
+
+def test_the_first_of_more_cases_are_those_of_the_evaluation():
+    for skill, marks in MORE_RESULT["right"].items():
+        same = [a == b for a, b in zip(marks, INT8_RESULT["right"][skill], strict=False)]
+        # But for near ties: other rows in a batch round differently.
+        assert sum(same) >= 297, skill
 
 
 def test_every_count_follows_from_the_scores():
