@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -105,6 +106,15 @@ def test_every_bar_ends_where_the_graph_says(by_matplotlib):
 def test_the_pool_of_matplotlibs_charts_is_drawn_once():
     scene = next(scene for scene in drawn("bars", "train", 100) if scene.by_matplotlib)
     assert charts.matplotlib_chart(scene) is charts.matplotlib_chart(replace(scene))
+
+
+def test_a_chart_does_not_depend_on_the_processs_settings():
+    """The kit's notebooks change them, and so does whoever uses both in one process."""
+    scene = next(scene for scene in drawn("bars", "train", 100) if scene.by_matplotlib)
+    drawing = charts.matplotlib_chart.__wrapped__
+    before = drawing(scene).tobytes()
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": True, "axes.edgecolor": "red"}):
+        assert drawing(scene).tobytes() == before
 
 
 def test_the_largest_region_has_the_most_pixels():
