@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 
 from helpers.latency import Delta, Record
-from helpers.model import configs
+from helpers.model import configs, sizes
 from helpers.widgets import (
     attention,
     fits,
     four_bits,
     image_tokens,
+    kv_cache,
     next_token,
     timeline,
     tokens,
@@ -24,6 +25,7 @@ from helpers.widgets import (
 from helpers.widgets.explorer import Explorer
 
 HOSTILE = "<img src=x onerror=alert(1)>"
+KV_MODELS = ["mistral-small-3.2-2506", "mistral-7b-v0.1", "gemma-2-27b"]
 CALL = {"id": "abcdefgh1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 ATTENTION = torch.rand(2, 4, 3, 3, generator=torch.Generator().manual_seed(0)).tril()
 ATTENTION /= ATTENTION.sum(-1, keepdim=True)
@@ -89,6 +91,7 @@ def pages(tmp_path_factory):
         "trace": trace.explore(CONVERSATION),
         "timeline": timeline.explore(STREAM),
         "attention": attention.explore(ATTENTION, ["a", HOSTILE, "c"], sharing=2),
+        "kv_cache": kv_cache.explore(KV_MODELS),
     }
     for name, explorer in made.items():
         explorer.save(folder / f"{name}.html")
@@ -129,6 +132,7 @@ NAMES = [
     "trace",
     "timeline",
     "attention",
+    "kv_cache",
 ]
 
 
@@ -307,3 +311,32 @@ def test_the_heads_weights_are_drawn(open_page):
         said = page.locator("[role=status]").inner_text()
         assert f"{100 * ATTENTION[layer, head, 2].max():.0f} %" in said
         assert f"with head {head ^ 1}." in said
+
+
+def test_a_caches_bytes_are_the_planners(open_page):
+    page = open_page("kv_cache")
+    sliders = page.locator("input[type=range]")
+    for number, model in enumerate(KV_MODELS):
+        page.locator("select").select_option(index=number)
+        for place, context in enumerate(kv_cache.CONTEXTS[:4]):
+            sliders.nth(0).fill(str(place))
+            sliders.nth(1).fill("2")
+            own = sizes.kv_cache_bytes(configs.load(model), context, batch=4)
+            shown = page.locator(".kx-sizes .kx-number").all_inner_texts()
+            assert shown[0] == shown[2 + number]
+            assert float(shown[0].removesuffix(" GiB")) == pytest.approx(own / 2**30, abs=0.006)
+    sliders.nth(2).fill("23")  # half of Gemma's layers, and the cache is half as large
+    half = sizes.kv_cache_bytes(configs.load(KV_MODELS[2]), 8192, batch=4) / 2
+    shown = page.locator(".kx-sizes .kx-number").first.inner_text()
+    assert float(shown.removesuffix(" GiB")) == pytest.approx(half / 2**30, abs=0.006)
+
+
+def test_a_window_hides_the_tokens_before_it(open_page):
+    page = open_page("kv_cache")
+    token, window = (page.locator("input[type=range]").nth(number) for number in (4, 5))
+    for width, seen, kept in ((1, 1, 0), (4, 4, 3), (12, 9, 9)):
+        token.fill("9")
+        window.fill(str(width))
+        said = page.locator("[role=status]").nth(1).inner_text()
+        assert f"Token 9 attends to {seen} of 9 tokens." in said
+        assert said.endswith(f"keys and values of {kept}.")
