@@ -69,6 +69,8 @@ class Explorer:
         head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         scheme = '<meta name="color-scheme" content="light dark">'
         width = '<meta name="viewport" content="width=device-width">'
-        page = f"{head}{scheme}{width}<body><main>{self._repr_html_()}</main></body></html>\n"
+        # Said, so that programs that check the contrast know what is behind the text.
+        style = "<style>html { background: Canvas; color: CanvasText; }</style>"
+        page = f"{head}{scheme}{width}{style}<body><main>{self._repr_html_()}</main></body></html>\n"
         path.write_text(page, encoding="utf-8")
         return path
