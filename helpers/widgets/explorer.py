@@ -71,6 +71,8 @@ class Explorer:
         width = '<meta name="viewport" content="width=device-width">'
         # Said, so that programs that check the contrast know what is behind the text.
         style = "<style>html { background: Canvas; color: CanvasText; }</style>"
-        page = f"{head}{scheme}{width}{style}<body><main>{self._repr_html_()}</main></body></html>\n"
+        page = (
+            f"{head}{scheme}{width}{style}<body><main>{self._repr_html_()}</main></body></html>\n"
+        )
         path.write_text(page, encoding="utf-8")
         return path

@@ -14,6 +14,7 @@ from helpers.latency import Delta, Record
 from helpers.model import configs, sizes
 from helpers.widgets import (
     attention,
+    call_pieces,
     fits,
     four_bits,
     image_tokens,
@@ -26,6 +27,14 @@ from helpers.widgets import (
 from helpers.widgets.explorer import Explorer
 
 HOSTILE = "<img src=x onerror=alert(1)>"
+PIECES = [
+    {"index": 0, "id": call_id, "function": {"name": name, "arguments": text}}
+    for call_id, name, text in (
+        ("a", "f", '{"text": '),
+        (None, None, f'"{HOSTILE}"}}'),
+        ("b", "g", "{}"),
+    )
+]
 KV_MODELS = ["mistral-small-3.2-2506", "mistral-7b-v0.1", "gemma-2-27b"]
 CALL = {"id": "abcdefgh1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 ATTENTION = torch.rand(2, 4, 3, 3, generator=torch.Generator().manual_seed(0)).tril()
@@ -93,6 +102,7 @@ def pages(tmp_path_factory):
         "timeline": timeline.explore(STREAM),
         "attention": attention.explore(ATTENTION, ["a", HOSTILE, "c"], sharing=2),
         "kv_cache": kv_cache.explore(KV_MODELS),
+        "call_pieces": call_pieces.explore(PIECES, ["f", "g"]),
     }
     for name, explorer in made.items():
         explorer.save(folder / f"{name}.html")
@@ -134,6 +144,7 @@ NAMES = [
     "timeline",
     "attention",
     "kv_cache",
+    "call_pieces",
 ]
 
 
@@ -369,3 +380,15 @@ def test_a_window_hides_the_tokens_before_it(open_page):
         said = page.locator("[role=status]").nth(1).inner_text()
         assert f"Token 9 attends to {seen} of 9 tokens." in said
         assert said.endswith(f"keys and values of {kept}.")
+
+
+def test_calls_are_put_together_by_the_chosen_rule(open_page):
+    page = open_page("call_pieces")
+    said = page.locator("[role=status]")
+    page.locator("select").first.select_option("index")
+    assert said.inner_text() == "1 call, 0 can be run."
+    page.locator("select").first.select_option("id")
+    assert said.inner_text() == "2 calls, 2 can be run."
+    assert HOSTILE in page.locator(".kx-json").first.inner_text()
+    page.locator("input[type=range]").fill("1")
+    assert said.inner_text() == "1 call, 0 can be run. The stream has not ended."
