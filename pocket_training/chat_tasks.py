@@ -26,9 +26,8 @@ HELD_OUT_REPLIES = POCKET_DATA / "held_out_replies.json"
 HeldOut = list[tuple[Example, float]]  # each with the base's mean loss on its reply, in nats
 SUBJECT_SHARE = 0.35  # of the chats: a phrasing with a subject
 KEPT = 24  # alternatives kept for each token of a reply: over 98 % of the base's probability
-# All of the base's own distribution, up to 56 tokens; or its likeliest token each time.
+# All of the base's own distribution, up to 56 tokens.
 SAMPLING = dict(do_sample=True, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=56)
-GREEDY = dict(do_sample=False, max_new_tokens=56)
 
 
 @dataclass
@@ -76,18 +75,10 @@ def prompts(split: str, count: int, seed: int) -> list[list[dict]]:
 
 @torch.no_grad()
 def replies(
-    base,
-    tokenizer,
-    base_ids: np.ndarray,
-    chats: list[list[dict]],
-    *,
-    seed: int,
-    size: int = 40,
-    half_greedy: bool = False,
+    base, tokenizer, base_ids: np.ndarray, chats: list[list[dict]], *, seed: int, size: int = 40
 ) -> list[Reply]:
     """The base's replies, sampled, with the alternatives it saw.
 
-    Samples alone show little of what comes before a greedy decoder, which is how most readers ask.
     A reply is left out if it has a control token that Tekken does not know.
 
     Args:
@@ -96,7 +87,6 @@ def replies(
         base_ids: shape (vocabulary,), from `tekken.convert`.
         chats: conversations, from `prompts`.
         size: chats answered at a time.
-        half_greedy: every second batch is answered greedily.
     """
     to_tekken = np.full(int(base_ids.max()) + 1, -1)
     to_tekken[base_ids[base_ids >= 0]] = np.flatnonzero(base_ids >= 0)
@@ -105,15 +95,13 @@ def replies(
     to_tekken[end] = CONTROL_IDS["</s>"]
     torch.manual_seed(seed)
     made = []
-    starts = range(0, len(chats), size)
-    for number, start in enumerate(tqdm(starts, desc="the base's own replies", unit="batch")):
+    for start in tqdm(range(0, len(chats), size), desc="the base's own replies", unit="batch"):
         batch = chats[start : start + size]
         inputs = tokenizer.apply_chat_template(
             batch, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
         ).to(base.device)
         options = {"eos_token_id": end, "pad_token_id": end, "output_logits": True}
-        options |= GREEDY if half_greedy and number % 2 else SAMPLING
-        out = base.generate(**inputs, **options, return_dict_in_generate=True)
+        out = base.generate(**inputs, **SAMPLING, **options, return_dict_in_generate=True)
         logs = torch.stack(out.logits, dim=1)
         generated = out.sequences[:, inputs["input_ids"].shape[1] :].tolist()
         for chat, ids, log in zip(batch, generated, logs, strict=True):

@@ -46,7 +46,7 @@ DECAY_SHARE = 1 / 3  # of a stage's steps: in these the learning rate falls
 VISION_SHARE = 0.2  # of the text stage's rate: how fast the vision encoder goes on learning there
 CHECKPOINT_EVERY_S = 60.0
 LOG_EVERY = 10  # steps
-CHATS = {"train": 2400, "held_out": 300}
+CHATS = {"train": 1600, "held_out": 300}
 CHATS_AT_ONCE = 40  # of the base's replies; on a GPU ten times as many
 # On a GPU a step's rows fill batches of this shape (lines, tokens of a line), since its work is
 # recorded for each shape. With eight times the rows, two take nearly all.
@@ -65,7 +65,7 @@ PICTURE_KINDS = {"shapes": 14, "bars": 4, "regions": 3, "number": 4, "two": 5}
 PICTURE_QUESTIONS = {"shapes": 11, "bars": 6, "regions": 4, "number": 3, "two": 7}
 FOLLOW_UP_SHARE = 0.15  # of the picture rows: a question that follows another and its answer
 FORGOTTEN_SHARE = 0.04  # of the picture rows: the questions come without the picture
-TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 4, 8
+TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 4, 3
 ORACLE_SHARE = 0.15  # of the picture rows: a picture's labels take the place of its encoding
 MIXED_SHARE = 0.1  # of the tool rows: the model card's conversation with a tool and a map
 # Beside them a step draws pictures for the first stage's loss, by this weight: answers alone teach
@@ -130,8 +130,7 @@ def train(work: Path, target: Path, plan: Plan | None = None) -> None:
         if not kept.is_file():
             chats = chat_tasks.prompts(split, count, SEED)
             size = CHATS_AT_ONCE * (10 if plan.on_gpu else 1)
-            options = {"seed": SEED, "size": size, "half_greedy": split == "train"}
-            made = chat_tasks.replies(base, tokenizer, base_ids, chats, **options)
+            made = chat_tasks.replies(base, tokenizer, base_ids, chats, seed=SEED, size=size)
             torch.save(made, kept)
         # Written by this program a moment ago, or by an earlier run of it.
         replies[split] = torch.load(kept, weights_only=False)
