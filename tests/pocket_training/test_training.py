@@ -97,6 +97,15 @@ def test_steps_can_be_drawn_ahead_by_other_processes(encoder):
         assert [row.prefix for _, row in rows] == [row.prefix for _, row in own]
 
 
+def test_another_seed_draws_other_rows(encoder):
+    def questions(seed: int) -> set[tuple[int, ...]]:
+        rows = train.draw_rows(0, encoder, [], seed=seed)
+        return {tuple(tokens) for _, row in rows for tokens, _ in row.continuations}
+
+    assert questions(0) == questions(train.SEED)
+    assert not questions(0) & questions(1)
+
+
 @pytest.mark.parametrize(("max_tokens", "max_padding"), [(500, 1e9), (1e9, 1.2)])
 def test_batches_are_as_large_as_their_limits_allow(max_tokens, max_padding):
     lengths = random.Random(0).choices(range(1, 200), k=100)
