@@ -5,6 +5,7 @@ import math
 import ssl
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +14,6 @@ import openai
 
 from helpers import openrouter
 from helpers.backends import Lab
-from helpers.budget import Tee
 from openrouter_sim import faults
 
 PLAIN, PACKAGE, COMPLETE = "no retries", "openai package", "openrouter.complete"
@@ -39,41 +39,48 @@ class Attempt:
     body: str = ""
 
 
-class RecordingClient(openai.DefaultHttpxClient):
-    """The openai package's HTTP client, which also notes each attempt.
-
-    Make one for each call, for a server on this machine: it speaks HTTP without TLS, and reads no
-    proxy from the environment.
+class RecordingTransport(httpx2.HTTPTransport):
+    """Sends requests to a server on this machine, without TLS, and notes each attempt.
 
     Attributes:
         attempts: in the order in which they were sent.
     """
 
     def __init__(self):
-        # A context without certificates: to load them takes longer than such a call.
-        super().__init__(trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        # A context without certificates: to load them takes longer than such a request.
+        super().__init__(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), trust_env=False)
         self.attempts: list[Attempt] = []
         self._start = math.nan
 
-    def send(self, request: httpx2.Request, *, stream: bool = False, **options) -> httpx2.Response:
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request. Its attempt is complete when the reply is closed."""
-        now = time.perf_counter()
         if not self.attempts:
-            self._start = now
-        attempt = Attempt(now - self._start)
+            self._start = time.perf_counter()
+        attempt = Attempt(time.perf_counter() - self._start)
         self.attempts.append(attempt)
-        response = super().send(request, stream=True, **options)
+        response = super().handle_request(request)
         attempt.status = response.status_code
         attempt.retry_after = response.headers.get("retry-after")
-
-        def end(body: bytes) -> None:
-            attempt.ended_s = time.perf_counter() - self._start
-            attempt.body = body.decode("utf-8", "replace")
-
-        response.stream = Tee(response.stream, end)
-        if not stream:
-            response.read()
+        response.stream = _Noted(response.stream, attempt, self._start)
         return response
+
+
+class _Noted(httpx2.SyncByteStream):
+    """Forwards a reply's bytes; its attempt gets them and the time of the end."""
+
+    def __init__(self, inner: httpx2.SyncByteStream, attempt: Attempt, start: float):
+        self._inner, self._attempt, self._start = inner, attempt, start
+        self._body = b""
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._inner:
+            self._body += piece
+            yield piece
+
+    def close(self) -> None:
+        self._attempt.body = self._body.decode("utf-8", "replace")
+        self._attempt.ended_s = time.perf_counter() - self._start
+        self._inner.close()
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,8 @@ def send(lab: Lab, name: str, client: str = PLAIN, failing: int = 1) -> Run:
         "stream": streamed,
         "extra_headers": {"X-Simulate": f"{name} {failing}"},
     }
-    with RecordingClient() as http_client:
+    transport = RecordingTransport()
+    with openai.DefaultHttpxClient(trust_env=False, transport=transport) as http_client:
         sender = lab.client.with_options(
             api_key=key, http_client=http_client, max_retries=CLIENTS[client] - 1
         )
@@ -157,7 +165,7 @@ def send(lab: Lab, name: str, client: str = PLAIN, failing: int = 1) -> Run:
                 answer.finish_reason = reply.choices[0].finish_reason
         except (openai.APIError, openrouter.NoAnswer, ValueError) as raised:
             error = raised
-    return Run(http_client.attempts, answer.text, answer.finish_reason, error, source)
+    return Run(transport.attempts, answer.text, answer.finish_reason, error, source)
 
 
 def runs(lab: Lab, name: str, client: str) -> list[Run]:

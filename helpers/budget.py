@@ -159,7 +159,7 @@ class MeteredClient(openai.DefaultHttpxClient):
             if usd is not None:
                 self._correct(usd - worst)
 
-        response.stream = Tee(response.stream, settle)
+        response.stream = _Tee(response.stream, settle)
         if not stream:
             try:
                 response.read()
@@ -224,7 +224,7 @@ class MeteredClient(openai.DefaultHttpxClient):
             self._ledger.add(usd)
 
 
-class Tee(httpx2.SyncByteStream):
+class _Tee(httpx2.SyncByteStream):
     """Forwards a reply's bytes, and passes all of them to `on_close` at the end."""
 
     def __init__(self, inner: httpx2.SyncByteStream, on_close: Callable[[bytes], None]):
