@@ -27,7 +27,8 @@
     make("p", "The body of the failing reply, as it came:", { class: "kx-note" }), raw,
     make("p", "Every request here was really sent to the simulator, which fails on purpose. Times "
       + "are by the clock, and pauses were waited for. Calls ran side by side on one machine, so "
-      + "an answer took longer than alone.", { class: "kx-note" }),
+      + "an answer took longer than alone. "
+      + "If no attempt fails, all failures are one request, which was sent once for each client.", { class: "kx-note" }),
   );
 
   const seconds = value => `${value.toFixed(2)} s`;
