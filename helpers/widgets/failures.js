@@ -21,14 +21,14 @@
   );
   const picture = make("div");
   const endings = make("dl", undefined, { class: "kx-facts" });
-  const raw = make("pre", "", { class: "kx-json", tabindex: "0", "aria-label": "body of the reply" });
+  const raw = make("pre", "", { class: "kx-json", tabindex: "0", "aria-label": "body" });
   root.append(
     switches, note, facts, failing.element, picture, endings,
     make("p", "The body of the failing reply, as it came:", { class: "kx-note" }), raw,
     make("p", "Every request here was really sent to the simulator, which fails on purpose. Times "
       + "are by the clock, and pauses were waited for. Calls ran side by side on one machine, so "
-      + "an answer took longer than alone. "
-      + "If no attempt fails, all failures are one request, which was sent once for each client.", { class: "kx-note" }),
+      + "an answer took longer than alone. If no attempt fails, all failures are one request. It "
+      + "was sent once for each client.", { class: "kx-note" }),
   );
 
   const seconds = value => `${value.toFixed(2)} s`;
