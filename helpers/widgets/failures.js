@@ -15,12 +15,12 @@
     if (row.childElementCount) switches.append(make("b", group), row);
   }
   const note = status();
-  const facts = make("dl", undefined, { class: "kx-facts" });
+  const facts = make("div", undefined, { class: "kx-facts" });
   const failing = slider(
     "attempts that fail", { max: data.most_failing, value: 2 }, () => show(),
   );
   const picture = make("div");
-  const endings = make("dl", undefined, { class: "kx-facts" });
+  const endings = make("div", undefined, { class: "kx-facts" });
   const raw = make("pre", "", { class: "kx-json", tabindex: "0", "aria-label": "body" });
   root.append(
     switches, note, facts, failing.element, picture, endings,
@@ -89,8 +89,8 @@
     const end = run.error ? `${run.error} (${run.source})` : run.ending;
     const most = data.clients[client];
     return [
-      make("dt", `${client}, ${most === 1 ? "1 attempt" : `at most ${most}`}`),
-      make("dd", `${steps.join(" · ") || "nothing is sent"} → ${end}`),
+      make("b", `${client}, ${most === 1 ? "1 attempt" : `at most ${most}`}`),
+      make("span", `${steps.join(" · ") || "nothing is sent"} → ${end}`),
     ];
   });
 
@@ -110,7 +110,7 @@
     ];
     if (fault.text)
       pairs.push(["text", `“${fault.text}”, finish reason: ${fault.finish_reason ?? "none"}`]);
-    facts.replaceChildren(...pairs.flatMap(([term, text]) => [make("dt", term), make("dd", text)]));
+    facts.replaceChildren(...pairs.flatMap(([term, text]) => [make("b", term), make("span", text)]));
     picture.replaceChildren(timeline());
     endings.replaceChildren(...list());
     raw.textContent = fault.body;

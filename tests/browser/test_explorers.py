@@ -334,7 +334,7 @@ def test_failures_are_switched_by_keyboard_alone(open_page, pages):
         page.keyboard.press("Enter")
         entry = data["faults"][name]
         assert page.locator("[aria-pressed=true]").all_inner_texts() == [name]
-        facts = page.locator("dl").first.inner_text()
+        facts = page.locator(".kx-facts").first.inner_text()
         said = [str(entry["status"]), entry["summary"], entry["action"], entry["server"]]
         assert all(part in facts for part in said)
         assert page.locator("pre").text_content() == entry["body"]
@@ -356,7 +356,7 @@ def in_group(data, name, group):
 
 def assert_timeline(page, data, name, failing):
     """The picture and the list have every attempt, every pause and every ending of one choice."""
-    endings = page.locator("dl").nth(1).locator("dd").all_inner_texts()
+    endings = page.locator(".kx-facts").nth(1).locator("span").all_inner_texts()
     rects, dashes, texts = 0, 0, page.locator("svg text").all_text_contents()
     for shown, runs in zip(endings, data["faults"][name]["runs"].values(), strict=True):
         run = runs[min(failing, len(runs) - 1)]
