@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from helpers.model import configs, sizes
 from helpers.widgets import (
     attention,
     call_pieces,
+    failures,
     fits,
     four_bits,
     image_tokens,
@@ -25,6 +27,7 @@ from helpers.widgets import (
     trace,
 )
 from helpers.widgets.explorer import Explorer
+from openrouter_sim import faults
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 PIECES = [
@@ -79,8 +82,18 @@ def a_tree() -> Explorer:
     )
 
 
+def some_failures(simulator) -> Explorer:
+    """Failures of each group, really sent; one has a message that looks like HTML."""
+    hostile = faults.Fault(HOSTILE, 403, f"flagged: {HOSTILE}")
+    names = ("rate-limit", "rate-limit-wait", "error-in-200", "truncated", "provider-down")
+    some = {"moderation": hostile} | {name: faults.FAULTS[name] for name in names}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faults, "FAULTS", some)
+        return failures.explore(simulator)
+
+
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
+def pages(tmp_path_factory, simulator):
     folder = tmp_path_factory.mktemp("explorers")
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     small = configs.load("mistral-small-3.2-2506")
@@ -103,6 +116,7 @@ def pages(tmp_path_factory):
         "attention": attention.explore(ATTENTION, ["a", HOSTILE, "c"], sharing=2),
         "kv_cache": kv_cache.explore(KV_MODELS),
         "call_pieces": call_pieces.explore(PIECES, ["f", "g"]),
+        "failures": some_failures(simulator),
     }
     for name, explorer in made.items():
         explorer.save(folder / f"{name}.html")
@@ -145,6 +159,7 @@ NAMES = [
     "attention",
     "kv_cache",
     "call_pieces",
+    "failures",
 ]
 
 
@@ -392,3 +407,53 @@ def test_calls_are_put_together_by_the_chosen_rule(open_page):
     assert HOSTILE in page.locator(".kx-json").first.inner_text()
     page.locator("input[type=range]").fill("1")
     assert said.inner_text() == "1 call, 0 can be run. The stream has not ended."
+
+
+def test_failures_are_switched_by_keyboard_alone(open_page, pages):
+    page, data = open_page("failures"), pages[1]["failures"].data
+    slider = "document.activeElement.type === 'range'"
+    names = [n for group in data["groups"] for n in data["faults"] if in_group(data, n, group)]
+    assert sorted(names) == sorted(data["faults"])
+    for place, name in enumerate(names):
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        entry = data["faults"][name]
+        assert page.locator("[aria-pressed=true]").all_inner_texts() == [name]
+        facts = page.locator(".kx-facts").first.inner_text()
+        said = [str(entry["status"]), entry["summary"], entry["action"], entry["server"]]
+        assert all(part in facts for part in said)
+        assert page.locator("pre").text_content() == entry["body"]
+        assert page.locator("[role=status]").inner_text().startswith(f"{name}: {entry['title']}")
+        for _ in names[place:]:
+            page.keyboard.press("Tab")
+        assert page.evaluate(slider)
+        page.keyboard.press("Home")
+        for failing in range(4):
+            assert_timeline(page, data, name, failing)
+            page.keyboard.press("ArrowRight")
+        for _ in names[place:]:
+            page.keyboard.press("Shift+Tab")
+
+
+def in_group(data, name, group):
+    return data["faults"][name]["group"] == group
+
+
+def assert_timeline(page, data, name, failing):
+    """The picture and the list have every attempt, every pause and every ending of one choice."""
+    endings = page.locator(".kx-facts").nth(1).locator("span").all_inner_texts()
+    rects, dashes, texts = 0, 0, page.locator("svg text").all_text_contents()
+    for shown, runs in zip(endings, data["faults"][name]["runs"].values(), strict=True):
+        run = runs[min(failing, len(runs) - 1)]
+        found = run["attempts"]
+        pauses = [f"{b['sent'] - a['ended']:.2f} s" for a, b in pairwise(found)]
+        rects, dashes = rects + len(found), dashes + len(pauses)
+        assert set(pauses) <= set(texts)
+        for each, pause in zip(found, pauses, strict=False):
+            assert f"pause {pause}, {each['why']}" in shown
+        marks = [f"{'✗' if each['failed'] else '✓'} {each['status']}" for each in found]
+        assert [mark for mark in marks if mark in texts and mark in shown] == marks
+        assert " ".join(run["error"].split()) in shown
+        assert run["ending"] in page.locator("[role=status]").inner_text()
+    assert page.locator("svg rect").count() == rects
+    assert page.locator("svg line[stroke-dasharray]").count() == dashes
