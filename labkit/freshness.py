@@ -180,6 +180,7 @@ def tidy(notebook: NotebookNode) -> None:
     notebook.cells = [
         cell for cell in notebook.cells if "injected-parameters" not in notebooks.tags(cell)
     ]
+    notebooks.prefer_html(notebook)
     for cell in notebook.cells:
         for key in ("papermill", "execution", "collapsed", "scrolled"):
             cell.metadata.pop(key, None)

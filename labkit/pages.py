@@ -76,6 +76,7 @@ def _printable(book: NotebookNode) -> NotebookNode:
     """A copy without the badge, whose picture is on the network, and without widgets."""
     book = copy.deepcopy(book)
     book.metadata.pop("widgets", None)
+    notebooks.prefer_html(book)
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = notebooks.without_badge(cell.source)
@@ -83,7 +84,7 @@ def _printable(book: NotebookNode) -> NotebookNode:
         cell.outputs = [
             output
             for output in cell.outputs
-            if "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+            if notebooks.WIDGET_VIEW not in output.get("data", {})
         ]
     return book
 

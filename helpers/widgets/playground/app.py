@@ -1,6 +1,7 @@
 """The playground: a chat with tools, pictures and two backends side by side, as widgets."""
 
 import copy
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 VIEW = "application/vnd.jupyter.widget-view+json"
 TITLE = "A chat with tools and pictures"
 HOW = "To chat here, run this cell in JupyterLab or on Colab: python -m helpers play opens it."
+TYPED_S = 0.15
 BUSY = "An answer is under way. Wait for its end, or press Stop."
 
 # By cell: the playground that was shown there last. A cell that runs again stops its old one.
@@ -51,6 +53,7 @@ class Playground:
         time_limit_s: float = 120.0,
     ):
         self.tools, self._labs = list(tools), {lab.backend: lab}
+        self._connecting = threading.Lock()
         self._picture: dict | None = None
         self._edit: int | None = None
         chat = copy.deepcopy(chat) if chat else Conversation()
@@ -58,7 +61,7 @@ class Playground:
         self.left, self.right = Column(chat, *hooks), Column(Conversation(), *hooks)
         self.ui = panel.Panel(lab.backend, chat, self.tools, [self.left.box, self.right.box])
         ui = self.ui
-        ui.send.on_click(lambda _: self.ask())
+        ui.send.on_click(lambda _: self._ask_soon())
         ui.stop.on_click(lambda _: self.stop())
         ui.again.on_click(lambda _: self._look_again())
         ui.new.on_click(lambda _: self._new_chat())
@@ -111,13 +114,21 @@ class Playground:
         return [self.left, self.right] if self.ui.compare.value else [self.left]
 
     def _lab(self, name: str) -> "Lab":
-        if name not in self._labs:
-            self._labs[name] = connect(name)
-        return self._labs[name]
+        with self._connecting:
+            if name not in self._labs:
+                self._labs[name] = connect(name)
+            return self._labs[name]
 
     def _on_message(self, content: dict) -> None:
         if content.get("event") == "submit":
-            self.ask()
+            self._ask_soon()
+
+    def _ask_soon(self) -> None:
+        # What was typed last may come after the key: a page sends it when the kernel has confirmed
+        # what it sent before. A handler would keep the kernel from reading it, so a thread waits.
+        timer = threading.Timer(TYPED_S, self.ask)
+        timer.daemon = True
+        timer.start()
 
     def _done(self, turn: Turn) -> None:
         """After an answer: say so, give a question back that got none, and forget a dead server."""
@@ -138,7 +149,8 @@ class Playground:
         if number > len(turns):
             return None
         self._edit, self.ui.question.value = number, turns[number - 1].question
-        self.ui.question.focus()
+        if hasattr(self.ui.question, "focus"):  # since ipywidgets 8
+            self.ui.question.focus()
         return self.ui.say(
             f"Change question {number} in the box, then send it. What followed it is removed."
         )

@@ -1,5 +1,6 @@
 """One chat with one backend, as widgets, and the thread that fills them."""
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -50,6 +51,7 @@ class Column:
         self._connect, self._on_edit, self._on_done = connect, on_edit, on_done
         self._ticket: object | None = None  # of the answer under way; any other is not shown
         self._stop, self._thread, self._painted = Stop(), None, 0.0
+        self._question = user_message("")
         self._lock = threading.Lock()
         self.rebuild()
 
@@ -63,6 +65,7 @@ class Column:
         """Send a question in a thread, or a changed one in the place of turn `edit`."""
         ticket, stop = object(), Stop()
         self._ticket, self._stop = ticket, stop
+        self._question = user_message(text, picture)
         arguments = (ticket, stop, self.backend, text, picture, list(tools), edit)
         self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
         self._thread.start()
@@ -73,23 +76,27 @@ class Column:
             return
         self._stop.set()
         self._thread.join(STOP_S)
-        if self._ticket is not None:  # it waits for a server that sends nothing
-            self._ticket = None
+        with self._lock:
+            if self._ticket is None:
+                return
+            self._ticket = None  # the thread waits for a server that sends nothing
             chat = self.chat
+            turn = Turn([self._question], error=ABANDONED, stopped=True)
+            kept = [each for each in chat.turns if each.answer is not None]
             # The thread keeps the old chat, so that it cannot change this one later.
-            self.chat = Conversation(**{**vars(chat), "turns": [*chat.turns]})
-            if self.chat.turns and self.chat.turns[-1].answer is None:
-                question = self.chat.turns.pop().messages[0]
-                turn = Turn([question], error=ABANDONED, stopped=True)
-                self.chat.turns.append(turn)
-                self.rebuild()
-                self._on_done(turn)
+            self.chat = dataclasses.replace(chat, turns=[*kept, turn])
+            self.rebuild()
+        self._on_done(turn)
 
     def rebuild(self) -> None:
         """Show all turns again."""
+        old = self.turns.children
         self.turns.children = [
             self._row(number, turn) for number, turn in enumerate(self.chat.turns, 1)
         ]
+        for row in old:  # a widget that is not closed stays in memory
+            for widget in (*row.children, row):
+                widget.close()
 
     def _row(self, number: int, turn: Turn) -> widgets.VBox:
         page = widgets.HTML(turn_html(turn))

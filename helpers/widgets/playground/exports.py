@@ -59,9 +59,9 @@ def as_python(lab: Lab, chat: Conversation, tools: Sequence[Callable] = ()) -> s
     """
     body = request(lab, chat, tools)
     variable = BACKENDS[lab.backend].key_variable
-    key = f"os.environ[{variable!r}]" if variable else '"not-needed"'
+    key = f'os.environ["{variable}"]' if variable else '"not-needed"'
     if variable and not BACKENDS[lab.backend].paid:
-        key = f'os.environ.get({variable!r}, "not-needed")'
+        key = f'os.environ.get("{variable}", "not-needed")'
     # What the openai package has no name for, such as Mistral's own seed, goes into extra_body.
     own = {name: body.pop(name) for name in [*body] if name == "random_seed"}
     lines = [f"    {name}={_literal(value)}," for name, value in body.items()]
@@ -73,7 +73,7 @@ def as_python(lab: Lab, chat: Conversation, tools: Sequence[Callable] = ()) -> s
         "import openai",
         "",
         *notes,
-        f"client = openai.OpenAI(base_url={_base_url(lab.client)!r}, api_key={key})",
+        f"client = openai.OpenAI(base_url={json.dumps(_base_url(lab.client))}, api_key={key})",
         "reply = client.chat.completions.create(",
         *lines,
         ")",

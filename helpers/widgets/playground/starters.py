@@ -11,10 +11,11 @@ MEASURED = DATA / "pocket" / "evaluation-stranger.json"
 # The prompt, the skill's name in the evaluation, and whether it has the picture and the tools.
 PROMPTS = (
     ("What is the capital of France?", "everyday questions, without a picture", False, False),
-    ("What colour is the triangle?", "picture: colour", True, False),
+    ("What colour is the large circle?", "picture: colour", True, False),
+    ("What shape is yellow?", "picture: shape", True, False),
     ("How many circles are there?", "picture: count", True, False),
     ("Is there a red square?", "picture: is there …?", True, False),
-    ("What is left of the triangle?", "picture: position", True, False),
+    ("Where is the yellow circle?", "picture: position", True, False),
     ("What is the population of Japan in millions?", "tool call, known tools", False, True),
     ("Convert 12 miles to kilometers.", "the tool's result in the answer", False, True),
     ("What is 17 * 23, and what is 5 + 9?", "two calls in one turn", False, True),
