@@ -82,9 +82,7 @@ def _printable(book: NotebookNode) -> NotebookNode:
             cell.source = notebooks.without_badge(cell.source)
     for cell in notebooks.code_cells(book):
         cell.outputs = [
-            output
-            for output in cell.outputs
-            if notebooks.WIDGET_VIEW not in output.get("data", {})
+            output for output in cell.outputs if notebooks.WIDGET_VIEW not in output.get("data", {})
         ]
     return book
 

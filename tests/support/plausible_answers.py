@@ -1966,7 +1966,11 @@ CASES += [
         False,
     ),
     # another role
-    ("10-edit", lambda m, n, t: [*edit_solution(m, n, t)[:-1], {"role": "me", "content": t}], False),
+    (
+        "10-edit",
+        lambda m, n, t: [*edit_solution(m, n, t)[:-1], {"role": "me", "content": t}],
+        False,
+    ),
     # a text, the other order of arguments, nothing
     ("10-edit", lambda m, n, t: t, False),
     ("10-edit", lambda m, n: m, False),
@@ -1984,7 +1988,11 @@ def escape_by_table(text):
 
 CASES += [
     # the solution
-    ("10-escape", lambda t: t.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"), True),
+    (
+        "10-escape",
+        lambda t: t.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
+        True,
+    ),
     # the standard library
     ("10-escape", html.escape, True),
     ("10-escape", lambda t: html.escape(t, quote=False), True),

@@ -91,15 +91,16 @@ class Playground:
         if not text.strip() and not self._picture:
             self._edit = None
             return ui.say("Nothing was sent: type a question first.")
-        tools = self.tools if ui.tools.value else []
+        tools, picture = self.tools if ui.tools.value else [], self._picture
+        # Before the threads start: an answer can be there at once.
+        self._edit, ui.question.value = None, ""
+        self._set_picture(None)
+        ui.say("The answer is under way. Stop ends it.")
         for column in columns:
             chat = column.chat
             chat.system, chat.temperature = ui.system.value, ui.temperature.value
             chat.max_tokens, chat.seed = ui.max_tokens.value, int(seed) if seed else None
-            column.ask(text, self._picture, tools, edit)
-        self._edit, ui.question.value = None, ""
-        self._set_picture(None)
-        ui.say("The answer is under way. Stop ends it.")
+            column.ask(text, picture, tools, edit)
         return None
 
     def stop(self) -> None:

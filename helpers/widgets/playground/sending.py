@@ -161,9 +161,7 @@ def _settings(lab: "Lab", chat: Conversation) -> dict:
     return settings | (lab.seed(chat.seed) if chat.seed is not None else {})
 
 
-def _close(
-    turn: Turn, trace: Trace, stopped: bool, out_of_time: bool, time_limit_s: float
-) -> None:
+def _close(turn: Turn, trace: Trace, stopped: bool, out_of_time: bool, time_limit_s: float) -> None:
     """Fill in how the turn ended."""
     turn.finish_reason = trace.finish_reason
     if stopped and trace.answer is None:
