@@ -26,7 +26,6 @@ SKIP_MARK = "SKIPPED: "
 # Without this, each kernel warns on stderr that its connection on this machine is not encrypted.
 QUIET_KERNEL = ["--IPKernelApp.log_level=40"]
 COLAB_TAG = "colab"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # The set-up cell is folded, on Colab as a form: its title and a button.
 COLAB_FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}
 COLAB_CELL = jinja2.Template(
@@ -121,15 +120,6 @@ def output_text(output: NotebookNode) -> str:
     return "\n".join(
         str(value) for kind, value in data if kind == "image/svg+xml" or "image/" not in kind
     )
-
-
-def prefer_html(notebook: NotebookNode) -> None:
-    """Where an output is a widget and HTML, keep the HTML: a page without a kernel can show it."""
-    for cell in code_cells(notebook):
-        for output in cell.outputs:
-            data = output.get("data", {})
-            if "text/html" in data:
-                data.pop(WIDGET_VIEW, None)
 
 
 def skipped(notebook: NotebookNode) -> list[str]:

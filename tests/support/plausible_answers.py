@@ -1911,7 +1911,7 @@ def edit_counting(messages, number, text):
         if seen == number:
             break
         kept.append(message)
-    return kept + [{"role": "user", "content": text}]
+    return [*kept, {"role": "user", "content": text}]
 
 
 def edit_copying(messages, number, text):

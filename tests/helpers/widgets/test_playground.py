@@ -24,6 +24,7 @@ from helpers.paths import DATA
 from helpers.widgets import playground
 from helpers.widgets.playground import app, column, starters, transcript, uploads
 from labkit import toolbox
+from pocket_model.cache import CACHE_VARIABLE
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> \"' & </p>"
 SHAPES = DATA / "images" / "shapes.png"
@@ -680,8 +681,8 @@ def server_process(cache) -> int:
 
     for process in psutil.process_iter(["pid", "environ", "cmdline"]):
         command = " ".join(process.info["cmdline"] or [])
-        mine = str(cache) in ((process.info["environ"] or {}).get("MISTRAL_LAB_CACHE", ""), command)
-        if "pocket_model" in command and (mine or str(cache) in command):
+        own = (process.info["environ"] or {}).get(CACHE_VARIABLE) == str(cache)
+        if own and "pocket_model" in command:
             return process.pid
     raise AssertionError("the server was not found")
 
