@@ -106,7 +106,9 @@ class Column:
             layout=widgets.Layout(width="auto"),
         )
         button.on_click(lambda _: self._on_edit(number))
-        return widgets.VBox([page, button])
+        # The page takes the width that there is; the button only its own.
+        page.layout.align_self = "stretch"
+        return widgets.VBox([page, button], layout=widgets.Layout(align_items="flex-start"))
 
     def _run(
         self,

@@ -30,15 +30,20 @@ def _button(description: str, tooltip: str) -> widgets.Button:
 
 
 def _wide(kind: type, **options: Any) -> widgets.Widget:
-    return kind(style=WHOLE, layout=widgets.Layout(width="100%"), **options)
+    return kind(style=WHOLE, layout=widgets.Layout(width="auto"), **options)
 
 
 def _narrow(kind: type, **options: Any) -> widgets.Widget:
     return kind(style=WHOLE, layout=widgets.Layout(width="13em"), **options)
 
 
+def _checkbox(description: str) -> widgets.Checkbox:
+    layout = widgets.Layout(width="auto", margin="2px 1em 2px 2px")
+    return widgets.Checkbox(description=description, indent=False, layout=layout)
+
+
 def _row(*children: widgets.Widget) -> widgets.HBox:
-    layout = widgets.Layout(flex_flow="row wrap", align_items="center", width="100%")
+    layout = widgets.Layout(flex_flow="row wrap", align_items="center")
     return widgets.HBox(children, layout=layout)
 
 
@@ -62,8 +67,8 @@ class Panel:
         kind = widgets.Dropdown
         self.backend = kind(options=[backend], description="Backend", style=WHOLE)
         self.second = kind(options=[backend], description="Second backend", style=WHOLE)
-        self.compare = widgets.Checkbox(description="Compare two backends", indent=False)
-        self.tools = widgets.Checkbox(description="Tools", indent=False)
+        self.compare = _checkbox("Compare two backends")
+        self.tools = _checkbox("Tools")
         self.tools.disabled = not tools
         self.system = _wide(widgets.Textarea, description="System prompt", rows=2)
         self.system.value = chat.system
@@ -91,7 +96,7 @@ class Panel:
         self.python = _button("Show as Python", "The last request as a program")
         self.curl = _button("Show as curl", "The last request as a command")
         self.program = _wide(widgets.Textarea, description="Program", rows=14)
-        self.uploads = _row()
+        self.uploads, self._most = _row(), widgets.HTML('<span class="kp">9 MB at most</span>')
         names = ", ".join(getattr(tool, "__name__", "?") for tool in tools) or "none"
         tool_names = widgets.HTML(f'<span class="kp">({html.escape(names)})</span>')
         self.columns = _row(*columns)
@@ -147,7 +152,7 @@ class Panel:
             upload = widgets.FileUpload(accept="image/*", multiple=False, description="Picture")
             upload.tooltip = "A picture of 9 MB at most, for the next question"
             upload.observe(lambda change: changed(upload), names="value")
-            self.uploads.children = [upload]
+            self.uploads.children = [upload, self._most]
 
         def changed(upload: widgets.FileUpload) -> None:
             if upload.value:

@@ -313,9 +313,21 @@ def test_an_upload_is_read_in_the_form_of_both_versions():
         assert images.sent_size(part) == (8, 8)
 
 
+def choose_file(upload, name, data):
+    """What a page sends when a file was chosen, in the installed version of ipywidgets."""
+    about = {"name": name, "type": "image/png", "size": len(data), "lastModified": 0}
+    if widgets.__version__ < "8":
+        upload.set_state({"metadata": [about], "_counter": 1, "data": [memoryview(data)]})
+    else:
+        about["last_modified"] = about.pop("lastModified")
+        upload.set_state({"value": [about | {"content": memoryview(data)}]})
+
+
 def test_the_installed_widget_has_one_of_the_two_forms():
-    value = widgets.FileUpload().value
-    assert uploads.uploaded(value) == []
+    upload = widgets.FileUpload()
+    assert uploads.uploaded(upload.value) == []
+    choose_file(upload, "a.png", png())
+    assert uploads.uploaded(upload.value) == [("a.png", png())]
 
 
 @pytest.mark.parametrize(
@@ -562,13 +574,15 @@ def test_a_starter_fills_the_box(play):
 
 
 def test_an_upload_goes_with_the_next_question_only(play, server):
-    play._take_upload(({"name": HOSTILE, "content": png()},))
+    upload = play.ui.uploads.children[0]
+    choose_file(upload, HOSTILE, png())
+    assert play.ui.uploads.children[0] is not upload  # a new one, empty
     assert harmless(play.ui.picture.value)
     assert HOSTILE in Tags(play.ui.picture.value).text
     ask(play, "What is it?")
     assert server.seen[0]["messages"][0]["content"][1]["type"] == "image_url"
     assert play.ui.picture.value == ""
-    play._take_upload(({"name": "x.pdf", "content": b"%PDF"},))
+    choose_file(play.ui.uploads.children[0], "x.pdf", b"%PDF")
     assert "not a picture" in play.ui.status.value
 
 
