@@ -3,7 +3,7 @@
 import html
 from typing import Any
 
-from labkit.exercises.answers import call, kind
+from labkit.exercises.answers import WrongForm, call, kind
 from labkit.exercises.engine import exercise, number_exercise
 
 number_exercise(
@@ -45,7 +45,11 @@ def judge_edit(answer: Any) -> str | None:
     """A function that changes the n-th question and drops what follows."""
     for number, place in ((2, 5), (1, 1)):
         chat = [dict(message) for message in _CHAT]
-        result = call(answer, chat, number, "New?")
+        shown = repr(chat)
+        try:
+            result = call(answer, chat, number, "New?")
+        except WrongForm as wrong:  # its example would show the whole conversation
+            raise WrongForm(str(wrong).replace(shown, "messages")) from None
         if not isinstance(result, list | tuple) or not all(isinstance(m, dict) for m in result):
             return f"It should return a list of messages, not {kind(result)}."
         result, expected = list(result), [*_CHAT[:place], {"role": "user", "content": "New?"}]
@@ -73,9 +77,9 @@ def judge_escape(answer: Any) -> str | None:
     """A function that turns any text into HTML that shows it as it is."""
     for text, problem in (
         ("Hello!", "A text without special characters should stay as it is."),
-        ("1 < 2", "The character < should become &lt;"),
-        ("2 > 1", "The character > should become &gt;"),
-        ("a & b", "The character & should become &amp;"),
+        ("1 < 2", "The character < becomes &lt; in HTML."),
+        ("2 > 1", "The character > becomes &gt; in HTML."),
+        ("a & b", "The character & becomes &amp; in HTML."),
         ("<script>alert(1)</script>", "A page would still run the script."),
         ("&lt;b&gt;", "The text &lt; should be shown as &lt; so its & becomes &amp; first."),
     ):
