@@ -123,6 +123,18 @@ def lab(
 
 
 @app.command()
+def play(
+    port: int | None = Option(None, min=1, max=65535, help="Port on this machine."),
+    browser: bool = Option(True, "--browser/--no-browser", help="Whether to open the browser."),
+) -> int:
+    """Open the playground: a chat with tools and pictures.
+
+    It is notebook 10, in JupyterLab on your own copy.
+    """
+    return lab("10", fresh=[], port=port, browser=browser)
+
+
+@app.command()
 def run(
     backend: str = BACKEND,
     model: str | None = MODEL,

@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 
 from helpers import paths
 from helpers.paths import DATA, ROOT
-from labkit import notebooks
+from labkit import notebooks, pages
 
 if TYPE_CHECKING:
     from grimp import ImportGraph
@@ -180,6 +180,7 @@ def tidy(notebook: NotebookNode) -> None:
     notebook.cells = [
         cell for cell in notebook.cells if "injected-parameters" not in notebooks.tags(cell)
     ]
+    pages.prefer_html(notebook)
     for cell in notebook.cells:
         for key in ("papermill", "execution", "collapsed", "scrolled"):
             cell.metadata.pop(key, None)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 INDEX = "index.html"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # Documents that notebooks link to, and the names of their pages.
 DOCUMENTS = {"GLOSSARY.md": "glossary.html", "data/pocket/README.md": "model_card.html"}
 LINK = re.compile(r'(<a\b[^>]*?\bhref=")([^"]+)(")')
@@ -72,18 +73,26 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+def prefer_html(notebook: NotebookNode) -> None:
+    """Where an output is a widget and HTML, keep the HTML: a page without a kernel can show it."""
+    for cell in notebooks.code_cells(notebook):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if "text/html" in data:
+                data.pop(WIDGET_VIEW, None)
+
+
 def _printable(book: NotebookNode) -> NotebookNode:
     """A copy without the badge, whose picture is on the network, and without widgets."""
     book = copy.deepcopy(book)
     book.metadata.pop("widgets", None)
+    prefer_html(book)
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = notebooks.without_badge(cell.source)
     for cell in notebooks.code_cells(book):
         cell.outputs = [
-            output
-            for output in cell.outputs
-            if "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+            output for output in cell.outputs if WIDGET_VIEW not in output.get("data", {})
         ]
     return book
 

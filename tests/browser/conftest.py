@@ -269,6 +269,12 @@ def pictures() -> Path:
     return PICTURES
 
 
+@pytest.fixture(scope="session")
+def open_notebook():
+    """The class `Notebook`, for a test that opens one by itself."""
+    return Notebook
+
+
 @pytest.fixture(scope="module", params=[path.name for path in notebooks.available()])
 def notebook(request, jupyter, chromium, pictures) -> Iterator[Notebook]:
     """Each notebook, run whole. All tests of the module see the same page."""

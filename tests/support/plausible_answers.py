@@ -6,6 +6,7 @@ name, an answer, and True if it is right; its comment says who would answer so.
 
 import ast
 import functools
+import html
 import json
 import math
 import re
@@ -1859,4 +1860,173 @@ CASES += [
     ("07-workshop", None, False),
     ("07-workshop", True, False),
     ("07-workshop", "banana", False),
+]
+
+# 10-memory: 5600 prompt tokens
+
+CASES += [
+    # the solution
+    ("10-memory", sum(20 * n + 100 * (n - 1) for n in range(1, 11)), True),
+    # by hand
+    ("10-memory", 5600, True),
+    # Gauss
+    ("10-memory", 20 * 55 + 100 * 45, True),
+    # numpy
+    ("10-memory", np.sum(np.arange(1, 11) * 20 + np.arange(10) * 100), True),
+    # the unit
+    ("10-memory", "5,600 tokens", True),
+    # in a list
+    ("10-memory", [5600], True),
+    # the last request
+    ("10-memory", 1100, False),
+    # the whole conversation
+    ("10-memory", 10 * 120, False),
+    # the questions only
+    ("10-memory", 10 * 20, False),
+    # with each answer in its own prompt
+    ("10-memory", sum(120 * n for n in range(1, 11)), False),
+    # ten times the last
+    ("10-memory", 11_000, False),
+    # another unit
+    ("10-memory", "5600 USD", False),
+    # each prompt
+    ("10-memory", [20, 140, 260], False),
+    # not begun, printed
+    ("10-memory", ..., False),
+    ("10-memory", None, False),
+]
+
+# 10-edit: the n-th question changed
+
+
+def edit_solution(messages, number, text):
+    places = [i for i, message in enumerate(messages) if message["role"] == "user"]
+    return [*messages[: places[number - 1]], {"role": "user", "content": text}]
+
+
+def edit_counting(messages, number, text):
+    kept, seen = [], 0
+    for message in messages:
+        seen += message["role"] == "user"
+        if seen == number:
+            break
+        kept.append(message)
+    return [*kept, {"role": "user", "content": text}]
+
+
+def edit_copying(messages, number, text):
+    new = [dict(message) for message in messages]
+    place = [i for i, message in enumerate(new) if message["role"] == "user"][number - 1]
+    new[place]["content"] = text
+    return new[: place + 1]
+
+
+def edit_keeping_all(messages, number, text):
+    new = [dict(message) for message in messages]
+    place = [i for i, message in enumerate(new) if message["role"] == "user"][number - 1]
+    new[place]["content"] = text
+    return new
+
+
+def edit_in_place(messages, number, text):
+    place = [i for i, message in enumerate(messages) if message["role"] == "user"][number - 1]
+    messages[place]["content"] = text
+    return messages[: place + 1]
+
+
+CASES += [
+    # the solution
+    ("10-edit", edit_solution, True),
+    # counts the questions
+    ("10-edit", edit_counting, True),
+    # copies and cuts
+    ("10-edit", edit_copying, True),
+    # a tuple of messages
+    ("10-edit", lambda m, n, t: tuple(edit_solution(m, n, t)), True),
+    # keeps what followed
+    ("10-edit", edit_keeping_all, False),
+    # changes the list that was given
+    ("10-edit", edit_in_place, False),
+    # appends the new question at the end
+    ("10-edit", lambda m, n, t: [*m, {"role": "user", "content": t}], False),
+    # the place of a message, not of a question
+    ("10-edit", lambda m, n, t: [*m[:n], {"role": "user", "content": t}], False),
+    # counts from 0
+    ("10-edit", lambda m, n, t: edit_solution(m, min(n + 1, 2), t), False),
+    # forgets the question
+    ("10-edit", lambda m, n, t: edit_solution(m, n, t)[:-1], False),
+    # without the system prompt
+    ("10-edit", lambda m, n, t: edit_solution(m, n, t)[1:], False),
+    # without the tools
+    (
+        "10-edit",
+        lambda m, n, t: [
+            each for each in edit_solution(m, n, t) if "tool" not in f"{each['role']}{[*each]}"
+        ],
+        False,
+    ),
+    # another role
+    (
+        "10-edit",
+        lambda m, n, t: [*edit_solution(m, n, t)[:-1], {"role": "me", "content": t}],
+        False,
+    ),
+    # a text, the other order of arguments, nothing
+    ("10-edit", lambda m, n, t: t, False),
+    ("10-edit", lambda m, n: m, False),
+    ("10-edit", lambda m, n, t: None, False),
+    ("10-edit", ..., False),
+    ("10-edit", None, False),
+]
+
+# 10-escape: any text as HTML
+
+
+def escape_by_table(text):
+    return "".join({"&": "&amp;", "<": "&lt;", ">": "&gt;"}.get(c, c) for c in text)
+
+
+CASES += [
+    # the solution
+    (
+        "10-escape",
+        lambda t: t.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
+        True,
+    ),
+    # the standard library
+    ("10-escape", html.escape, True),
+    ("10-escape", lambda t: html.escape(t, quote=False), True),
+    # a table
+    ("10-escape", escape_by_table, True),
+    ("10-escape", lambda t: t.translate({38: "&amp;", 60: "&lt;", 62: "&gt;"}), True),
+    # numbers instead of names
+    ("10-escape", lambda t: "".join(f"&#{ord(c)};" if c in "&<>" else c for c in t), True),
+    # & last: the entities are escaped again
+    (
+        "10-escape",
+        lambda t: t.replace("<", "&lt;").replace(">", "&gt;").replace("&", "&amp;"),
+        False,
+    ),
+    # forgets &
+    ("10-escape", lambda t: t.replace("<", "&lt;").replace(">", "&gt;"), False),
+    # forgets >
+    ("10-escape", lambda t: t.replace("&", "&amp;").replace("<", "&lt;"), False),
+    # removes tags
+    ("10-escape", lambda t: re.sub(r"<[^>]*>", "", t), False),
+    # removes the word
+    ("10-escape", lambda t: t.replace("script", ""), False),
+    # removes the characters
+    ("10-escape", lambda t: t.replace("<", "").replace(">", ""), False),
+    # backslashes
+    ("10-escape", lambda t: t.replace("<", "\\<"), False),
+    # the other way
+    ("10-escape", html.unescape, False),
+    # the text itself, repr, bytes
+    ("10-escape", lambda t: t, False),
+    ("10-escape", repr, False),
+    ("10-escape", lambda t: t.encode(), False),
+    # not a function, not begun
+    ("10-escape", "&lt;script&gt;", False),
+    ("10-escape", ..., False),
+    ("10-escape", None, False),
 ]

@@ -99,6 +99,11 @@ def test_notebooks_and_exercises_belong_together():
         ("06-rate", 40, "eight"),
         ("07-flag", "image=4", "JSON"),
         ("07-workshop", 18_000, "per minute"),
+        ("10-memory", 1100, "last request alone"),
+        ("10-memory", 6600, "own prompt"),
+        ("10-edit", lambda messages, number, text: [*messages, {"content": text}], "follows"),
+        ("10-escape", lambda text: text.replace("<", "&lt;").replace("&", "&amp;"), "& first"),
+        ("10-escape", lambda text: text.replace("<", "").replace(">", ""), "&lt;"),
     ],
 )
 def test_mistakes_get_their_hint(name, wrong, hint):
