@@ -10,7 +10,8 @@ import ipywidgets as widgets
 
 from helpers.backends import BackendError
 from helpers.widgets.playground.conversation import Conversation, Turn, user_message
-from helpers.widgets.playground.sending import Stop, resend, send
+from helpers.widgets.playground.sending import resend, send
+from helpers.widgets.playground.streaming import Stop
 from helpers.widgets.playground.transcript import turn_html
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from helpers.paths import DATA
 from helpers.widgets import playground
 from helpers.widgets.playground import app, column, starters, transcript, uploads
 from labkit import toolbox
+from pocket_model.build import MODEL_ID
 from pocket_model.cache import CACHE_VARIABLE
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> \"' & </p>"
@@ -433,11 +434,11 @@ def test_a_long_text_is_cut_on_the_page_only(scripted_lab, server, chat):
     assert server.seen[0]["messages"][0]["content"] == text
 
 
-def test_the_pocket_model_has_a_badge(scripted_lab, server, chat, lab):
+def test_the_pocket_model_has_a_badge():
     turns = [
         playground.Turn([{"role": "user", "content": "Hi"}], backend, model, total_s=1.0)
         for backend, model in (
-            ("pocket", lab.model),
+            ("pocket", MODEL_ID),
             ("openrouter-sim", "mistralai/mistral-small-3.2-24b-instruct"),
             ("vllm", "mistralai/Mistral-Small-3.2-24B-Instruct-2506"),
         )
