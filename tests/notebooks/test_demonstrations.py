@@ -17,7 +17,7 @@ SHOWN = [
     ("04", "extract(Bars", r"blue.*red"),
     ("05", "ask(messages, [exchange_rate])", r'"base": "EUR", "quote": "CHF"'),
     ("05", "traces.append", r"Russia.*Ukraine"),
-    ("05", "import jsonschema", r'Extract.*"Alan Turing".*"London".*1912}'),
+    ("05", "import jsonschema", r'Extract.*"Rosa Parks".*"Tuskegee".*1913}'),
     ("07", "ask(lab, '", r"pocket-small: .*Tokyo"),
 ]
 

@@ -48,7 +48,7 @@ def test_int8_is_the_servers_default_if_it_costs_no_skill_a_point():
     more = {row["skill"]: row for row in MORE_RESULT["against"]["rows"]}
     assert {row["of"] for row in more.values()} == {900}
     least = min(more.get(row["skill"], row)["difference"] for row in rows)
-    assert DEFAULT_QUANTIZATION == ("int8" if least >= -0.01 else "bf16")
+    assert ("int8" if least >= -0.01 else "bf16") == DEFAULT_QUANTIZATION
 
 
 def test_the_first_of_more_cases_are_those_of_the_evaluation():
