@@ -49,7 +49,7 @@ def wait_for_status(play, words):
 def test_the_chat_of_the_notebook_goes_on_there(opened, pictures):
     book, area = opened
     assert area.locator(".kp-turn").count() >= 4
-    assert area.get_by_text("What is the capital of France?").count()
+    assert area.get_by_text("And of Germany?").count()
     area.scroll_into_view_if_needed()
     book.page.screenshot(path=pictures / "10-playground-first.png")
 

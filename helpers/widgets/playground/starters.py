@@ -10,7 +10,7 @@ MEASURED = DATA / "pocket" / "evaluation-stranger.json"
 
 # The prompt, the skill's name in the evaluation, and whether it has the picture and the tools.
 PROMPTS = (
-    ("What is the capital of France?", "everyday questions, without a picture", False, False),
+    ("What is the capital of Japan?", "everyday questions, without a picture", False, False),
     ("What colour is the large circle?", "picture: colour", True, False),
     ("What shape is yellow?", "picture: shape", True, False),
     ("How many circles are there?", "picture: count", True, False),

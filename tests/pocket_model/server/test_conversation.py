@@ -70,9 +70,9 @@ def ask(lab, messages):
     return reply.choices[0].message
 
 
-# Maps that the model reads rightly, as it does 28 of 30 in its evaluation.
+# Maps that the model reads rightly in both forms, as it does five of the first nine.
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 3, 4, 5])
+@pytest.mark.parametrize("seed", [1, 4, 5, 7])
 def test_the_population_asked_for_is_that_of_the_country_on_the_map(lab, seed):
     for drawn in two_maps(seed):
         buffer = io.BytesIO()
