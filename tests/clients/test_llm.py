@@ -6,7 +6,12 @@ import sys
 
 import pytest
 
-SCHEMA = {"type": "object", "properties": {"color": {"enum": ["red"]}}, "required": ["color"]}
+SCHEMA = {
+    "type": "object",
+    "properties": {"color": {"enum": ["red"]}},
+    "required": ["color"],
+    "additionalProperties": False,
+}
 TIMES = """
 def times(a: int, b: int) -> int:
     "Multiply two numbers."
