@@ -19,8 +19,8 @@ def join(pieces: Sequence[dict], *, by: By = "id", names: Names = "joined") -> l
 
     Args:
         pieces: of a stream's `delta.tool_calls`, in OpenAI's form.
-        by: which call a piece belongs to: that of its `index`, as OpenAI defines it; or a new one
-            if its `id` is new, else the last. Some servers give parallel calls the same index.
+        by: which call a piece belongs to: that of its `index`, as OpenAI defines it; or the same,
+            but a new `id` begins a call. Some servers give parallel calls the same index.
         names: what a second piece of a name does: it is joined, or it is left out.
 
     Returns:
@@ -30,16 +30,15 @@ def join(pieces: Sequence[dict], *, by: By = "id", names: Names = "joined") -> l
     places: dict[Any, int] = {}
     for piece in pieces:
         function = piece.get("function") or {}
-        if by == "index":
-            place = places.setdefault(piece.get("index"), len(calls))
-        elif piece.get("id"):
-            place = places.setdefault(piece["id"], len(calls))
-        else:
-            place = max(0, len(calls) - 1)
+        index, call_id = piece.get("index"), piece.get("id")
+        place = places.setdefault(index, len(calls))
+        known = calls[place]["id"] if place < len(calls) else None
+        if by == "id" and call_id and known not in (None, call_id):
+            place = places[index] = len(calls)
         if place == len(calls):
             calls.append({"id": None, "name": "", "arguments": ""})
         call, name = calls[place], function.get("name") or ""
-        call["id"] = call["id"] or piece.get("id")
+        call["id"] = call["id"] or call_id
         call["name"] = call["name"] + name if names == "joined" else call["name"] or name
         call["arguments"] += function.get("arguments") or ""
     return calls
@@ -67,7 +66,12 @@ def explore(pieces: Sequence[dict], tools: Sequence[str]) -> Explorer:
     Args:
         pieces: of a stream's `delta.tool_calls`, in OpenAI's form.
         tools: the names of the tools that there are.
+
+    Raises:
+        ValueError: there is no piece.
     """
+    if not pieces:
+        raise ValueError("There is nothing to put together: give at least one piece of a call.")
     made = {
         f"{by} {names}": [
             [

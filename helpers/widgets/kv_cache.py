@@ -42,7 +42,14 @@ def explore(models: Sequence[str], *, context: int = 32768) -> Explorer:
     Args:
         models: names of `helpers.model.configs`; the first one is chosen first.
         context: the context that is shown first, one of `CONTEXTS`.
+
+    Raises:
+        ValueError: another context, or a model that is not known.
     """
+    if context not in CONTEXTS:
+        raise ValueError(
+            f"context: there is no {context}. There are: {', '.join(map(str, CONTEXTS))}"
+        )
     shapes = [shape(model) for model in models]
     rows = {}
     for model, each in zip(models, shapes, strict=True):

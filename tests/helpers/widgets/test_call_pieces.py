@@ -59,6 +59,23 @@ def test_calls_that_share_an_index_are_told_apart_by_id(seed):
     assert "there is no tool" in call_pieces.fault(only, TOOLS)
 
 
+@pytest.mark.parametrize("by", ["index", "id"])
+@pytest.mark.parametrize("seed", range(5))
+def test_calls_that_come_in_turns_are_kept_apart(by, seed):
+    rng = random.Random(seed)
+    streams = [in_pieces([call], [index], rng) for index, call in enumerate(CALLS)]
+    first, second = streams
+    mixed = [first.pop(0)]  # the first call begins first
+    while first or second:
+        mixed.append((first or second).pop(0) if rng.random() < 0.5 else (second or first).pop(0))
+    assert call_pieces.join(mixed, by=by) == CALLS
+
+
+def test_without_a_piece_there_is_nothing_to_show():
+    with pytest.raises(ValueError, match="at least one piece"):
+        call_pieces.explore([], TOOLS)
+
+
 def test_each_fault_is_said():
     good = {"id": "aaaaaaaa1", "name": "get_weather", "arguments": "{}"}
     assert call_pieces.fault(good, TOOLS) == ""

@@ -43,3 +43,8 @@ def test_windows_are_counted_by_layer():
     assert kv_cache.shape("mistral-small-3.2-2506")["windows"] == [(None, 40)]
     assert kv_cache.shape("mistral-7b-v0.1")["windows"] == [(4096, 32)]
     assert sorted(kv_cache.shape("gemma-2-27b")["windows"], key=str) == [(4096, 23), (None, 23)]
+
+
+def test_another_context_is_refused_in_words():
+    with pytest.raises(ValueError, match=r"there is no 5000\. There are: 1024, 2048"):
+        kv_cache.explore(MODELS, context=5000)
