@@ -10,7 +10,7 @@ from tqdm import tqdm
 from transformers import DynamicCache, Mistral3ForConditionalGeneration
 
 from pocket_model.build import Quantization
-from pocket_model.server.linears import dequantized
+from pocket_model.server.linears import HEAD, LAST_LAYER, dequantized
 from pocket_model.vision import image_inputs
 from pocket_training.decoding import GROUPED, growing_cache
 from pocket_training.exam_cases import REPLY_TOKENS, Case, Question
@@ -33,13 +33,15 @@ def load_in_float32(folder: Path, quantization: Quantization) -> Mistral3ForCond
         for parameter in model.parameters():  # a file with 4-bit layers keeps its own type
             if parameter.is_floating_point():
                 parameter.data = parameter.float()
-        for module in [*model.model.language_model.modules(), model.lm_head]:
+        text = model.model.language_model
+        forms = {model.lm_head: HEAD[quantization]}
+        forms |= dict.fromkeys(text.layers[-1].modules(), LAST_LAYER[quantization])
+        for module in [*text.modules(), model.lm_head]:
             if hasattr(module, "compute_dtype"):  # a 4-bit layer
                 module.compute_dtype = torch.float32
             elif type(module) is torch.nn.Linear:
                 # A new tensor: the vocabulary's head shares its own with the embeddings.
-                is_head = module is model.lm_head
-                rounded = dequantized(module.weight, quantization, is_head=is_head)
+                rounded = dequantized(module.weight, forms.get(module, quantization))
                 module.weight = torch.nn.Parameter(rounded)
     model.model.language_model.set_attn_implementation(GROUPED)
     return model.eval()

@@ -15,7 +15,7 @@ from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attentio
 
 from pocket_model.build import Quantization
 from pocket_model.processor import bf16_matmul_is_fast
-from pocket_model.server.linears import HEAD, Linear, Tensors, linear_layer
+from pocket_model.server.linears import HEAD, LAST_LAYER, Form, Linear, Tensors, linear_layer
 
 TEXT = "language_model.model"
 
@@ -58,17 +58,15 @@ class _Layer(NamedTuple):
     down: Linear
 
 
-def _layer(quantization: Quantization, tensors: Tensors, prefix: str) -> _Layer:
+def _layer(form: Form, tensors: Tensors, prefix: str) -> _Layer:
     own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     return _Layer(
         own["input_layernorm.weight"].float(),
-        linear_layer(
-            quantization, own, ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
-        ),
-        linear_layer(quantization, own, ["self_attn.o_proj"]),
+        linear_layer(form, own, ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
+        linear_layer(form, own, ["self_attn.o_proj"]),
         own["post_attention_layernorm.weight"].float(),
-        linear_layer(quantization, own, ["mlp.gate_proj", "mlp.up_proj"]),
-        linear_layer(quantization, own, ["mlp.down_proj"]),
+        linear_layer(form, own, ["mlp.gate_proj", "mlp.up_proj"]),
+        linear_layer(form, own, ["mlp.down_proj"]),
     )
 
 
@@ -91,9 +89,10 @@ class Decoder:
         self.context: int = config["max_position_embeddings"]
         self._heads = [config["num_attention_heads"], *[config["num_key_value_heads"]] * 2]
         self._size, self._epsilon = config["head_dim"], config["rms_norm_eps"]
+        layers = config["num_hidden_layers"]
+        forms = [*[quantization] * (layers - 1), LAST_LAYER[quantization]]
         self._layers = [
-            _layer(quantization, tensors, f"{TEXT}.layers.{number}.")
-            for number in range(config["num_hidden_layers"])
+            _layer(form, tensors, f"{TEXT}.layers.{number}.") for number, form in enumerate(forms)
         ]
         self._norm = tensors[f"{TEXT}.norm.weight"].float()
         self._embeddings = tensors[f"{TEXT}.embed_tokens.weight"].clone()

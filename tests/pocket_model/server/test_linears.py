@@ -8,10 +8,10 @@ from pocket_model.build import QUANTIZATIONS
 from pocket_model.processor import bf16_matmul_is_fast
 from pocket_model.server import linears
 from pocket_model.server.linears import (
-    HEAD,
     INT4_GROUP,
     Int4,
     Int8,
+    Int8Twice,
     Plain,
     dequantized,
     linear_layer,
@@ -21,7 +21,8 @@ from pocket_model.server.linears import (
 
 # The built model's layers (outputs, inputs), and two whose outputs no kernel's block divides.
 SHAPES = [(1280, 576), (576, 768), (3072, 576), (576, 1536), (1003, 576), (37, 96)]
-KINDS = [Plain, Int8, Int4]
+KINDS = [Plain, Int8, Int8Twice, Int4]
+FORMS = [*QUANTIZATIONS, "int8 twice"]
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -57,6 +58,9 @@ def widened(quantization: str, weight: torch.Tensor) -> torch.Tensor:
         case "int8":
             values, scales = round_to_int8(weight)
             return values.double() * scales.double()[:, None]
+        case "int8 twice":
+            first = widened("int8", weight)
+            return first + widened("int8", (weight.double() - first).float())
         case "int4":
             values, scales, zeros = (each.double() for each in round_to_int4(weight))
             groups = (values - 8).unflatten(1, (-1, INT4_GROUP)) * scales[..., None]
@@ -110,6 +114,15 @@ def test_int8_is_off_by_half_a_scale_at_most(name):
 
 
 @pytest.mark.parametrize("name", UNUSUAL)
+def test_int8_twice_is_off_by_a_step_of_fifteen_bits_at_most(name):
+    weight = UNUSUAL[name].double()
+    error = (weight - dequantized(UNUSUAL[name], "int8 twice").double()).abs()
+    # Half of a 127th of half a 127th, and what rounding to a bf16 scale adds.
+    limit = 1.01 * weight.abs().amax(dim=1, keepdim=True) / 127 / 2 / 127 / 2
+    assert (error <= limit + 1e-12).all()
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
 def test_int4_is_off_by_half_a_groups_scale_and_the_rounding_of_scale_and_zero(name):
     groups = UNUSUAL[name].double().unflatten(1, (-1, INT4_GROUP))
     low, high = groups.amin(dim=-1), groups.amax(dim=-1)
@@ -128,13 +141,12 @@ def test_int4_is_off_by_half_a_groups_scale_and_the_rounding_of_scale_and_zero(n
     assert (error.unflatten(1, (-1, INT4_GROUP)) <= limit[..., None]).all()
 
 
-@pytest.mark.parametrize("is_head", [False, True])
 @pytest.mark.parametrize("name", UNUSUAL)
-@pytest.mark.parametrize("quantization", ["int8", "bf16", "int4"])
-def test_dequantized_weights_are_those_that_a_layer_multiplies_with(quantization, name, is_head):
-    found = dequantized(UNUSUAL[name], quantization, is_head=is_head)
+@pytest.mark.parametrize("quantization", ["int8", "int8 twice", "bf16", "int4"])
+def test_dequantized_weights_are_those_that_a_layer_multiplies_with(quantization, name):
+    found = dequantized(UNUSUAL[name], quantization)
     assert found.dtype == torch.float32
-    exact = widened(HEAD[quantization] if is_head else quantization, UNUSUAL[name])
+    exact = widened(quantization, UNUSUAL[name])
     torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=1e-12)
 
 
@@ -173,7 +185,7 @@ def test_an_outlier_costs_precision_in_its_own_row_or_group_only():
     ("quantization", "shape"),
     [
         (quantization, shape)
-        for quantization in QUANTIZATIONS
+        for quantization in FORMS
         for shape in [(576, 1536), (1003, 576), (37, 96), (1, 64), (32, 32)]
         # bitsandbytes' kernel takes whole blocks only, which all of the built model's layers are.
         if quantization != "nf4" or shape == (576, 1536)
@@ -192,7 +204,7 @@ def test_a_product_is_the_exact_one_but_for_the_rounding_to_bf16(quantization, s
     assert (product - exact).square().mean().sqrt() <= 2**-8 * exact.square().mean().sqrt()
 
 
-@pytest.mark.parametrize("quantization", ["bf16", "int8", "int4"])
+@pytest.mark.parametrize("quantization", ["bf16", "int8", "int8 twice", "int4"])
 def test_many_rows_have_nearly_the_numbers_of_few(quantization):
     layer = linear_layer(quantization, {"a.weight": weights(576, 1536)}, ["a"])
     rows = random(70, 1536, seed=1).bfloat16()
