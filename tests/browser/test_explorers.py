@@ -275,6 +275,18 @@ def test_tokens_are_counted_and_shown_with_ids(open_page, pages):
     control = [t["text"] for t in data["chat"]["tokens"][tokens.MISTRAL] if t["kind"] == "control"]
     framed = page.locator(".kx-control").evaluate_all("all => all.map(e => e.firstChild.data)")
     assert framed == control
+    page.locator("summary").click()
+    counts = {name: len(each["tokens"][tokens.MISTRAL]) for name, each in data.items()}
+    assert page.locator(".kx-rows > .kx-number").all_inner_texts() == [
+        str(count) for count in sorted(counts.values())
+    ]
+    shares = [count / max(counts.values()) for count in sorted(counts.values())]
+    widths = page.locator(".kx-rows .kx-now").evaluate_all(
+        "all => all.map(e => e.offsetWidth / e.parentElement.offsetWidth)"
+    )
+    assert widths == pytest.approx(shares, abs=0.01)
+    price = f"{counts['chat'] * 0.1:#.3g} USD for a million of these"
+    assert price in page.locator("[role=status]").inner_text()
 
 
 def test_each_weight_becomes_the_value_of_its_code(open_page, pages):
