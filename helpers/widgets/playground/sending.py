@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from helpers.tools.loop import Trace, run_tools
+from helpers.widgets.errors import words
 from helpers.widgets.playground.conversation import Conversation, Turn, user_message
-from helpers.widgets.playground.errors import words
 from helpers.widgets.playground.streaming import Stop, Stopped, Streamed
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from scripted_chat import HANG, calls, lab_of, running, says
 from helpers import connect, images
 from helpers.backends import BackendError
 from helpers.paths import DATA
-from helpers.widgets import playground
+from helpers.widgets import live, playground
 from helpers.widgets.playground import app, column, starters, transcript, uploads
 from labkit import toolbox
 from pocket_model.build import MODEL_ID
@@ -631,13 +631,13 @@ def test_without_a_front_end_the_conversation_is_shown(play, server):
     server.script = [says(HOSTILE)]
     ask(play, "Go")
     bundle = play._repr_mimebundle_()
-    assert bundle[app.VIEW]["model_id"] == play.ui.box.model_id
+    assert bundle[live.VIEW]["model_id"] == play.ui.box.model_id
     assert harmless(bundle["text/html"])
     assert "alert(1)" in bundle["text/plain"]
 
 
 def test_a_cell_that_runs_again_stops_its_old_playground(play, server, monkeypatch):
-    monkeypatch.setattr(app, "_cell_id", lambda: "a cell")
+    monkeypatch.setattr(live, "cell_id", lambda: "a cell")
     play._repr_mimebundle_()
     server.script, server.pause_s = [says(*["word "] * 500)], 0.02
     play.ui.question.value = "Go"
