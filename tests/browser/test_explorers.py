@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 
 from helpers.latency import Delta, Record
@@ -173,24 +172,13 @@ def test_a_page_fits_and_replaces_its_table(open_page, name, scheme, width):
     assert page.locator("img[src=x], [onerror]").count() == 0  # what was text stayed text
 
 
-def serious_faults(page) -> list[str]:
-    """What axe-core finds that keeps somebody from using the page."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {each['help']}: {node['html'][:100]}"
-        for each in found
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"]
-    ]
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(open_page, name, scheme):
+def test_axe_finds_nothing_serious(open_page, serious_faults, name, scheme):
     assert serious_faults(open_page(name, scheme)) == []
 
 
-def test_axe_would_find_it(chromium):
+def test_axe_would_find_it(chromium, serious_faults):
     page = chromium.new_page()
     page.set_content("<p style='color: #ccc'>pale</p><img src='data:,'><input>")
     assert {fault.split(":")[0] for fault in serious_faults(page)} >= {

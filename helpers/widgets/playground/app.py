@@ -11,7 +11,7 @@ from helpers.connection.rows import BACKENDS
 from helpers.widgets import live
 from helpers.widgets.playground import exports, panel, transcript, uploads
 from helpers.widgets.playground.column import Column
-from helpers.widgets.playground.conversation import Conversation, Turn
+from helpers.widgets.playground.conversation import Conversation, Turn, showable
 from helpers.widgets.playground.starters import SHAPES
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Playground:
     def _done(self, turn: Turn) -> None:
         """After an answer: say so, give a question back that got none, and forget a dead server."""
         if turn.answer is None and not self.ui.question.value:
-            self.ui.question.value = turn.question[: panel.MAX_GIVEN_BACK]
+            self.ui.question.value = showable(turn.question)[: panel.MAX_GIVEN_BACK]
         if turn.error and turn.backend == "pocket":
             # It may have ended. Its next connection starts it, and costs nothing if it runs.
             self._labs.pop("pocket", None)
@@ -147,7 +147,7 @@ class Playground:
             return self.ui.say(BUSY)
         if number > len(turns):
             return None
-        self._edit, self.ui.question.value = number, turns[number - 1].question
+        self._edit, self.ui.question.value = number, showable(turns[number - 1].question)
         if hasattr(self.ui.question, "focus"):  # since ipywidgets 8
             self.ui.question.focus()
         return self.ui.say(

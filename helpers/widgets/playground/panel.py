@@ -10,7 +10,7 @@ from helpers.backends import BACKENDS
 from helpers.widgets import live
 from helpers.widgets.live import WHOLE, button, narrow, row, wide
 from helpers.widgets.playground import transcript
-from helpers.widgets.playground.conversation import Conversation
+from helpers.widgets.playground.conversation import Conversation, showable
 from helpers.widgets.playground.starters import starters
 
 # A question that was not answered is given back; a page is slow with more in one line.
@@ -149,7 +149,7 @@ class Panel:
         if part is None:
             self.picture.value = ""
             return
-        source, label = html.escape(part["image_url"]["url"]), html.escape(name)
+        source, label = html.escape(part["image_url"]["url"]), html.escape(showable(name))
         self.picture.value = (
             f'<div class="kp"><img src="{source}" alt="the picture for the next question">'
             f"<p>With the next question: {label}</p></div>"

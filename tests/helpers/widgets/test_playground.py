@@ -294,6 +294,52 @@ def test_what_cannot_work_is_not_sent(server, chat, without, text, more, says_so
     assert server.seen == []
 
 
+@pytest.mark.parametrize(
+    ("system", "text", "says_so"),
+    [("", "Hi \ud83d", "The question has half"), ("Be \udf0a", "Hi", "The system prompt has half")],
+)
+def test_half_of_a_character_is_not_sent(scripted_lab, server, chat, system, text, says_so):
+    chat.system = system
+    turn = playground.send(scripted_lab, chat, text)
+    assert says_so in turn.error
+    assert "Delete it" in turn.error
+    assert server.seen == []
+    for page in (transcript.turn_html(turn), transcript.as_text([turn], "A chat")):
+        page.encode()  # a page can show it
+    chat.system = ""
+    assert playground.send(scripted_lab, chat, "Both halves: \N{WATER WAVE}").answer == "yes"
+    chat.system = system
+    if system:
+        with pytest.raises(ValueError, match="half of a character"):
+            playground.as_curl(scripted_lab, chat)
+
+
+def test_half_of_a_character_in_the_widget_is_said_in_words(play, server, capfd):
+    play.ui.question.value = "Hi \ud83d"
+    play.ask()
+    wait(lambda: "Not answered" in play.ui.status.value)
+    assert "half of a character" in shown(play.left)
+    assert play.ui.question.value == "Hi �"
+    play.ui.system.value = "\ud83d"
+    ask(play, "Hi")
+    assert "The system prompt has half" in shown(play.left)
+    play.ui.system.value = ""
+    ask(play, "Hi")
+    assert "yes" in shown(play.left)
+    assert len(server.seen) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_half_of_a_character_from_a_server_does_not_stop_the_chat(scripted_lab, server, chat):
+    server.script, server.pause_s = [says("word \ud83d", *["word "] * 500)], 0.02
+    stop = playground.Stop()
+    threading.Timer(0.5, stop.set).start()
+    turn = playground.send(scripted_lab, chat, "Go", stop=stop)
+    assert turn.answer.startswith("word �word")
+    server.pause_s = 0
+    assert playground.send(scripted_lab, chat, "And now?").answer == "yes"
+
+
 # Files
 
 
