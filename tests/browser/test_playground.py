@@ -120,9 +120,7 @@ def test_html_is_shown_as_text(play):
 def test_half_of_a_character_is_refused_in_words(play):
     box = play.get_by_label("Question", exact=True)
     # An emoji that was cut in half, as a program or a paste can leave it.
-    box.evaluate(
-        "box => { box.value = 'Hi \\ud83d'; box.dispatchEvent(new Event('input', {bubbles: true})) }"
-    )
+    box.evaluate("box => { box.value = 'Hi \\ud83d'; box.dispatchEvent(new Event('input')) }")
     box.press("Enter")
     wait_for_status(play, "Not answered|Nothing was sent")
     box.fill("What is the capital of France?")

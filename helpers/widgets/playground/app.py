@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from helpers import images
 from helpers.backends import BackendError, connect, readiness
 from helpers.connection.rows import BACKENDS
-from helpers.widgets import live
-from helpers.widgets.playground import exports, panel, transcript, uploads
+from helpers.widgets import live, uploads
+from helpers.widgets.playground import exports, panel, transcript
 from helpers.widgets.playground.column import Column
 from helpers.widgets.playground.conversation import Conversation, Turn, showable
 from helpers.widgets.playground.starters import SHAPES

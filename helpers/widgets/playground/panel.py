@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from helpers.backends import BACKENDS
-from helpers.widgets import live
+from helpers.widgets import live, uploads
 from helpers.widgets.live import WHOLE, button, narrow, row, wide
 from helpers.widgets.playground import transcript
 from helpers.widgets.playground.conversation import Conversation, showable
@@ -79,7 +79,7 @@ class Panel:
         self.python = button("Show as Python", "The last request as a program")
         self.curl = button("Show as curl", "The last request as a command")
         self.program = wide(widgets.Textarea, description="Program", rows=14)
-        self.uploads, self._most = row(), widgets.HTML('<span class="kp">9 MB at most</span>')
+        self.uploads = row()
         names = ", ".join(getattr(tool, "__name__", "?") for tool in tools) or "none"
         tool_names = widgets.HTML(f'<span class="kp">({html.escape(names)})</span>')
         self.columns = row(*columns)
@@ -128,20 +128,8 @@ class Panel:
         self.missing.value = f'<details class="kp">{summary}{items}</details>' if reasons else ""
 
     def on_upload(self, take: Callable[[Any], None]) -> None:
-        """Call `take` with the value of each upload. Its control is then made anew, empty."""
-
-        def renew() -> None:
-            upload = widgets.FileUpload(accept="image/*", multiple=False, description="Picture")
-            upload.tooltip = "A picture of 9 MB at most, for the next question"
-            upload.observe(lambda change: changed(upload), names="value")
-            self.uploads.children = [upload, self._most]
-
-        def changed(upload: widgets.FileUpload) -> None:
-            if upload.value:
-                take(upload.value)
-                renew()
-
-        renew()
+        """Call `take` with the value of each upload."""
+        uploads.accept(self.uploads, take, "A picture of 9 MB at most, for the next question")
 
     def show_picture(self, part: dict | None, name: str = "") -> None:
         """Show the picture that the next question has, or none."""

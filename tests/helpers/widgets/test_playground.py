@@ -21,8 +21,8 @@ from scripted_chat import HANG, calls, lab_of, running, says
 from helpers import connect, images
 from helpers.backends import BackendError
 from helpers.paths import DATA
-from helpers.widgets import live, playground
-from helpers.widgets.playground import app, column, starters, transcript, uploads
+from helpers.widgets import live, playground, uploads
+from helpers.widgets.playground import app, column, starters, transcript
 from labkit import toolbox
 from pocket_model.build import MODEL_ID
 from pocket_model.cache import CACHE_VARIABLE
