@@ -338,6 +338,18 @@ def test_a_conversation_is_stepped_through(open_page):
     assert boxes[0]["x"] == boxes[3]["x"] < boxes[1]["x"] == boxes[2]["x"]
 
 
+def test_each_step_has_its_tokens(open_page):
+    page = open_page("trace")
+    for part in trace.wire_tokens(CONVERSATION):
+        shown = page.locator(".kx-tokens .kx-token")
+        assert shown.evaluate_all("all => all.map(e => e.title)") == [f"id {t}" for t in part]
+        assert page.get_by_text(f"The model reads {len(part)} tokens:").is_visible()
+        if (after := page.locator("button", has_text="Next")).is_enabled():
+            after.click()
+    page.locator(".kx-lanes button").nth(1).click()
+    assert page.get_by_text("[TOOL_CALLS] a call begins").is_visible()
+
+
 def test_a_stream_is_read_again_at_other_speeds(open_page, pages):
     page, data = open_page("timeline"), pages[1]["timeline"].data
     for each in data["definitions"]:
