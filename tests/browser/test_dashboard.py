@@ -20,7 +20,10 @@ SWEEP_S = 120_000  # milliseconds
 @pytest.fixture(scope="module")
 def opened(jupyter, chromium, pictures, open_notebook):
     """A notebook with a dashboard, run whole; its page, and the dashboard."""
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SOURCE)])
+    # Without a kernel's name, JupyterLab asks for one.
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [nbformat.v4.new_code_cell(SOURCE)]
+    book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(book, jupyter.folder / NAME)
     page = chromium.new_page(viewport={"width": 1280, "height": 1000})
     opened = open_notebook(jupyter, page, NAME)
