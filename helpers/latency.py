@@ -52,6 +52,8 @@ MAX_CONCURRENCY = 512  # threads of an open loop
 # other at this interval, so that none waits for the CPU while its clock runs.
 RAMP_UP_INTERVAL_S = 0.010
 
+STOP_CHECK_S = 0.1  # how often a run looks whether it shall stop
+
 # Up to here the median TTFT and the TPOT of every stream are within 5 % (two cores, streams of 50
 # tokens/s), though a single TTFT may differ more. At 128 the TPOT still is, the TTFT is not.
 # `benchmarks/latency_accuracy.py` measures it.
@@ -312,6 +314,7 @@ def run_load(
     label: str = "load",
     time_limit_s: float = TIME_LIMIT_S,
     on_record: Callable[[Record], None] | None = None,
+    stop: threading.Event | None = None,
     **params: Any,
 ) -> list[Record]:
     """Send all prompts and return their records, in the order of the prompts.
@@ -320,8 +323,9 @@ def run_load(
     the next request. An **open loop** (`rate`) sends on a schedule, whatever the server does, like
     many independent users. Use prompts that differ: a prefix cache makes equal ones look fast.
 
-    Ctrl-C ends the run, not the program. Requests that were not finished are in the list, with
-    that as their error.
+    Ctrl-C ends the run, not the program; so does `stop`. Requests that were not finished are in the
+    list, with that as their error. The connection to a server that sends nothing closes when it
+    does, or when the request's time is up.
 
     Args:
         concurrency: requests under way at once.
@@ -333,6 +337,7 @@ def run_load(
         label: names this load in the file.
         time_limit_s: for each request.
         on_record: called with each record as it ends.
+        stop: setting this event ends the run, from another thread.
         params: further arguments of every request.
 
     Raises:
@@ -360,7 +365,7 @@ def run_load(
             on_record(record)
 
     send = partial(stream_once, client, model, time_limit_s=time_limit_s, **params)
-    _Load(send, prompts, records, concurrency, due, keep).run()
+    _Load(send, prompts, records, concurrency, due, keep, stop).run()
     return records
 
 
@@ -373,6 +378,7 @@ class _Load:
         records: one for each prompt; those with an error are replaced.
         due: in an open loop, seconds after the start at which each prompt is sent.
         keep: called with each record as it ends, by one thread at a time.
+        ended_by: the caller's event that ends the run, if there is one.
     """
 
     send: Callable[..., Record]
@@ -381,6 +387,7 @@ class _Load:
     concurrency: int | None
     due: list[float] | None
     keep: Callable[[Record], None]
+    ended_by: threading.Event | None = None
 
     def __post_init__(self):
         self.stop, self.lock = threading.Event(), threading.Lock()
@@ -400,7 +407,7 @@ class _Load:
             for worker in workers:
                 worker.start()
             for worker in workers:
-                worker.join()
+                self._wait_for(worker)
         except KeyboardInterrupt:
             pass
         finally:
@@ -408,6 +415,13 @@ class _Load:
                 self.stop.set()
         if self.failures:
             raise self.failures[0]
+
+    def _wait_for(self, worker: threading.Thread) -> None:
+        if self.ended_by is None:
+            worker.join()
+        else:
+            while worker.is_alive() and not self.ended_by.is_set():
+                worker.join(STOP_CHECK_S)
 
     def _work(self, user: int) -> None:
         """One thread: take the next prompt until none is left."""
@@ -485,7 +499,10 @@ def sweep(
         settings = {name: options[name] for name in options.keys() - {"path", "on_record"}}
         run_load(client, model, ["Warm up."] * warm_up, concurrency=1, **settings)
     records: dict[int, list[Record]] = {}
+    stop = options.get("stop")
     for level in levels:
+        if stop is not None and stop.is_set():
+            break
         varied = [_varied(prompt, f"({level}/{n})") for n, prompt in enumerate(prompts)]
         records[level] = run_load(
             client, model, varied if vary else prompts, level, label=f"{label} {level}", **options

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from helpers import wire
 from helpers.widgets.explorer import Explorer
@@ -31,10 +32,11 @@ def split(text: str | list[dict], file: str | Path | None = None) -> list[dict[s
     else:
         request = ChatCompletionRequest.from_openai(messages=text)
         ids = chosen.encode_chat_completion(request).tokens
-    return [_token(tekken, token) for token in ids]
+    return [piece(tekken, token) for token in ids]
 
 
-def _token(tekken, token: int) -> dict[str, Any]:
+def piece(tekken: Tekkenizer, token: int) -> dict[str, Any]:
+    """One token, as in `split`."""
     if tekken.is_special(token):
         return {"id": token, "text": tekken.id_to_piece(token), "kind": "control"}
     data = tekken.id_to_byte_piece(token)

@@ -1,4 +1,4 @@
-(root, data, { make, button, status }) => {
+(root, data, { make, button, status, visible }) => {
   const lanes = ["user", "model", "tools"];
   let current = 0;
   const before = button("Previous", () => go(-1));
@@ -25,7 +25,10 @@
   const picture = make("div");
   const json = make("pre", "", { class: "kx-json", tabindex: "0", "aria-label": "as JSON" });
   const note = status();
-  root.append(bar, grid, note, picture, json);
+  const tokens = make("p", undefined, { class: "kx-tokens" });
+  const counted = make("p", "", { class: "kx-note" });
+  const meanings = make("p", "", { class: "kx-note" });
+  root.append(bar, grid, note, picture, json, counted, tokens, meanings);
 
   const show = () => {
     const step = data.steps[current];
@@ -35,6 +38,19 @@
     after.disabled = current === data.steps.length - 1;
     note.textContent = `${step.sender} to ${step.receiver}, as JSON:`;
     json.textContent = step.message;
+    counted.textContent = data.refused ||
+      (step.count ? `The model reads ${step.count} tokens:` : "Nothing of it is sent again.");
+    tokens.replaceChildren(...step.tokens.flatMap((token, place) => [
+      make("span", visible(token.text), {
+        class: `kx-token kx-${token.kind} kx-color-${place % 4}`, title: `id ${token.id}`,
+      }),
+      make("wbr"),
+    ]));
+    if (step.tokens.length === data.most) tokens.append(" …");
+    const control = step.tokens.filter(token => token.kind === "control");
+    const names = [...new Set(control.map(token => token.text.replace(/ × .*/, "")))];
+    meanings.textContent = names.filter(name => data.meanings[name])
+      .map(name => `${name} ${data.meanings[name]}`).join(" · ");
     picture.replaceChildren();
     if (step.image) {
       const image = make("img", undefined, { alt: "the image of this message" });

@@ -162,6 +162,25 @@ def assert_folds(page, notebook) -> None:
         assert heights[1] > heights[0] + 10, f"solution {number} does not unfold: {heights}"
 
 
+def inaccessible(page, within: str = "html") -> list[str]:
+    """What axe-core finds that keeps somebody from using what a selector selects."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, context={"include": [within]}).response["violations"]
+    return [
+        f"{each['id']}: {each['help']}: {node['html'][:100]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
+@pytest.fixture(scope="session")
+def serious_faults():
+    """The function `inaccessible`."""
+    return inaccessible
+
+
 @pytest.fixture(scope="session")
 def solutions_fold():
     """The function `assert_folds`."""

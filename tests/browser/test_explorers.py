@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 
 from helpers.latency import Delta, Record
@@ -173,24 +172,13 @@ def test_a_page_fits_and_replaces_its_table(open_page, name, scheme, width):
     assert page.locator("img[src=x], [onerror]").count() == 0  # what was text stayed text
 
 
-def serious_faults(page) -> list[str]:
-    """What axe-core finds that keeps somebody from using the page."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {each['help']}: {node['html'][:100]}"
-        for each in found
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"]
-    ]
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(open_page, name, scheme):
+def test_axe_finds_nothing_serious(open_page, serious_faults, name, scheme):
     assert serious_faults(open_page(name, scheme)) == []
 
 
-def test_axe_would_find_it(chromium):
+def test_axe_would_find_it(chromium, serious_faults):
     page = chromium.new_page()
     page.set_content("<p style='color: #ccc'>pale</p><img src='data:,'><input>")
     assert {fault.split(":")[0] for fault in serious_faults(page)} >= {
@@ -275,6 +263,18 @@ def test_tokens_are_counted_and_shown_with_ids(open_page, pages):
     control = [t["text"] for t in data["chat"]["tokens"][tokens.MISTRAL] if t["kind"] == "control"]
     framed = page.locator(".kx-control").evaluate_all("all => all.map(e => e.firstChild.data)")
     assert framed == control
+    page.locator("summary").click()
+    counts = {name: len(each["tokens"][tokens.MISTRAL]) for name, each in data.items()}
+    assert page.locator(".kx-rows > .kx-number").all_inner_texts() == [
+        str(count) for count in sorted(counts.values())
+    ]
+    shares = [count / max(counts.values()) for count in sorted(counts.values())]
+    widths = page.locator(".kx-rows .kx-now").evaluate_all(
+        "all => all.map(e => e.offsetWidth / e.parentElement.offsetWidth)"
+    )
+    assert widths == pytest.approx(shares, abs=0.01)
+    price = f"{counts['chat'] * 0.1:#.3g} USD for a million of these"
+    assert price in page.locator("[role=status]").inner_text()
 
 
 def test_each_weight_becomes_the_value_of_its_code(open_page, pages):
@@ -336,6 +336,18 @@ def test_a_conversation_is_stepped_through(open_page):
     assert json.loads(json_text.inner_text()) == CALL
     boxes = [steps.nth(number).bounding_box() for number in range(4)]
     assert boxes[0]["x"] == boxes[3]["x"] < boxes[1]["x"] == boxes[2]["x"]
+
+
+def test_each_step_has_its_tokens(open_page):
+    page = open_page("trace")
+    for part in trace.wire_tokens(CONVERSATION):
+        shown = page.locator(".kx-tokens .kx-token")
+        assert shown.evaluate_all("all => all.map(e => e.title)") == [f"id {t}" for t in part]
+        assert page.get_by_text(f"The model reads {len(part)} tokens:").is_visible()
+        if (after := page.locator("button", has_text="Next")).is_enabled():
+            after.click()
+    page.locator(".kx-lanes button").nth(1).click()
+    assert page.get_by_text("[TOOL_CALLS] a call begins").is_visible()
 
 
 def test_a_stream_is_read_again_at_other_speeds(open_page, pages):

@@ -67,3 +67,14 @@ def test_the_pages_are_readable(folder, chromium, faults_of, scheme, width):
         found += [f"{file.name}, {fault}" for fault in faults_of(page)]
     page.close()
     assert not found, "\n".join(["", *found])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(folder, chromium, serious_faults, scheme):
+    page = chromium.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 1000})
+    found = []
+    for file in sorted(folder.glob("*.html")):
+        page.goto(file.as_uri())
+        found += [f"{file.name}, {fault}" for fault in serious_faults(page)]
+    page.close()
+    assert not found, "\n".join(["", *found])

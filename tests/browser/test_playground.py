@@ -117,6 +117,17 @@ def test_html_is_shown_as_text(play):
     play.get_by_label("System prompt").fill("")
 
 
+def test_half_of_a_character_is_refused_in_words(play):
+    box = play.get_by_label("Question", exact=True)
+    # An emoji that was cut in half, as a program or a paste can leave it.
+    box.evaluate("box => { box.value = 'Hi \\ud83d'; box.dispatchEvent(new Event('input')) }")
+    box.press("Enter")
+    wait_for_status(play, "Not answered|Nothing was sent")
+    box.fill("What is the capital of France?")
+    box.press("Enter")
+    wait_for_status(play, "^Answered")
+
+
 def test_two_backends_answer_side_by_side(play, book, pictures):
     play.get_by_role("checkbox", name="Compare two backends").check()
     play.get_by_label("Second backend").select_option("openrouter-sim")
@@ -180,7 +191,7 @@ def test_a_program_can_be_copied(play):
 
 
 @pytest.mark.parametrize(("theme", "width"), [("Light", 1280), ("Dark", 800)])
-def test_it_is_readable(book, play, faults_of, pictures, theme, width):
+def test_it_is_readable(book, play, faults_of, serious_faults, pictures, theme, width):
     play.get_by_label("Question", exact=True).fill("What is the capital of France?")
     play.get_by_label("Question", exact=True).press("Enter")
     wait_for_status(play, "Answered")
@@ -188,3 +199,6 @@ def test_it_is_readable(book, play, faults_of, pictures, theme, width):
     play.get_by_label("Question", exact=True).scroll_into_view_if_needed()
     book.page.screenshot(path=pictures / f"10-playground-{theme.lower()}-{width}.png")
     assert not faults_of(book.page)
+    play.get_by_role("button", name="Show as Python").click()
+    wait_for_status(play, "The program is in the box")
+    assert serious_faults(book.page, ".jp-OutputArea:has(.kp-status)") == []

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -337,6 +338,18 @@ def test_a_killed_sweep_resumes(client, tmp_path):
     everything = {record.key: record for record in latency.read(path)}
     assert len(everything) == 24
     assert all(everything[key] == record for key, record in kept.items())
+
+
+def test_an_event_ends_a_sweep_as_ctrl_c_does(client):
+    stop = threading.Event()
+    levels = latency.sweep(
+        client, "golden", list("abcd"), [1, 2], warm_up=0, stop=stop,
+        on_record=lambda record: stop.set(),
+    )  # fmt: skip
+    assert list(levels) == [1]
+    errors = [record.error for record in levels[1]]
+    assert errors == [None, *[latency.NOT_FINISHED] * 3]
+    assert latency.sweep(client, "golden", ["a"], [1], warm_up=0, stop=stop) == {}
 
 
 def test_an_error_in_the_callers_code_is_raised(client):

@@ -2,29 +2,27 @@
 
 import copy
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from helpers import images
 from helpers.backends import BackendError, connect, readiness
 from helpers.connection.rows import BACKENDS
-from helpers.widgets.playground import exports, panel, transcript, uploads
+from helpers.widgets import live, uploads
+from helpers.widgets.playground import exports, panel, transcript
 from helpers.widgets.playground.column import Column
-from helpers.widgets.playground.conversation import Conversation, Turn
+from helpers.widgets.playground.conversation import Conversation, Turn, showable
 from helpers.widgets.playground.starters import SHAPES
 
 if TYPE_CHECKING:
+    import ipywidgets as widgets
+
     from helpers.backends import Lab
 
-VIEW = "application/vnd.jupyter.widget-view+json"
 TITLE = "A chat with tools and pictures"
 HOW = "To chat here, run this cell in JupyterLab or on Colab: python -m helpers play opens it."
 TYPED_S = 0.15
 BUSY = "An answer is under way. Wait for its end, or press Stop."
-
-# By cell: the playground that was shown there last. A cell that runs again stops its old one.
-_shown: dict[str | None, "Playground"] = {}
 
 
 def ready_backends() -> dict[str, str | None]:
@@ -134,7 +132,7 @@ class Playground:
     def _done(self, turn: Turn) -> None:
         """After an answer: say so, give a question back that got none, and forget a dead server."""
         if turn.answer is None and not self.ui.question.value:
-            self.ui.question.value = turn.question[: panel.MAX_GIVEN_BACK]
+            self.ui.question.value = showable(turn.question)[: panel.MAX_GIVEN_BACK]
         if turn.error and turn.backend == "pocket":
             # It may have ended. Its next connection starts it, and costs nothing if it runs.
             self._labs.pop("pocket", None)
@@ -149,7 +147,7 @@ class Playground:
             return self.ui.say(BUSY)
         if number > len(turns):
             return None
-        self._edit, self.ui.question.value = number, turns[number - 1].question
+        self._edit, self.ui.question.value = number, showable(turns[number - 1].question)
         if hasattr(self.ui.question, "focus"):  # since ipywidgets 8
             self.ui.question.focus()
         return self.ui.say(
@@ -213,26 +211,18 @@ class Playground:
         except (ValueError, BackendError) as error:
             self.ui.say(str(error))
 
+    def end(self) -> None:
+        """End what is under way: another playground takes the place of this one."""
+        self.left.stop()
+        self.right.stop()
+
+    @property
+    def box(self) -> "widgets.Widget":
+        """All of it, as one widget."""
+        return self.ui.box
+
     def _repr_mimebundle_(self, **options: Any) -> dict:
         """The widget, and what is shown where no front end runs."""
-        cell = _cell_id()
-        if (old := _shown.get(cell)) is not None and old is not self:
-            old.left.stop()
-            old.right.stop()
-        _shown[cell] = self
         turns = self.left.chat.turns
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.ui.box.model_id}
         page = transcript.as_html(turns, f"{TITLE}. {HOW}")
-        return {VIEW: view, "text/html": page, "text/plain": transcript.as_text(turns, TITLE)}
-
-
-def _cell_id() -> str | None:
-    """The id of the cell that runs, which JupyterLab tells its kernel; None elsewhere."""
-    from IPython import get_ipython
-
-    kernel = getattr(get_ipython(), "kernel", None)
-    if kernel is None:
-        return None
-    with warnings.catch_warnings(action="ignore"):
-        parent = kernel.get_parent("shell") or {}
-    return parent.get("metadata", {}).get("cellId")
+        return live.bundle(self, page, transcript.as_text(turns, TITLE))

@@ -103,3 +103,17 @@ def user_message(text: str, picture: dict | None = None) -> dict:
         return {"role": "user", "content": text}
     parts = [{"type": "text", "text": text}] if text.strip() else []
     return {"role": "user", "content": [*parts, picture]}
+
+
+def is_sendable(text: str) -> bool:
+    """Whether a text can be sent: one with half of a character, as of an emoji, cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def showable(text: str) -> str:
+    """A text that a page can show: half of a character becomes "�"."""
+    return (
+        text
+        if is_sendable(text)
+        else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from helpers.backends import BACKENDS, Lab
 from helpers.tools.schemas import describe
-from helpers.widgets.playground.conversation import Conversation
+from helpers.widgets.playground.conversation import Conversation, is_sendable
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -34,8 +34,10 @@ def request(lab: Lab, chat: Conversation, tools: Sequence[Callable] = ()) -> dic
         tools: functions that the model may call.
 
     Raises:
-        ValueError: the chat has no answered question.
+        ValueError: the chat has no answered question, or a system prompt that cannot be sent.
     """
+    if not is_sendable(chat.system):
+        raise ValueError("The system prompt has half of a character in it. Delete that first.")
     messages = chat.messages
     while messages and messages[-1]["role"] != "user":
         messages.pop()

@@ -7,13 +7,14 @@ from typing import Any
 import ipywidgets as widgets
 
 from helpers.backends import BACKENDS
+from helpers.widgets import live, uploads
+from helpers.widgets.live import WHOLE, button, narrow, row, wide
 from helpers.widgets.playground import transcript
-from helpers.widgets.playground.conversation import Conversation
+from helpers.widgets.playground.conversation import Conversation, showable
 from helpers.widgets.playground.starters import starters
 
 # A question that was not answered is given back; a page is slow with more in one line.
 MAX_GIVEN_BACK = 20_000
-WHOLE = {"description_width": "initial"}  # labels are not cut
 SMALL_BACKENDS = ("pocket", "openrouter-sim")
 
 
@@ -24,27 +25,9 @@ def heading(backend: str) -> str:
     return f'<p class="kp kp-who">{title}{badge if backend in SMALL_BACKENDS else ""}</p>'
 
 
-def _button(description: str, tooltip: str) -> widgets.Button:
-    layout = widgets.Layout(width="auto")
-    return widgets.Button(description=description, tooltip=tooltip, layout=layout)
-
-
-def _wide(kind: type, **options: Any) -> widgets.Widget:
-    return kind(style=WHOLE, layout=widgets.Layout(width="auto"), **options)
-
-
-def _narrow(kind: type, **options: Any) -> widgets.Widget:
-    return kind(style=WHOLE, layout=widgets.Layout(width="13em"), **options)
-
-
 def _checkbox(description: str) -> widgets.Checkbox:
     layout = widgets.Layout(width="auto", margin="2px 1em 2px 2px")
     return widgets.Checkbox(description=description, indent=False, layout=layout)
-
-
-def _row(*children: widgets.Widget) -> widgets.HBox:
-    layout = widgets.Layout(flex_flow="row wrap", align_items="center")
-    return widgets.HBox(children, layout=layout)
 
 
 class Panel:
@@ -70,52 +53,52 @@ class Panel:
         self.compare = _checkbox("Compare two backends")
         self.tools = _checkbox("Tools")
         self.tools.disabled = not tools
-        self.system = _wide(widgets.Textarea, description="System prompt", rows=2)
+        self.system = wide(widgets.Textarea, description="System prompt", rows=2)
         self.system.value = chat.system
-        self.temperature = _narrow(
+        self.temperature = narrow(
             widgets.BoundedFloatText, description="Temperature", min=0, max=2, step=0.05
         )
         self.temperature.value = chat.temperature
-        self.max_tokens = _narrow(
+        self.max_tokens = narrow(
             widgets.BoundedIntText, description="Max tokens", min=1, max=32_768
         )
         self.max_tokens.value = chat.max_tokens
-        self.seed = _narrow(widgets.Text, description="Seed", placeholder="none")
+        self.seed = narrow(widgets.Text, description="Seed", placeholder="none")
         self.seed.value = "" if chat.seed is None else str(chat.seed)
-        self.missing, self.again = widgets.HTML(), _button("Look again", "Look for backends again")
+        self.missing, self.again = widgets.HTML(), button("Look again", "Look for backends again")
         prompts = [("choose a prompt", None), *((each.label, each) for each in starters())]
-        self.starter = _wide(kind, options=prompts, description="Try")
-        self.question = _wide(widgets.Text, description="Question")
-        self.send = _button("Send", "Send the question (Enter in the box does it too)")
+        self.starter = wide(kind, options=prompts, description="Try")
+        self.question = wide(widgets.Text, description="Question")
+        self.send = button("Send", "Send the question (Enter in the box does it too)")
         self.send.button_style = "primary"
-        self.stop = _button("Stop", "End the answer that is under way")
-        self.new = _button("New chat", "Remove all turns")
-        self.no_picture = _button("Remove picture", "Send the next question without it")
+        self.stop = button("Stop", "End the answer that is under way")
+        self.new = button("New chat", "Remove all turns")
+        self.no_picture = button("Remove picture", "Send the next question without it")
         self.picture = widgets.HTML()
         self.status = widgets.HTML()
-        self.python = _button("Show as Python", "The last request as a program")
-        self.curl = _button("Show as curl", "The last request as a command")
-        self.program = _wide(widgets.Textarea, description="Program", rows=14)
-        self.uploads, self._most = _row(), widgets.HTML('<span class="kp">9 MB at most</span>')
+        self.python = button("Show as Python", "The last request as a program")
+        self.curl = button("Show as curl", "The last request as a command")
+        self.program = wide(widgets.Textarea, description="Program", rows=14)
+        self.uploads = row()
         names = ", ".join(getattr(tool, "__name__", "?") for tool in tools) or "none"
         tool_names = widgets.HTML(f'<span class="kp">({html.escape(names)})</span>')
-        self.columns = _row(*columns)
+        self.columns = row(*columns)
         self.columns.layout.align_items = "flex-start"
         self.box = widgets.VBox(
             [
                 widgets.HTML(transcript.style()),
-                _row(self.backend, self.compare, self.second),
-                _row(self.tools, tool_names),
+                row(self.backend, self.compare, self.second),
+                row(self.tools, tool_names),
                 self.system,
-                _row(self.temperature, self.max_tokens, self.seed),
-                _row(self.missing, self.again),
+                row(self.temperature, self.max_tokens, self.seed),
+                row(self.missing, self.again),
                 self.starter,
                 self.columns,
                 self.question,
-                _row(self.send, self.stop, self.uploads, self.no_picture),
+                row(self.send, self.stop, self.uploads, self.no_picture),
                 self.picture,
                 self.status,
-                _row(self.new, self.python, self.curl),
+                row(self.new, self.python, self.curl),
                 self.program,
             ]
         )
@@ -124,8 +107,7 @@ class Panel:
 
     def say(self, words: str) -> None:
         """Tell what happened, also to a screen reader."""
-        text = html.escape(words)
-        self.status.value = f'<p class="kp kp-status" role="status" aria-live="polite">{text}</p>'
+        self.status.value = live.status(words)
 
     def offer(self, ready: dict[str, str | None], connected: Sequence[str]) -> None:
         """Offer the backends that are ready, and say of the others what is missing."""
@@ -146,20 +128,8 @@ class Panel:
         self.missing.value = f'<details class="kp">{summary}{items}</details>' if reasons else ""
 
     def on_upload(self, take: Callable[[Any], None]) -> None:
-        """Call `take` with the value of each upload. Its control is then made anew, empty."""
-
-        def renew() -> None:
-            upload = widgets.FileUpload(accept="image/*", multiple=False, description="Picture")
-            upload.tooltip = "A picture of 9 MB at most, for the next question"
-            upload.observe(lambda change: changed(upload), names="value")
-            self.uploads.children = [upload, self._most]
-
-        def changed(upload: widgets.FileUpload) -> None:
-            if upload.value:
-                take(upload.value)
-                renew()
-
-        renew()
+        """Call `take` with the value of each upload."""
+        uploads.accept(self.uploads, take, "A picture of 9 MB at most, for the next question")
 
     def show_picture(self, part: dict | None, name: str = "") -> None:
         """Show the picture that the next question has, or none."""
@@ -167,7 +137,7 @@ class Panel:
         if part is None:
             self.picture.value = ""
             return
-        source, label = html.escape(part["image_url"]["url"]), html.escape(name)
+        source, label = html.escape(part["image_url"]["url"]), html.escape(showable(name))
         self.picture.value = (
             f'<div class="kp"><img src="{source}" alt="the picture for the next question">'
             f"<p>With the next question: {label}</p></div>"

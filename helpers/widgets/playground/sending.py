@@ -6,8 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from helpers.tools.loop import Trace, run_tools
-from helpers.widgets.playground.conversation import Conversation, Turn, user_message
-from helpers.widgets.playground.errors import words
+from helpers.widgets.errors import words
+from helpers.widgets.playground.conversation import (
+    Conversation,
+    Turn,
+    is_sendable,
+    showable,
+    user_message,
+)
 from helpers.widgets.playground.streaming import Stop, Stopped, Streamed
 
 if TYPE_CHECKING:
@@ -18,6 +24,10 @@ MAX_ROUNDS = 6  # messages of the model in one turn
 
 EMPTY = "There is no question yet. Type one, and send it."
 NO_ANSWER = "The model answered nothing. Ask in other words, or raise max_tokens."
+HALF = (
+    "{} has half of a character in it, such as half of an emoji. No server can read that. It is "
+    "shown as �. Delete it, then send the question again."
+)
 ONLY_CALLS = f"The model called tools {MAX_ROUNDS} times and gave no answer. Ask in other words."
 
 
@@ -51,7 +61,7 @@ def send(
     before, question = chat.messages, user_message(text, picture)
     turn = Turn([question], lab.backend, lab.model)
     chat.turns.append(turn)
-    turn.error = _refusal(lab, [*before, question], text, tools)
+    turn.error = _refusal(lab, chat, [*before, question], text, tools)
     if turn.error:
         return turn
     stop, out_of_time, start = stop or Stop(), threading.Event(), time.monotonic()
@@ -97,7 +107,9 @@ def resend(lab: "Lab", chat: Conversation, number: int, text: str, **options: An
     return send(lab, chat, text, **({"picture": picture} | options))
 
 
-def _refusal(lab: "Lab", messages: list[dict], text: str, tools: Sequence[Callable]) -> str:
+def _refusal(
+    lab: "Lab", chat: Conversation, messages: list[dict], text: str, tools: Sequence[Callable]
+) -> str:
     """Why a question is not sent, in words; "" if it is."""
     pictured = any(isinstance(message["content"], list) for message in messages)
     if not text.strip() and not isinstance(messages[-1]["content"], list):
@@ -107,6 +119,9 @@ def _refusal(lab: "Lab", messages: list[dict], text: str, tools: Sequence[Callab
             f"The question has {len(text):,} characters. No model here takes more than about "
             f"{MAX_CHARACTERS:,}. Shorten it, and send it again."
         )
+    for name, typed in {"The question": text, "The system prompt": chat.system}.items():
+        if not is_sendable(typed):
+            return HALF.format(name)
     if tools and "tools" not in lab.supports:
         return f"{lab.backend} does not support tools. Switch them off, or choose another backend."
     if pictured and "vision" not in lab.supports:
@@ -130,7 +145,8 @@ def _close(turn: Turn, trace: Trace, stopped: bool, out_of_time: bool, time_limi
     if stopped and trace.answer is None:
         turn.stopped, turn.error = True, ""
         if turn.text.strip() and turn.answer is None:  # servers refuse an empty message
-            turn.messages = [*turn.messages, {"role": "assistant", "content": turn.text}]
+            answer = {"role": "assistant", "content": showable(turn.text)}
+            turn.messages = [*turn.messages, answer]
         if out_of_time:
             turn.error = f"The answer took longer than {time_limit_s:g} s and was stopped."
         elif turn.answer is None:

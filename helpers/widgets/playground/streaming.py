@@ -13,6 +13,7 @@ import openai
 
 from helpers import prices, replies
 from helpers.backends import BACKENDS
+from helpers.widgets import call_pieces
 from helpers.widgets.playground.conversation import Turn
 
 if TYPE_CHECKING:
@@ -115,12 +116,16 @@ class Watched:
     def __init__(self, stream: Any, stop: Stop, on_first: Callable[[], None]):
         self._stream, self._stop, self._on_first = stream, stop, on_first
         self.response = getattr(stream, "response", None)  # `collect` reads its media type
-        self._calls: list[SimpleNamespace] = []
-        self._places: dict[int, int] = {}
+        self._pieces: list[dict] = []
 
     @property
     def tool_calls(self) -> list[SimpleNamespace] | None:
-        return self._calls or None
+        """The calls that the pieces make; None if there are none."""
+        calls = [
+            SimpleNamespace(id=call.pop("id"), function=SimpleNamespace(**call))
+            for call in call_pieces.join(self._pieces, by="id")
+        ]
+        return calls or None
 
     def __iter__(self) -> Iterator[openai.types.chat.ChatCompletionChunk]:
         self._stop.watch(self.response)
@@ -141,19 +146,13 @@ class Watched:
             calls = getattr(delta, "tool_calls", None)
             if calls or replies.text_of(getattr(delta, "content", None)):
                 self._on_first()
-            for call in calls if isinstance(calls, list) else []:
-                self._add_call(call)
+            self._pieces += map(_piece, calls if isinstance(calls, list) else [])
 
-    def _add_call(self, piece: Any) -> None:
-        """Pieces of a call have its index. A new id at an old index is another call."""
-        place = self._places.get(index := getattr(piece, "index", 0) or 0)
-        new_id = getattr(piece, "id", None)
-        if place is None or (new_id and self._calls[place].id not in (None, new_id)):
-            place = self._places[index] = len(self._calls)
-            function = SimpleNamespace(name="", arguments="")
-            self._calls.append(SimpleNamespace(id=None, function=function))
-        call, function = self._calls[place], getattr(piece, "function", None)
-        call.id = call.id or new_id
-        call.function.name += getattr(function, "name", None) or ""
-        arguments = getattr(function, "arguments", None)
-        call.function.arguments += arguments if isinstance(arguments, str) else ""
+
+def _piece(call: Any) -> dict:
+    """A piece of a call in OpenAI's form; what is no text is left out."""
+    function = getattr(call, "function", None)
+    texts = {name: getattr(function, name, None) for name in ("name", "arguments")}
+    texts = {name: text if isinstance(text, str) else "" for name, text in texts.items()}
+    index, call_id = getattr(call, "index", None) or 0, getattr(call, "id", None)
+    return {"index": index, "id": call_id, "function": texts}

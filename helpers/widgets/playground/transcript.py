@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.widgets import trace
-from helpers.widgets.playground.conversation import Turn
+from helpers.widgets.playground.conversation import Turn, showable
 from pocket_model.build import MODEL_ID
 
 STYLE = Path(__file__).parents[1].joinpath("playground.css").read_text(encoding="utf-8")
@@ -98,6 +98,7 @@ def style() -> str:
 
 
 def _cut(text: str) -> str:
+    text = showable(text)
     if len(text) <= LONGEST:
         return text
     return f"{text[:LONGEST]} … [{len(text):,} characters in all]"

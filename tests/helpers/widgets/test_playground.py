@@ -21,8 +21,8 @@ from scripted_chat import HANG, calls, lab_of, running, says
 from helpers import connect, images
 from helpers.backends import BackendError
 from helpers.paths import DATA
-from helpers.widgets import playground
-from helpers.widgets.playground import app, column, starters, transcript, uploads
+from helpers.widgets import live, playground, uploads
+from helpers.widgets.playground import app, column, starters, transcript
 from labkit import toolbox
 from pocket_model.build import MODEL_ID
 from pocket_model.cache import CACHE_VARIABLE
@@ -292,6 +292,52 @@ def test_what_cannot_work_is_not_sent(server, chat, without, text, more, says_so
     turn = playground.send(lab_of(server.url, without=without), chat, text, **more)
     assert says_so in turn.error
     assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    ("system", "text", "says_so"),
+    [("", "Hi \ud83d", "The question has half"), ("Be \udf0a", "Hi", "The system prompt has half")],
+)
+def test_half_of_a_character_is_not_sent(scripted_lab, server, chat, system, text, says_so):
+    chat.system = system
+    turn = playground.send(scripted_lab, chat, text)
+    assert says_so in turn.error
+    assert "Delete it" in turn.error
+    assert server.seen == []
+    for page in (transcript.turn_html(turn), transcript.as_text([turn], "A chat")):
+        page.encode()  # a page can show it
+    chat.system = ""
+    assert playground.send(scripted_lab, chat, "Both halves: \N{WATER WAVE}").answer == "yes"
+    chat.system = system
+    if system:
+        with pytest.raises(ValueError, match="half of a character"):
+            playground.as_curl(scripted_lab, chat)
+
+
+def test_half_of_a_character_in_the_widget_is_said_in_words(play, server, capfd):
+    play.ui.question.value = "Hi \ud83d"
+    play.ask()
+    wait(lambda: "Not answered" in play.ui.status.value)
+    assert "half of a character" in shown(play.left)
+    assert play.ui.question.value == "Hi �"
+    play.ui.system.value = "\ud83d"
+    ask(play, "Hi")
+    assert "The system prompt has half" in shown(play.left)
+    play.ui.system.value = ""
+    ask(play, "Hi")
+    assert "yes" in shown(play.left)
+    assert len(server.seen) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_half_of_a_character_from_a_server_does_not_stop_the_chat(scripted_lab, server, chat):
+    server.script, server.pause_s = [says("word \ud83d", *["word "] * 500)], 0.02
+    stop = playground.Stop()
+    threading.Timer(0.5, stop.set).start()
+    turn = playground.send(scripted_lab, chat, "Go", stop=stop)
+    assert turn.answer.startswith("word �word")
+    server.pause_s = 0
+    assert playground.send(scripted_lab, chat, "And now?").answer == "yes"
 
 
 # Files
@@ -631,13 +677,13 @@ def test_without_a_front_end_the_conversation_is_shown(play, server):
     server.script = [says(HOSTILE)]
     ask(play, "Go")
     bundle = play._repr_mimebundle_()
-    assert bundle[app.VIEW]["model_id"] == play.ui.box.model_id
+    assert bundle[live.VIEW]["model_id"] == play.ui.box.model_id
     assert harmless(bundle["text/html"])
     assert "alert(1)" in bundle["text/plain"]
 
 
 def test_a_cell_that_runs_again_stops_its_old_playground(play, server, monkeypatch):
-    monkeypatch.setattr(app, "_cell_id", lambda: "a cell")
+    monkeypatch.setattr(live, "cell_id", lambda: "a cell")
     play._repr_mimebundle_()
     server.script, server.pause_s = [says(*["word "] * 500)], 0.02
     play.ui.question.value = "Go"

@@ -1,7 +1,9 @@
 """Files from `ipywidgets.FileUpload`, whose value has another form in each version."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import ipywidgets as widgets
 
 from helpers import images
 
@@ -38,3 +40,24 @@ def picture_of(value: Any) -> tuple[str, dict]:
         size = len(data) / 1e6
         raise images.ImageError(f"it has {size:.0f} MB, more than 9: scale it down first")
     return name, images.image_part(data)
+
+
+def accept(box: widgets.Box, take: Callable[[Any], None], tooltip: str) -> None:
+    """Fill a box with a control for pictures, and call `take` with the value of each upload.
+
+    The control is then made anew, empty: the same file can be chosen again.
+    """
+    most = widgets.HTML('<span class="kp">9 MB at most</span>')
+
+    def renew() -> None:
+        upload = widgets.FileUpload(accept="image/*", multiple=False, description="Picture")
+        upload.tooltip = tooltip
+        upload.observe(lambda change: changed(upload), names="value")
+        box.children = [upload, most]
+
+    def changed(upload: widgets.FileUpload) -> None:
+        if upload.value:
+            take(upload.value)
+            renew()
+
+    renew()

@@ -1,4 +1,4 @@
-"""What failed in a turn, and what to do, in words for a page."""
+"""What failed in a live widget, and what to do, in words for a page."""
 
 from typing import TYPE_CHECKING
 
