@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from helpers import jsonl, openrouter
 from helpers.compare.questions import Question
 from helpers.compare.scorers import judge
-from helpers.compare.ways import InMemory, Way, ask_server
+from helpers.compare.ways import AT_ONCE, InMemory, Way, ask_server
 from pocket_model.build import DEFAULT_QUANTIZATION, MODEL_ID, folder_name
 
 if TYPE_CHECKING:
@@ -54,8 +54,12 @@ class Entrant:
 
 
 def in_memory(name: str, model: InMemory, way: Way, *, max_tokens: int) -> Entrant:
-    """A model in this process. Its answers are greedy."""
-    sampling = {"temperature": 0, "max_tokens": max_tokens}
+    """A model in this process. Its answers are greedy.
+
+    In bf16 a sum can depend on how many prompts are in the batch, and then a word can change. So
+    the sheet says how many there were.
+    """
+    sampling = {"temperature": 0, "max_tokens": max_tokens, "batch": AT_ONCE}
     ask = partial(model.ask, way, max_tokens=max_tokens)
     return Entrant(name, ask, model.source, way, sampling)
 

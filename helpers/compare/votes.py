@@ -5,6 +5,7 @@ each entrant a strength: the log-odds that A wins over B are A's strength minus 
 is for the seat: how much the answer on the left gains by being there. A tie is half a win for both.
 """
 
+import hashlib
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -38,15 +39,25 @@ class Ballot:
     left_text: str
     right_text: str
 
+    def vote(self, choice: str) -> "Vote":
+        """A vote on this ballot."""
+        texts = f"{self.left_text}\0{self.right_text}".encode("utf-8", "replace")
+        digest = hashlib.sha256(texts).hexdigest()[:12]
+        return Vote(self.question, self.left, self.right, choice, digest)
+
 
 @dataclass(frozen=True)
 class Vote:
-    """What was chosen on a ballot: "left", "right" or "tie"."""
+    """What was chosen on a ballot: "left", "right" or "tie".
+
+    `texts` is a hash of both answers: a vote on other answers is another one.
+    """
 
     question: str
     left: str
     right: str
     choice: str
+    texts: str = ""
 
     def __post_init__(self):
         if self.choice not in CHOICES:
@@ -115,7 +126,7 @@ def simulate(
         noisy = quality(ballot.left, ballot.question) - quality(ballot.right, ballot.question)
         noisy += left_gain + rng.logistic()
         choice = "tie" if abs(noisy) < tie_within else "left" if noisy > 0 else "right"
-        votes.append(Vote(ballot.question, ballot.left, ballot.right, choice))
+        votes.append(ballot.vote(choice))
     return votes
 
 
