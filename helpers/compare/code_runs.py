@@ -5,6 +5,7 @@ file in the wrong folder. They are no sandbox: code that *wants* to do harm need
 virtual machine.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -99,7 +100,10 @@ def run_code(source: str, *, seconds: float = SECONDS, megabytes: int = MEGABYTE
         if os.name == "nt":  # Python does not start there without it
             environment["SYSTEMROOT"] = os.environ.get("SYSTEMROOT", "")
         own = {} if os.name == "nt" else {"start_new_session": True}
-        with Path(folder, "output").open("w+b") as output, Path(folder, "errors").open("w+b") as errors:
+        with (
+            Path(folder, "output").open("w+b") as output,
+            Path(folder, "errors").open("w+b") as errors,
+        ):
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=errors,
                 cwd=home, env=environment, **own,
@@ -150,7 +154,8 @@ def code_works(answer: str, checks: Sequence[Sequence]) -> str | None:
         json.loads(line.removeprefix(mark)), checks, strict=True
     ):
         if not _equal(value, expected):
-            return f"{expression} is {value!r} instead of {expected!r}"
+            shown = f"{value:g}" if isinstance(value, float) else repr(value)
+            return f"{expression} is {shown} instead of {expected!r}"
     return None
 
 
@@ -164,9 +169,8 @@ def _equal(value: object, expected: object) -> bool:
     if isinstance(expected, bool) or isinstance(value, bool) or isinstance(expected, str):
         return value is expected or (isinstance(expected, str) and value == expected)
     if isinstance(expected, int | float):
-        return (
-            isinstance(value, int | float)
-            and abs(value - expected) <= 1e-6 * max(1.0, abs(expected))
+        return isinstance(value, int | float) and abs(value - expected) <= 1e-6 * max(
+            1.0, abs(expected)
         )
     return value == expected
 
@@ -174,10 +178,8 @@ def _equal(value: object, expected: object) -> bool:
 def _end(process: subprocess.Popen) -> None:
     """End the process and all that it started."""
     if os.name != "nt":
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     process.kill()
     process.wait()
 

@@ -150,9 +150,9 @@ def _broken_off(
     if isinstance(error, StopIteration):
         reason = "it gave no more answers"
     else:
-        reason = str(openrouter.explain(error))
+        reason = str(openrouter.explain(error)).splitlines()[0].rstrip(".")
     return (
-        f"{name} answered {kept} of {len(questions)} questions, then it stopped: {reason} "
+        f"{name} answered {kept} of {len(questions)} questions, then it stopped: {reason}. "
         f"Its answers are kept in {path.name}. The same call again asks only the rest."
     )
 

@@ -46,7 +46,10 @@ SCRIPTS = {
 FORMS = {
     "German": (r"\b(Sie|Ihnen|Ihre?[nmrs]?)\b", r"\b([Dd]u|[Dd]ich|[Dd]ir|[Dd]eine?[nmrs]?)\b"),
     "French": (r"\b([Vv]ous|[Vv]otre|[Vv]os)\b", r"\b([Tt]u|[Tt]oi|[Tt]on|[Tt]es)\b|\b[Tt]'"),
-    "Japanese": (r"(です|ます|ました|ません|ください|ございます)", r"(だ|だよ|だね|くれ)(?=[。!！]|$)"),
+    "Japanese": (
+        r"(です|ます|ました|ません|ください|ございます)",
+        r"(だ|だよ|だね|くれ)(?=[。!！]|$)",
+    ),
 }
 REFUSALS = re.compile(
     r"\b(i|we) (can ?not|can't|won't|will not|am (not able|unable)|'m (not able|unable))\b|"

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from helpers import jsonl
 from helpers.backends import connect
 from helpers.compare import questions as question_files
 from helpers.compare import runs, ways
@@ -88,6 +89,19 @@ def read(path: str | Path) -> tuple[dict[str, Any], list[Question]]:
             "comparable. Restore that version of it, or make a new comparison."
         )
     return sheet, questions
+
+
+def recorded(path: str | Path) -> dict[str, dict[str, str]]:
+    """The answers beside a sheet: for each entrant, question id → answer.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: a line is damaged (see `jsonl.read`).
+    """
+    answers: dict[str, dict[str, str]] = {}
+    for record in jsonl.read(Path(path).with_suffix(".jsonl")):
+        answers.setdefault(record["entrant"], {})[record["question"]] = record["answer"]
+    return answers
 
 
 @contextmanager

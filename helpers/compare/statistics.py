@@ -121,6 +121,11 @@ def interval(
     return difference, float(low), float(high)
 
 
+def points(difference: float, low: float, high: float) -> str:
+    """An interval in percentage points, such as "+27 points (+10 to +44)"."""
+    return f"{100 * difference:+.0f} points ({100 * low:+.0f} to {100 * high:+.0f})"
+
+
 def standard_error(a: Rights, b: Rights, families: Mapping[str, str] | None = None) -> float:
     """The standard error of B's share minus A's; by families if they are given.
 

@@ -37,9 +37,7 @@ class VoteBox:
         recorded: the votes that are shown where no front end runs.
     """
 
-    def __init__(
-        self, ballots: Sequence[Ballot], path: str | Path, recorded: Sequence[Vote] = ()
-    ):
+    def __init__(self, ballots: Sequence[Ballot], path: str | Path, recorded: Sequence[Vote] = ()):
         self.path, self.recorded = Path(path), list(recorded)
         done = set(votes.read(self.path))
         self.open = [b for b in ballots if done.isdisjoint(map(b.vote, votes.CHOICES))]
@@ -125,7 +123,8 @@ class VoteBox:
             f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in _row(vote))}</tr>"
             for vote in self.recorded[:SHOWN]
         )
-        return f"{STYLE}<div class='kv'><p>{html.escape(self._title())}</p><table>{head}{rows}</table></div>"
+        title = f"<p>{html.escape(self._title())}</p>"
+        return f"{STYLE}<div class='kv'>{title}<table>{head}{rows}</table></div>"
 
     def as_text(self) -> str:
         """The recorded session as text."""

@@ -23,7 +23,9 @@ _FAIR = {
 @exercise("08-fair", hint="What is the same for both models is fair. What differs is not.")
 def judge_unfair(answer: Any) -> str | None:
     """The facts that make a comparison unfair."""
-    letters = {str(letter).strip().strip(".").upper() for letter in items(answer, "a list of letters")}
+    letters = {
+        str(letter).strip().strip(".").upper() for letter in items(answer, "a list of letters")
+    }
     if len(letters) == 1 and re.fullmatch("[A-G]{2,}", whole := next(iter(letters))):
         letters = set(whole)  # "BCEG"
     if unknown := letters - {*"ABCDEFG"}:
@@ -42,8 +44,8 @@ number_exercise(
     hint="Only 4 + 14 questions count. Were it a coin, how often would it fall 4 to 14 or worse?",
     mistakes={
         0.01544189453125: "That is one side only. Equal models can differ in favor of either one.",
-        0.018421892717: "That is the approximation by chi-square. With 18 questions take the exact one.",
-        0.033894853524689: "That is chi-square with a correction. The exact one is the binomial test.",
+        0.018421892717: "That is chi-square, an approximation. The exact one is the binomial test.",
+        0.033894853524689: "That is chi-square, corrected. The exact one is the binomial test.",
         0.0116729736328125: "That is one case alone: 4 to 14. More extreme ones count too.",
         0.1: "That is the difference of the two shares. The question is about chance.",
         3.08837890625: "Give it as a number from 0 to 1 and not in percent.",

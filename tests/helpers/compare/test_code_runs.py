@@ -68,8 +68,11 @@ def test_nothing_is_written_elsewhere(code, tmp_path):
 def test_nothing_elsewhere_is_removed(tmp_path):
     kept = tmp_path / "kept"
     kept.write_text("x")
-    for code in (f"import os; os.remove({str(kept)!r})", f"import os; os.truncate({str(kept)!r}, 0)",
-                 f"import shutil; shutil.rmtree({str(tmp_path)!r})"):  # fmt: skip
+    for code in (
+        f"import os; os.remove({str(kept)!r})",
+        f"import os; os.truncate({str(kept)!r}, 0)",
+        f"import shutil; shutil.rmtree({str(tmp_path)!r})",
+    ):
         assert "not allowed" in run_code(code).problem
     assert kept.read_text() == "x"
 
@@ -135,7 +138,8 @@ LINE = [["slope([0, 1, 2], [1, 3, 5])", 2]]
     "answer",
     [
         "def slope(x, y):\n return (y[-1] - y[0]) / (x[-1] - x[0])",
-        "Sure!\n```python\nimport numpy as np\ndef slope(x, y):\n    return np.polyfit(x, y, 1)[0]\n```",
+        "Sure!\n```python\nimport numpy as np\n"
+        "def slope(x, y):\n    return np.polyfit(x, y, 1)[0]\n```",
         "```\nimport statistics\n```\nand\n```py\n"
         "def slope(x, y):\n    return statistics.linear_regression(x, y).slope\n```",
         "```python\ndef slope(x, y):\n    return 2.0",  # cut off before the fence's end
