@@ -44,7 +44,7 @@ def test_answers_come_in_order_and_are_kept(tmp_path):
 def test_a_backend_that_dies_loses_nothing(tmp_path):
     path, seen = tmp_path / "answers.jsonl", []
     dying = entrant("A", "red", "blue", error=ConnectionError("reset by peer"))
-    with pytest.raises(runs.BrokenOff, match="A answered 2 of 3 questions.*kept in answers.jsonl"):
+    with pytest.raises(runs.BrokenOff, match=r"A answered 2 of 3 questions.*kept in answers.jsonl"):
         runs.collect(ASKED, [dying], path)
     found = runs.collect(ASKED, [entrant("A", "5", seen=seen)], path)
     assert seen == [["Say 5."]]
@@ -70,7 +70,7 @@ def test_a_server_that_fails_half_way(tmp_path):
         asking = [runs.on_server("chat", lab, Way("chat", "Be brief."), temperature=0)]
         refused = {"error": {"message": "bad key", "code": 401}}
         server.script = [says("red"), says("blue"), (401, refused)]
-        with pytest.raises(runs.BrokenOff, match="chat answered 2 of 3 questions.*401"):
+        with pytest.raises(runs.BrokenOff, match=r"chat answered 2 of 3 questions.*401"):
             runs.collect(ASKED, asking, path)
         server.script = [says("5")]
         assert runs.collect(ASKED, asking, path)["chat"] == {"a": "red", "b": "blue", "c": "5"}
@@ -84,7 +84,7 @@ def test_a_server_that_fails_half_way(tmp_path):
 
 
 def test_an_entrant_that_gives_too_few_answers(tmp_path):
-    with pytest.raises(runs.BrokenOff, match="1 of 3 .*it gave no more answers"):
+    with pytest.raises(runs.BrokenOff, match=r"1 of 3 .*it gave no more answers"):
         runs.collect(ASKED, [entrant("A", "red")], tmp_path / "answers.jsonl")
 
 

@@ -84,7 +84,6 @@ def test_the_base_is_the_wheels_model(gguf_file, base, base_tokenizer):
     weights = base.get_input_embeddings().weight
     assert torch.equal(model.model.get_input_embeddings().weight, weights)
     ids = model.ids(Way("chat"), "What is 12 + 30?")
-    texts = model.tokenizer.convert_ids_to_tokens(ids)
-    assert {"1", "2", "3", "0"} <= set(texts)
-    assert texts[-3:] == ["<|im_start|>", "assistant", "Ċ"]
+    assert {"1", "2", "3", "0"} <= set(model.tokenizer.convert_ids_to_tokens(ids))
+    assert model.tokenizer.decode(ids).endswith("<|im_end|>\n<|im_start|>assistant\n")
     assert "cold" in next(model.ask(Way("chat"), ["What is the opposite of hot?"], max_tokens=12))
