@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from helpers.backends import Lab
 
 AT_ONCE = 48  # prompts in a batch
+PATIENCE_S = 180.0  # for one request, its retries included: a shared server can be busy
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,10 @@ def ask_server(lab: "Lab", way: Way, prompts: Sequence[str], **sampling) -> Iter
     """
     for prompt in prompts:
         reply = openrouter.complete(
-            lab.client, model=lab.model, messages=way.messages(prompt), **sampling
+            lab.client,
+            total_s=PATIENCE_S,
+            model=lab.model,
+            messages=way.messages(prompt),
+            **sampling,
         )
         yield openrouter.text_of(openrouter.message(reply).content) or ""
