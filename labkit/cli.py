@@ -397,9 +397,10 @@ def compare(
     sheet: Path = Option(..., help="A comparison's sheet, such as notebook 08 writes."),
     out: Path = Option(Path("runs/compare"), help="Folder for the new answers and sheet."),
 ) -> int:
-    """Repeat a comparison of models from its sheet, and say what came out otherwise.
+    """Repeat a comparison of models from its sheet.
 
-    The same command again resumes: an answer that is there is not asked for again.
+    It says what came out otherwise. The same command again resumes: an answer that is there is not
+    asked for again.
     """
     from helpers.backends import BACKENDS, BackendError
     from helpers.compare import runs, sheets
