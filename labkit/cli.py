@@ -393,6 +393,34 @@ def latency(
 
 
 @app.command()
+def compare(
+    sheet: Path = Option(..., help="A comparison's sheet, such as notebook 08 writes."),
+    out: Path = Option(Path("runs/compare"), help="Folder for the new answers and sheet."),
+) -> int:
+    """Repeat a comparison of models from its sheet.
+
+    It says what came out otherwise. The same command again resumes: an answer that is there is not
+    asked for again.
+    """
+    from helpers.backends import BACKENDS, BackendError
+    from helpers.compare import runs, sheets
+    from pocket_model.base_weights import FetchError
+    from pocket_model.build import BuildError
+
+    kinds = (sheets.SheetError, runs.BrokenOff, BackendError, BuildError, FetchError, OSError)
+    with user_errors(*kinds, ValueError):
+        on_file, questions = sheets.read(sheet)
+        backends = {spec["source"].get("backend") for spec in on_file["entrants"]}
+        for name in sorted(name for name in backends if name in BACKENDS and BACKENDS[name].paid):
+            print(f"{name} costs money: this sends up to {len(questions)} requests for each way.")
+        answers = out / f"{sheet.stem}.jsonl"
+        table, new = sheets.replay(sheet, answers)
+        print_table(table)
+        print(f"Answers: {answers}\nSheet: {sheets.save(new, answers.with_suffix('.json'))}")
+    return SUCCESS if (table["on file"] == table["here"]).all() else FINDING
+
+
+@app.command()
 def simulate(port: int = Option(8765, min=0, max=65535, help="Port on this machine.")) -> int:
     """A simulator of OpenRouter on this machine, failures included.
 

@@ -39,7 +39,7 @@ def test_top_help_names_every_command_without_loading_a_library():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert set(COMMANDS) == {
-        *("lab", "play", "run", "doctor", "conformance", "fit", "claims"),
+        *("lab", "play", "run", "doctor", "conformance", "fit", "claims", "compare"),
         *("latency", "simulate", "verify", "check", "notebooks"),
     }
     for name in COMMANDS:

@@ -1862,6 +1862,129 @@ CASES += [
     ("07-workshop", "banana", False),
 ]
 
+# 08-fair: what makes a comparison unfair
+
+CASES += [
+    # the solution, in other forms
+    ("08-fair", ["B", "C", "E", "G"], True),
+    ("08-fair", {"G", "E", "C", "B"}, True),
+    ("08-fair", "B, C, E and G", True),
+    ("08-fair", "BCEG", True),
+    ("08-fair", ("b", "c", "e", "g"), True),
+    # one is forgotten
+    ("08-fair", ["B", "C", "E"], False),
+    ("08-fair", ["B", "C", "G"], False),
+    # thinks that greedy decoding is unfair
+    ("08-fair", ["B", "C", "E", "F", "G"], False),
+    # the fair ones
+    ("08-fair", ["A", "D", "F"], False),
+    # all of them, none of them, one
+    ("08-fair", list("ABCDEFG"), False),
+    ("08-fair", [], False),
+    ("08-fair", "B", False),
+    # a letter that is not there, numbers
+    ("08-fair", ["B", "C", "E", "G", "H"], False),
+    ("08-fair", [2, 3, 5, 7], False),
+    ("08-fair", ..., False),
+]
+
+# 08-mcnemar: 4 against 14
+
+CASES += [
+    ("08-mcnemar", 0.0308837890625, True),
+    # rounded
+    ("08-mcnemar", 0.031, True),
+    ("08-mcnemar", "0.0309", True),
+    # by hand, and with numpy
+    ("08-mcnemar", 2 * sum(math.comb(18, k) for k in range(5)) / 2**18, True),
+    ("08-mcnemar", np.float64(0.03088), True),
+    ("08-mcnemar", [0.0309], True),
+    # one side, one term
+    ("08-mcnemar", sum(math.comb(18, k) for k in range(5)) / 2**18, False),
+    ("08-mcnemar", math.comb(18, 4) / 2**18, False),
+    # chi-square without and with the correction
+    ("08-mcnemar", 0.0184, False),
+    ("08-mcnemar", 0.0339, False),
+    # the difference of the shares, the difference of the counts
+    ("08-mcnemar", 0.1, False),
+    ("08-mcnemar", 10, False),
+    # in percent, as a word
+    ("08-mcnemar", 3.09, False),
+    ("08-mcnemar", "yes", False),
+    ("08-mcnemar", None, False),
+    ("08-mcnemar", ..., False),
+]
+
+# 08-scorer: one word in the first line
+
+
+def one_word_solution(text):
+    lines = [line for line in text.splitlines() if line.strip()]
+    words = lines[0].split() if lines else []
+    return len([word for word in words if any(letter.isalnum() for letter in word)]) == 1
+
+
+def one_word_by_pattern(text):
+    first = text.strip().split("\n")[0]
+    return len(re.findall(r"\w+", first)) == 1
+
+
+CASES += [
+    # the solution
+    ("08-scorer", one_word_solution, True),
+    # a pattern
+    ("08-scorer", one_word_by_pattern, True),
+    # a lambda; the verdict as 1 or 0, or of numpy
+    ("08-scorer", lambda t: len(re.findall(r"\w+", t.strip().partition("\n")[0])) == 1, True),
+    ("08-scorer", lambda t: int(one_word_by_pattern(t)), True),
+    ("08-scorer", lambda t: np.bool_(one_word_solution(t)), True),
+    # the whole text
+    ("08-scorer", lambda t: len(t.split()) == 1, False),
+    # the first line, even if it is empty
+    ("08-scorer", lambda t: len(t.split("\n")[0].split()) == 1, False),
+    # raises on an empty answer
+    ("08-scorer", lambda t: len(t.strip().splitlines()[0].split()) == 1, False),
+    # at most one word
+    ("08-scorer", lambda t: len(re.findall(r"\w+", t.strip().partition("\n")[0])) <= 1, False),
+    # counts punctuation as a word
+    ("08-scorer", lambda t: len(t.strip().partition("\n")[0].split()) == 1, False),
+    # no blank in it
+    ("08-scorer", lambda t: " " not in t.strip(), False),
+    # returns the word, returns the count, prints
+    ("08-scorer", lambda t: t.split()[0] if t.split() else "", False),
+    ("08-scorer", lambda t: len(t.split()), False),
+    ("08-scorer", lambda t: None, False),
+    # the verdict itself
+    ("08-scorer", True, False),
+    ("08-scorer", ..., False),
+]
+
+# 08-seat: the gain of the left seat
+
+CASES += [
+    ("08-seat", -0.665, True),
+    # rounded
+    ("08-seat", -0.66, True),
+    ("08-seat", -0.67, True),
+    ("08-seat", np.float64(-0.6648), True),
+    ("08-seat", pd.Series([-0.6648]), True),
+    ("08-seat", "-0.66", True),
+    # the wrong sign
+    ("08-seat", 0.66, False),
+    # the share of the left seat, with ties and without
+    ("08-seat", 71 / 251, False),
+    ("08-seat", 71 / 217, False),
+    # its log-odds without ties
+    ("08-seat", math.log(71 / 146), False),
+    # what was planted, or no bias
+    ("08-seat", -0.8, False),
+    ("08-seat", 0, False),
+    # the interval, the words
+    ("08-seat", (-0.94, -0.39), False),
+    ("08-seat", "right", False),
+    ("08-seat", ..., False),
+]
+
 # 10-memory: 5600 prompt tokens
 
 CASES += [
