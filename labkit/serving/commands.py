@@ -6,7 +6,8 @@ required since 0.10, and the tensor parallelism depends on the machine.
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from labkit.serving import environment
 from labkit.serving.machine import Machine
@@ -91,6 +92,17 @@ def vllm(
         if cores := cpu_cores(machine.cores, placement.tensor_parallel, number, replicas):
             variables["VLLM_CPU_OMP_THREADS_BIND"] = cores
     return Command(_name("vllm", number, replicas), [*arguments, *extra], variables, host, port)
+
+
+def batch(server: Command, source: Path, target: Path) -> Command:
+    """`vllm run-batch`: the same model without a server, over a file in OpenAI's batch format."""
+    vllm, _, path, *options = server.arguments
+    for name in ("--host", "--port"):
+        at = options.index(name)
+        del options[at : at + 2]
+    files = ["-i", str(source), "-o", str(target)]
+    arguments = [vllm, "run-batch", *files, "--model", path, *options]
+    return replace(server, name="batch", arguments=arguments)
 
 
 def cpu_cores(cores: int, workers: int, number: int, replicas: int) -> str | None:

