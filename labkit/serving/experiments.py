@@ -20,7 +20,7 @@ from helpers.latency_stats import output_tokens_per_s
 from labkit.serving.deployment import Deployment
 
 TOPICS = ("dogs", "cats", "rivers", "trains", "bread", "clouds", "tea", "maps", "whales", "lamps")
-SAMPLE = re.compile(r"^(\w+)(?:\{[^}]*\})? ([-+.\deE]+|NaN)$", re.MULTILINE)
+SAMPLE = re.compile(r"^([\w:]+)(?:\{[^}]*\})? ([-+.\deE]+|NaN)$", re.MULTILINE)
 WATCHED = {
     "running": "vllm:num_requests_running",
     "waiting": "vllm:num_requests_waiting",
@@ -41,13 +41,16 @@ def client(base_url: str) -> openai.OpenAI:
 
 
 def metrics(url: str) -> dict[str, float]:
-    """The figures of a server's `/metrics` in Prometheus' text format; equal names are added up."""
+    """The figures of a server's `/metrics`."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"{url.removesuffix('/v1')}/metrics", timeout=10) as reply:
-        text = reply.read().decode()
+        return read_metrics(reply.read().decode())
+
+
+def read_metrics(text: str) -> dict[str, float]:
+    """Figures in the text format of Prometheus; those of one name are added up."""
     totals: dict[str, float] = {}
-    for name, value in SAMPLE.findall(text.replace("vllm:", "vllm__")):
-        name = name.replace("vllm__", "vllm:")
+    for name, value in SAMPLE.findall(text):
         totals[name] = totals.get(name, 0.0) + float(value)
     return totals
 

@@ -98,6 +98,8 @@ def test_notebooks_and_exercises_belong_together():
         ("06-stream", {"ttft": 300, "tpot": 10, "e2e": 350}, "n - 1"),
         ("06-rate", 40, "eight"),
         ("07-flag", "image=4", "JSON"),
+        ("07-conversations", 54, "weights"),
+        ("07-conversations", 24, "90 %"),
         ("07-workshop", 18_000, "per minute"),
         ("10-memory", 1100, "last request alone"),
         ("10-memory", 6600, "own prompt"),
