@@ -242,13 +242,26 @@ class Deployment:
         logged = ", ".join(str(server.log) for server in self.servers)
         self._say(f"Starting {self.plan.name}. Log: {logged}")
         for server in self.servers:
-            server.wait_until_healthy(self._say)
+            try:
+                server.wait_until_healthy(self._say)
+            except ServingError as error:
+                raise ServingError(f"{error}{self._what_to_bring(str(error))}") from error
         if self.plan.router:
             self.router = Server(self.plan.router, logs)
             self._stack.callback(self.router.end)
             self.router.start()
             self.router.wait_until_healthy(self._say)
         self.seconds = time.monotonic() - begin
+
+    def _what_to_bring(self, reason: str) -> str:
+        """What to do if a model's files cannot be downloaded."""
+        if "huggingface" not in reason.lower() or self.plan.name == model.MODEL_ID:
+            return ""
+        return (
+            f". Without a network: run `hf download {self.plan.name} params.json tekken.json "
+            "consolidated.safetensors --local-dir FOLDER` where there is one, copy FOLDER to this "
+            "machine, and use --model FOLDER"
+        )
 
     def memory_bytes(self) -> int:
         """The memory of all servers, the router included."""

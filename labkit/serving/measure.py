@@ -26,7 +26,7 @@ from labkit.serving.errors import ServingError
 
 FILE = DATA / "measurements" / "runs" / "serving.json"
 COMMAND = "python -m labkit.serving.measure"
-LEVELS, TOKENS = [1, 4, 16, 32], 32
+LEVELS, TOKENS = [1, 4, 16, 32], 24
 PREFIX = "The sea was calm, and the boats lay in the harbor. " * 60
 SEEN_BY = ("sailor", "child", "painter", "doctor", "cook")
 QUESTIONS = [f"What did the {name} see?" for name in SEEN_BY]
@@ -154,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5, help="of the paired comparison")
+    parser.add_argument("--rounds", type=int, default=3, help="of the paired comparison")
     parser.add_argument("--port", type=int, default=8400)
     parser.add_argument("--out", type=Path, default=FILE)
     options = parser.parse_args()

@@ -64,7 +64,7 @@ class Server:
 
     def __init__(self, command: Command, folder: Path, python_path: str | None = None):
         self.command = command
-        self.log = folder / f"serve-{command.name}.log"
+        self.log = folder / f"serve-{command.name}-{command.port}.log"
         self.starts = 0
         self._python_path = python_path
         self._process: subprocess.Popen | None = None
