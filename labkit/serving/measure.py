@@ -154,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3, help="of the paired comparison")
+    parser.add_argument("--rounds", type=int, default=6, help="of the paired comparison")
     parser.add_argument("--port", type=int, default=8400)
     parser.add_argument("--out", type=Path, default=FILE)
     options = parser.parse_args()

@@ -49,7 +49,10 @@ def check_port(host: str, port: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """On Linux: the process gets SIGTERM when this one ends, however that happens."""
+    """On Linux: the process gets SIGTERM when this one ends, however that happens.
+
+    More exactly: when the thread ends that started it. So servers are started by the main thread.
+    """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
