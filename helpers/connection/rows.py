@@ -118,7 +118,7 @@ BACKENDS: dict[str, Backend] = {
         "http://localhost:8000/v1",
         "VLLM_API_KEY",
         model=SMALL_3_2,
-        setup_hint=f"start it: make serve MODEL={SMALL_3_2} (notebook 07)",
+        setup_hint=f"start vllm as notebook 07 shows: make serve MODEL={SMALL_3_2}",
         checked="2026-11-26: vLLM 0.32.0 on a CPU, with the pocket model",
     ),
     "custom": Backend(

@@ -26,7 +26,7 @@ from labkit.serving.errors import ServingError
 
 FILE = DATA / "measurements" / "runs" / "serving.json"
 COMMAND = "python -m labkit.serving.measure"
-LEVELS, TOKENS = [1, 4, 16, 32], 24
+LEVELS, TOKENS = [1, 4, 16, 32], 12
 PREFIX = "The sea was calm, and the boats lay in the harbor. " * 60
 SEEN_BY = ("sailor", "child", "painter", "doctor", "cook")
 QUESTIONS = [f"What did the {name} see?" for name in SEEN_BY]
@@ -77,15 +77,15 @@ def watched(started: Deployment) -> list[dict]:
     client = experiments.client(started.base_url)
     asked = experiments.prompts(48, "metrics ")
     with experiments.sampled(started.base_url) as rows:
-        latency.run_load(client, started.name, asked, 32, max_tokens=48, temperature=0)
+        latency.run_load(client, started.name, asked, 32, max_tokens=24, temperature=0)
     return rows
 
 
 def workshop(started: Deployment) -> dict:
-    """Thirty learners, a request a minute each: an open loop of two minutes."""
+    """Thirty learners, a request a minute each: an open loop of a minute."""
     client = experiments.client(started.base_url)
-    asked = experiments.prompts(60, "workshop ")
-    records = latency.run_load(client, started.name, asked, rate=0.5, max_tokens=64, temperature=0)
+    asked = experiments.prompts(30, "workshop ")
+    records = latency.run_load(client, started.name, asked, rate=0.5, max_tokens=32, temperature=0)
     ttft = pd.Series([record.ttft_s for record in records if record.error is None])
     e2e = pd.Series([record.e2e_s for record in records if record.error is None])
     return {
@@ -141,45 +141,61 @@ def replicas(port: int) -> dict:
     with running(port, replicas=2, policy="round_robin") as started:
         memory = started.memory_bytes()
         server = {"two": (experiments.client(started.base_url), started.name)}
-        speed = experiments.in_turn(server, [16], 3, TOKENS)["tokens_per_s"].median()
-        facts = experiments.with_a_killed_replica(started, requests=60, rate=2.0, tokens=24)
+        speed = experiments.in_turn(server, [16], 2, TOKENS)["tokens_per_s"].median()
+        facts = experiments.with_a_killed_replica(started, requests=40, rate=2.0, tokens=16)
     return {"start_s": round(started.seconds), "memory_gb": round(memory / 1e9, 1)} | {
         "tokens_per_s_16_users": round(speed, 1),
         "killed": facts,
     }
 
 
+def alone(port: int, rounds: int) -> Iterator[tuple[str, object]]:
+    """The sections that need one server, as they are measured."""
+    with running(port) as started:
+        yield "start_s", round(started.seconds)
+        yield "serve", started.plan.shell().replace(str(Path.home()), "~")
+        yield "metrics", watched(started)
+        yield "workshop", workshop(started)
+        yield "throughput", {"tokens": TOKENS, "rows": throughput(started, rounds)}
+        yield "memory_gb", round(started.memory_bytes() / 1e9, 1)
+        yield "prefix_cache", prefix_cache(port + 10, started)
+
+
 def main() -> None:
-    """Measure everything and write the file."""
+    """Measure, and write the file after each section."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    sections = {
+        "alone": lambda: alone(options.port, options.rounds),
+        "batch": lambda: [("batch", batch(options.port))],
+        "tensor_parallel": lambda: [("tensor_parallel", tensor_parallel(options.port))],
+        "replicas": lambda: [("replicas", replicas(options.port))],
+    }
+    parser.add_argument("--only", choices=sections, action="append", help="renew these sections")
     parser.add_argument("--rounds", type=int, default=6, help="of the paired comparison")
     parser.add_argument("--port", type=int, default=8400)
     parser.add_argument("--out", type=Path, default=FILE)
     options = parser.parse_args()
-    port = options.port
-    facts: dict = {
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    for section in options.only or sections:
+        for name, value in sections[section]():
+            keep(options.out, name, value)
+            say(f"{name}: written")
+
+
+def keep(path: Path, name: str, value: object) -> None:
+    """Write one section into the file, with when and where."""
+    facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    facts |= {
         "command": COMMAND,
         "date": f"{date.today()}",
         "machine": machine.hardware(),
         "vllm": _version(),
         "router": "vllm-router 0.1.17",
+        name: value,
     }
-    with running(port) as started:
-        facts["start_s"] = round(started.seconds)
-        facts["serve"] = started.plan.shell().replace(str(Path.home()), "~")
-        facts["throughput"] = {"tokens": TOKENS, "rows": throughput(started, options.rounds)}
-        facts["memory_gb"] = round(started.memory_bytes() / 1e9, 1)
-        facts["metrics"] = watched(started)
-        facts["workshop"] = workshop(started)
-        facts["prefix_cache"] = prefix_cache(port + 10, started)
-    facts["batch"] = batch(port)
-    facts["tensor_parallel"] = tensor_parallel(port)
-    facts["replicas"] = replicas(port)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(options.out, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    say(f"written: {options.out}")
+    write_text(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 
 
 def _version() -> str:
