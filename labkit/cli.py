@@ -408,9 +408,10 @@ def serve(
     only_print: bool = Option(False, "--print", help="Print the commands, and start nothing."),
     vllm_options: list[str] = Argument(None, help="After --: more options of `vllm serve`."),
 ) -> int:
-    """Serve a model with vLLM, installed into an environment of its own.
+    """Serve a model with vLLM, which is installed once.
 
-    Several servers are put behind vllm-router. Ctrl-C ends all of them.
+    vLLM gets an environment of its own, in the cache folder. Several servers are put behind
+    vllm-router. Ctrl-C ends all of them.
     """
     from labkit.serving import commands, deployment
     from labkit.serving.errors import ServingError

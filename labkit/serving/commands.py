@@ -140,7 +140,7 @@ def router(workers: list[Command], policy: str, host: str, port: int, metrics: i
     arguments += ["--worker-urls", *(worker.url for worker in workers), "--policy", policy]
     arguments += ["--prometheus-port", f"{metrics}"]
     arguments += ["--worker-startup-check-interval", "1", "--health-check-interval-secs", "2"]
-    arguments += ["--health-failure-threshold", "1", "--health-success-threshold", "1"]
+    arguments += ["--health-failure-threshold", "2", "--health-success-threshold", "1"]
     arguments += ["--cb-timeout-duration-secs", "5"]
     # Else it tells every web page that it may read the answers.
     arguments += ["--cors-allowed-origins", f"http://{host}:{port}"]
