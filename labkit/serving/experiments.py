@@ -65,7 +65,10 @@ def sampled(url: str, every_s: float = 0.25) -> Iterator[list[dict]]:
 
     def sample() -> None:
         while not stop.wait(every_s):
-            now = metrics(url)
+            try:
+                now = metrics(url)
+            except OSError:  # a busy server answers late: this sample is left out
+                continue
             row = {words: now.get(name, 0.0) for words, name in WATCHED.items()}
             rows.append({"seconds": round(time.monotonic() - start, 2)} | row)
 

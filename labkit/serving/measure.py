@@ -9,6 +9,7 @@ twice behind the router. Run it on a quiet machine. The file is
 
 import argparse
 import json
+import os
 import random
 import tempfile
 from collections.abc import Iterator
@@ -195,6 +196,8 @@ def keep(path: Path, name: str, value: object) -> None:
         "router": "vllm-router 0.1.17",
         name: value,
     }
+    # Above the number of cores, other programs had a part of the machine.
+    facts.setdefault("load", {})[name] = round(os.getloadavg()[1], 1)
     write_text(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 
 
