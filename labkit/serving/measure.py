@@ -143,7 +143,7 @@ def replicas(port: int) -> dict:
         memory = started.memory_bytes()
         server = {"two": (experiments.client(started.base_url), started.name)}
         speed = experiments.in_turn(server, [16], 2, TOKENS)["tokens_per_s"].median()
-        facts = experiments.with_a_killed_replica(started, requests=40, rate=2.0, tokens=16)
+        facts = experiments.with_a_killed_replica(started, requests=60, rate=4.0, tokens=48)
     return {"start_s": round(started.seconds), "memory_gb": round(memory / 1e9, 1)} | {
         "tokens_per_s_16_users": round(speed, 1),
         "killed": facts,
