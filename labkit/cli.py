@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from helpers.backends import Lab
+    from labkit.serving import deployment
 
 SUCCESS, FINDING, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -418,6 +419,95 @@ def compare(
         print_table(table)
         print(f"Answers: {answers}\nSheet: {sheets.save(new, answers.with_suffix('.json'))}")
     return SUCCESS if (table["on file"] == table["here"]).all() else FINDING
+
+
+@app.command()
+def serve(
+    model: str = Option("pocket", help="pocket, a name such as mistral-small-3.2, or a folder."),
+    engine: str = Option("vllm", help="vllm; or pocket, the embedded model's own server."),
+    replicas: int = Option(1, min=1, max=16, help="Servers behind a router."),
+    policy: str = Option("cache_aware", help="How the router chooses a server."),
+    host: str = Option("127.0.0.1", help="0.0.0.0 lets other machines in, with VLLM_API_KEY."),
+    port: int = Option(8000, min=1, max=65535, help="Replicas take the ports after it."),
+    context: int | None = Option(None, min=1, help="Longest conversation; by default what fits."),
+    tensor_parallel: int | None = Option(
+        None, min=1, help="Split each layer over so many GPUs; by default as few as fit."
+    ),
+    only_print: bool = Option(False, "--print", help="Print the commands, and start nothing."),
+    vllm_options: list[str] = Argument(None, help="After --: more options of `vllm serve`."),
+) -> int:
+    """Serve a model with vLLM, which is installed once.
+
+    vLLM gets an environment of its own, in the cache folder. Several servers are put behind
+    vllm-router. Ctrl-C ends all of them.
+    """
+    from labkit.serving import commands, deployment
+    from labkit.serving.errors import ServingError
+    from pocket_model.build import BuildError
+    from pocket_model.cache import CacheError
+
+    for value, known, name in [
+        (engine, ("vllm", "pocket"), "--engine"),
+        (policy, commands.POLICIES, "--policy"),
+    ]:
+        if value not in known:
+            raise UserError(f"{name}: there is no {value!r}. There are: {', '.join(known)}")
+    options = deployment.Options(
+        model,
+        engine,
+        replicas,
+        policy,
+        host,
+        port,
+        context,
+        tensor_parallel,
+        tuple(vllm_options or []),
+    )
+    with user_errors(ServingError, BuildError, CacheError):
+        try:
+            with ended_by_signals():
+                plan = deployment.plan(options)
+                print(plan.shell(), flush=True)
+                if not only_print:
+                    serve_until_ended(plan)
+        except KeyboardInterrupt:
+            print("\nEnded. Nothing is left running.")
+    return SUCCESS
+
+
+def serve_until_ended(plan: "deployment.Plan") -> None:
+    """Start the servers of a plan, say how to connect, and watch them."""
+    from labkit.serving import deployment
+
+    print()
+    with deployment.Deployment(plan, lambda line: print(line, flush=True)) as running:
+        memory = running.memory_bytes() / 1e9
+        print(
+            f"\nReady after {running.seconds:.0f} s, with {memory:.1f} GB of memory. In a program:"
+            f"\n\n    {plan.connection()}\n\nAll notebooks:\n\n"
+            f"    make run BACKEND={plan.backend} MODEL={plan.name} BASE_URL={plan.base_url}\n\n"
+            "Ctrl-C ends it.",
+            flush=True,
+        )
+        while True:
+            running.watch()
+            time.sleep(1)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal raise KeyboardInterrupt, even if they were ignored."""
+    import signal
+
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.getsignal(getattr(signal, name)) for name in names}
+    for name in names:
+        signal.signal(getattr(signal, name), signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 @app.command()

@@ -14,8 +14,8 @@ from pocket_model.cache import CACHE_VARIABLE, cache_dir
 # What a script starts in the background ignores Ctrl-C, and so do its children; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# These have commands of their own: `make test-clients` and `make test-browser`.
-collect_ignore = ["clients", "browser", "notebooks/test_colab.py"]
+# These have commands of their own: `make test-clients`, `make test-browser` and `make test-vllm`.
+collect_ignore = ["clients", "browser", "vllm", "notebooks/test_colab.py"]
 
 
 def pytest_addoption(parser):

@@ -118,8 +118,8 @@ BACKENDS: dict[str, Backend] = {
         "http://localhost:8000/v1",
         "VLLM_API_KEY",
         model=SMALL_3_2,
-        setup_hint="start it as notebook 07 shows: vllm serve " + SMALL_3_2 + " …",
-        checked="2026-11-22: vLLM 0.32.0 on a CPU, with the pocket model",
+        setup_hint=f"start vllm as notebook 07 shows: make serve MODEL={SMALL_3_2}",
+        checked="2026-11-26: vLLM 0.32.0 on a CPU, with the pocket model",
     ),
     "custom": Backend(
         "any other server of the same protocol, such as one for a whole room",

@@ -24,6 +24,21 @@ def judge_image_limit(answer: Any) -> str | None:
 
 
 number_exercise(
+    "07-conversations",
+    18,
+    hint="what the weights leave of the memory that vLLM takes, divided by one conversation.",
+    mistakes={
+        18.31: "Only whole conversations count.",
+        54: "The weights are on the same GPU.",
+        54.93: "The weights are on the same GPU.",
+        24: "vLLM takes 90 % of the memory.",
+        24.41: "vLLM takes 90 % of the memory.",
+        146_484: "That is in tokens. How many conversations of 8,000 tokens is it?",
+    },
+    units=("conversations", "users"),
+)
+
+number_exercise(
     "07-workshop",
     300,
     hint="requests per second × tokens per answer.",

@@ -61,6 +61,12 @@ NEUTRAL: dict[str, tuple[tuple, str]] = {
     "skip_special_tokens": ((True,), "show control tokens in the answer"),
     "stop_token_ids": (([],), "end the answer at single tokens"),
     "use_beam_search": ((False,), "search several answers at once"),
+    # Added by vllm-router to every request
+    "include_reasoning": ((True,), "leave reasoning out of the answer"),
+    "no_stop_trim": ((False,), "keep the stop string in the answer"),
+    "return_hidden_states": ((False,), "return what the layers compute"),
+    "separate_reasoning": ((True,), "mix reasoning into the answer"),
+    "stream_reasoning": ((True,), "hold reasoning back in a stream"),
     # Mistral's
     "safe_prompt": ((False,), "add Mistral's safety prompt"),
 }

@@ -40,7 +40,7 @@ def test_top_help_names_every_command_without_loading_a_library():
     assert done.returncode == 0, done.stderr
     assert set(COMMANDS) == {
         *("lab", "play", "run", "doctor", "conformance", "fit", "claims", "compare"),
-        *("latency", "simulate", "verify", "check", "notebooks"),
+        *("latency", "serve", "simulate", "verify", "check", "notebooks"),
     }
     for name in COMMANDS:
         assert f"\n  {name} " in done.stdout

@@ -1813,6 +1813,36 @@ CASES += [
     ("07-flag", None, False),
 ]
 
+# 07-conversations: 18
+
+CASES += [
+    # the solution
+    ("07-conversations", int((0.9 * 80e9 - 48e9) // (8000 * 160 * 1024)), True),
+    # numpy
+    ("07-conversations", np.int64(18), True),
+    # a float
+    ("07-conversations", np.floor(24e9 / (8000 * 163_840)), True),
+    # a string, with its unit
+    ("07-conversations", "18", True),
+    ("07-conversations", "18 conversations", True),
+    # not rounded
+    ("07-conversations", 24e9 / (8000 * 163_840), False),
+    # rounded up
+    ("07-conversations", 19, False),
+    # without the weights
+    ("07-conversations", 72e9 // (8000 * 163_840), False),
+    # all of the memory
+    ("07-conversations", 32e9 // (8000 * 163_840), False),
+    # tokens
+    ("07-conversations", 24e9 // 163_840, False),
+    # one
+    ("07-conversations", 1, False),
+    # not begun, printed, a word
+    ("07-conversations", ..., False),
+    ("07-conversations", None, False),
+    ("07-conversations", "many", False),
+]
+
 # 07-workshop: 300 tokens per second
 
 CASES += [

@@ -98,6 +98,8 @@ def test_notebooks_and_exercises_belong_together():
         ("06-stream", {"ttft": 300, "tpot": 10, "e2e": 350}, "n - 1"),
         ("06-rate", 40, "eight"),
         ("07-flag", "image=4", "JSON"),
+        ("07-conversations", 54, "weights"),
+        ("07-conversations", 24, "90 %"),
         ("07-workshop", 18_000, "per minute"),
         ("08-fair", ["B", "C", "G"], "One more makes it unfair"),
         ("08-fair", "B C E F G", "F is right as it is"),
