@@ -12,7 +12,7 @@ from helpers.widgets.dashboard.measuring import Sweep
 
 STYLE = Path(__file__).parents[1].joinpath("dashboard.css").read_text(encoding="utf-8")
 COLUMNS = ["requests", "failed", "output_tokens_per_s", "ttft_p50", "tpot_p50"]
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 620, 170, 46, 34, 18  # of the plot, in pixels
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 620, 170, 64, 34, 18  # of the plot, in pixels
 NOTHING = "No request has ended yet."
 
 
