@@ -49,7 +49,7 @@ help:
 	@echo 'make test-clients  test the kit'\''s servers with other people'\''s clients (600 MB)'
 	@echo 'make test-colab  test the set-up on Colab, in an imitation of it (1 GB)'
 	@echo 'make test-browser  run every notebook in JupyterLab, in Chromium: pictures in runs/browser'
-	@echo 'make test-vllm   test vLLM with the embedded model on this CPU (4 GB, 15 minutes)'
+	@echo 'make test-vllm   test vLLM with the embedded model on this CPU (4 GB, 5 minutes)'
 	@echo 'make lab         open JupyterLab on my/, your own copy of the notebooks'
 	@echo 'make notebooks   re-execute the committed notebooks in place (NOTEBOOKS="03 05")'
 	@echo 'make lint        ruff, the import contracts and the notebook checks'
