@@ -4,7 +4,7 @@
 
 It starts vLLM several times: alone, without its prefix cache, over two workers of the CPU, and
 twice behind the router. Run it on a quiet machine. The file is
-`data/measurements/runs/serving.json`.
+`data/serving/measured.json`.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from labkit.serving import deployment, experiments
 from labkit.serving.deployment import Deployment, Options
 from labkit.serving.errors import ServingError
 
-FILE = DATA / "measurements" / "runs" / "serving.json"
+FILE = DATA / "serving" / "measured.json"
 COMMAND = "python -m labkit.serving.measure"
 LEVELS, TOKENS = [1, 4, 16, 32], 12
 PREFIX = "The sea was calm, and the boats lay in the harbor. " * 60
