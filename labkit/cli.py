@@ -397,6 +397,7 @@ def latency(
 def compare(
     sheet: Path = Option(..., help="A comparison's sheet, such as notebook 08 writes."),
     out: Path = Option(Path("runs/compare"), help="Folder for the new answers and sheet."),
+    max_usd: float | None = Option(None, help="The most that a paid backend may cost."),
 ) -> int:
     """Repeat a comparison of models from its sheet.
 
@@ -405,15 +406,24 @@ def compare(
     """
     from helpers.backends import BACKENDS, BackendError
     from helpers.compare import runs, sheets
+    from helpers.prices import BudgetError
+    from labkit.runner import set_cap
     from pocket_model.base_weights import FetchError
     from pocket_model.build import BuildError
 
-    kinds = (sheets.SheetError, runs.BrokenOff, BackendError, BuildError, FetchError, OSError)
-    with user_errors(*kinds, ValueError):
+    kinds = (sheets.SheetError, runs.BrokenOff, BackendError, BudgetError, BuildError, FetchError)
+    with user_errors(*kinds, OSError, ValueError):
         on_file, questions = sheets.read(sheet)
         backends = {spec["source"].get("backend") for spec in on_file["entrants"]}
-        for name in sorted(name for name in backends if name in BACKENDS and BACKENDS[name].paid):
-            print(f"{name} costs money: this sends up to {len(questions)} requests for each way.")
+        paid = sorted(name for name in backends if name in BACKENDS and BACKENDS[name].paid)
+        if paid and max_usd is None:
+            raise UserError(
+                f"{', '.join(paid)} costs money: this sends up to {len(questions)} requests for "
+                "each way. Set a cap, such as --max-usd 0.05: a request that could exceed it is "
+                "not sent."
+            )
+        if paid:
+            set_cap(max_usd, out / "spent_usd.txt")
         answers = out / f"{sheet.stem}.jsonl"
         table, new = sheets.replay(sheet, answers)
         print_table(table)

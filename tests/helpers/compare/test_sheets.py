@@ -1,11 +1,13 @@
 """Sheets: what is written down, what is refused, and a replay on a real server."""
 
 import json
+import os
 import shutil
 
 import pytest
 from scripted_chat import lab_of, running, says
 
+from helpers import budget
 from helpers.compare import questions, runs, sheets
 from helpers.compare.ways import Way
 from helpers.paths import DATA
@@ -59,6 +61,24 @@ def test_the_command(made, tmp_path, capsys):
     sheet["right"]["chat"] += 1
     path.write_text(json.dumps(sheet))
     assert cli.main(arguments) == cli.FINDING
+
+
+def test_a_paid_backend_needs_a_cap(tmp_path, monkeypatch, capsys):
+    sheet = json.loads(SHIPPED.read_text())
+    source = {"backend": "openrouter", "model": "mistralai/mistral-small-3.2-24b-instruct"}
+    sheet["entrants"][0] |= {"source": source}
+    path = tmp_path / "paid.json"
+    path.write_text(json.dumps(sheet))
+    arguments = ["compare", "--sheet", str(path), "--out", str(tmp_path / "out")]
+    for name in (budget.CAP_VARIABLE, budget.SPENT_VARIABLE):  # so that both are restored
+        monkeypatch.setenv(name, "0")
+    monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
+    assert cli.main(arguments) == cli.BAD_INPUT
+    assert "openrouter costs money" in (shown := capsys.readouterr().err)
+    assert "--max-usd" in shown
+    assert cli.main([*arguments, "--max-usd", "0.05"]) == cli.BAD_INPUT
+    assert "OPENROUTER_API_KEY" in capsys.readouterr().err  # it got as far as the key
+    assert os.environ[budget.CAP_VARIABLE] == "0.05"
 
 
 @pytest.mark.pocket
