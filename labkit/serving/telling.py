@@ -34,9 +34,7 @@ def telling_line(text: str) -> str | None:
             continue
         if match["kind"] and not match["words"] and "Error" not in match["kind"]:
             continue
-        if "validation error" in bare and number + 1 < len(
-            lines
-        ):  # pydantic: the next line says it
+        if "validation error" in bare and lines[number + 1 :]:  # pydantic says why after it
             follow = [PREFIX.sub("", each).strip() for each in lines[number + 1 : number + 3]]
             bare = f"{bare}: {next((f for f in follow if len(f) > 20), follow[0])}"
         found = bare.strip()

