@@ -58,6 +58,7 @@ class Lab:
         model: the model to name in requests.
         supports: the names of the features that work, out of `ALL_FEATURES`.
         supports_source: how that is known, from the conformance suite or from documentation.
+        quantization: how the weights of the pocket model are held; None on other servers.
     """
 
     backend: str
@@ -67,6 +68,7 @@ class Lab:
     supports_source: str
     _lease: lease.Lease | None = field(default=None, repr=False)
     _simulator: "Simulator | None" = field(default=None, repr=False)
+    quantization: Quantization | None = None
 
     def seed(self, number: int) -> dict:
         """The settings that fix the random choices, under the server's own name for a seed.
@@ -156,7 +158,8 @@ def _connect_pocket(
     held = lease.acquire(quantization, batching)
     http_client = openai.DefaultHttpxClient(trust_env=False, transport=PocketTransport())
     client = make_client(held.base_url, choices.key("pocket").value, http_client)
-    return Lab("pocket", client, MODEL_ID, *supported_features("pocket", MODEL_ID), held)
+    known = supported_features("pocket", MODEL_ID)
+    return Lab("pocket", client, MODEL_ID, *known, held, quantization=quantization)
 
 
 def _connect_simulator(model: str) -> Lab:
@@ -166,7 +169,8 @@ def _connect_simulator(model: str) -> Lab:
     simulator = Simulator(prices.priced_models())
     client = make_client(simulator.base_url, key)
     known = supported_features("openrouter-sim", model)
-    return Lab("openrouter-sim", client, model, *known, simulator.lease, simulator)
+    held = simulator.lease, simulator
+    return Lab("openrouter-sim", client, model, *known, *held, quantization=DEFAULT_QUANTIZATION)
 
 
 def _connect_server(backend: str, model: str | None, base_url: str | None) -> Lab:

@@ -60,6 +60,7 @@ STOP_CHECK_S = 0.1  # how often a run looks whether it shall stop
 MAX_EXACT_CONCURRENCY = 64
 
 NOT_FINISHED = "not finished: the run was interrupted"
+TOO_LONG = "took longer than"  # the time limit of a request follows
 
 # Addresses of servers that have refused `stream_options`, as those of Mistral AI and Fireworks AI
 # do. They count the tokens of every stream anyway.
@@ -263,7 +264,7 @@ class _StreamReader:
             if self.stop.is_set():
                 error = "stopped: the run was interrupted"
             elif self.last_bytes_at - record.sent > self.time_limit_s:
-                error = f"took longer than {self.time_limit_s:g} s"
+                error = f"{TOO_LONG} {self.time_limit_s:g} s"
             else:
                 continue
             if math.isnan(record.end):

@@ -425,6 +425,8 @@ def compare(
         if paid:
             set_cap(max_usd, out / "spent_usd.txt")
         answers = out / f"{sheet.stem}.jsonl"
+        if answers.resolve() == sheet.with_suffix(".jsonl").resolve():
+            raise UserError(f"{answers} has the answers of this sheet: choose another --out")
         table, new = sheets.replay(sheet, answers)
         print_table(table)
         print(f"Answers: {answers}\nSheet: {sheets.save(new, answers.with_suffix('.json'))}")

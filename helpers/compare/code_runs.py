@@ -134,15 +134,18 @@ def code_works(answer: str, checks: Sequence[Sequence]) -> str | None:
     """
     if not checks:
         raise ValueError("code_works: no checks")
-    blocks = re.findall(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", answer, re.DOTALL)
-    source = "\n".join(blocks) if blocks else answer
+    fenced = re.findall(r"```([^\n`]*)\n(.*?)(?:```|\Z)", answer, re.DOTALL)
+    python = [code for name, code in fenced if name.strip().lower() in ("", "py", "python")]
+    source = "\n".join(python) if fenced else answer
     if not source.strip():
         return "no code"
     mark = f"checked {os.urandom(8).hex()}"  # so that the code cannot print its own verdict
     expressions = [expression for expression, _ in checks]
     test = (
         "\nimport json as _json\n"
-        f"print({mark!r}, _json.dumps([eval(_e) for _e in {expressions!r}], default=float))\n"
+        "_plain = lambda _v: _v.tolist() if hasattr(_v, 'tolist') else float(_v)\n"
+        f"_values = [eval(_e) for _e in {expressions!r}]\n"
+        f"print('\\n' + {mark!r}, _json.dumps(_values, default=_plain))\n"
     )
     run = run_code(source + test)
     if run.problem:

@@ -16,7 +16,8 @@ from helpers import jsonl, openrouter
 from helpers.compare.questions import Question
 from helpers.compare.scorers import judge
 from helpers.compare.ways import AT_ONCE, InMemory, Way, ask_server
-from pocket_model.build import DEFAULT_QUANTIZATION, MODEL_ID, folder_name
+from helpers.connection.rows import BACKENDS
+from pocket_model.build import folder_name
 
 if TYPE_CHECKING:
     from helpers.backends import Lab
@@ -70,12 +71,13 @@ def on_server(name: str, lab: "Lab", way: Way, **sampling) -> Entrant:
     Args:
         sampling: settings of each request, such as `temperature`, `max_tokens` and `lab.seed(1)`.
     """
-    source = {"backend": lab.backend, "model": lab.model, "address": str(lab.client.base_url)}
-    source |= {"revision": NOT_TOLD, "precision": NOT_TOLD}
-    if lab.model == MODEL_ID or lab.backend == "openrouter-sim":  # the simulator's text is its own
-        source |= {"revision": folder_name(), "precision": DEFAULT_QUANTIZATION}
-    if lab.backend in ("pocket", "openrouter-sim"):
-        del source["address"]  # a new port at each start
+    source = {"backend": lab.backend, "model": lab.model}
+    if lab.quantization:  # the pocket model: its address has a new port at each start
+        source |= {"revision": folder_name(), "precision": lab.quantization}
+    else:
+        source |= {"revision": NOT_TOLD, "precision": NOT_TOLD}
+        if not BACKENDS[lab.backend].paid:
+            source["address"] = str(lab.client.base_url)
     return Entrant(name, partial(ask_server, lab, way, **sampling), source, way, sampling)
 
 

@@ -19,7 +19,9 @@ from helpers.instructions import INSTRUCTIONS
 
 WORDS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
 fifteen sixteen seventeen eighteen nineteen twenty""".split()  # noqa: SIM905
-NUMBER = re.compile(rf"(?<![\w.])-?\d[\d,]*(?:\.\d+)?|\b(?:{'|'.join(WORDS)})\b", re.IGNORECASE)
+DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)"  # commas between thousands only
+NUMBER = re.compile(rf"(?<![\w.])-?{DIGITS}(?:\.\d+)?|\b(?:{'|'.join(WORDS)})\b", re.IGNORECASE)
+LONGEST_NUMBER = 40  # digits: a longer one is no number that was asked for
 DENIED = re.compile(r"(\bnot|n't|\bnever|\bneither|\bnor)( (a|an|the|in|on))*\s*$")
 
 # Frequent short words of each language. Words that two of these languages share are left out.
@@ -86,7 +88,7 @@ def number(answer: str, value: float, tolerance: float = 0.0) -> str | None:
     Args:
         tolerance: the largest difference that is still right.
     """
-    found = NUMBER.findall(answer)
+    found = NUMBER.findall(answer.replace("\N{MINUS SIGN}", "-"))
     if not found:
         return "no number"
     last = found[-1].lower().replace(",", "")
@@ -125,7 +127,10 @@ def numbers_until(answer: str, limit: int) -> str | None:
 
     It may begin with 0 or with 1. A number that belongs to a sentence counts too.
     """
-    found = [int(text.replace(",", "")) for text in re.findall(r"\d+(?:,\d{3})*", answer)]
+    digits = [text.replace(",", "") for text in re.findall(DIGITS, answer)]
+    if any(len(text) > LONGEST_NUMBER for text in digits):
+        return "a number without an end"
+    found = [int(text) for text in digits]
     expected = [1, 1]
     while expected[-1] < limit:
         expected.append(expected[-2] + expected[-1])

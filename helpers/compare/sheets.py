@@ -18,6 +18,9 @@ from helpers.backends import connect
 from helpers.compare import questions as question_files
 from helpers.compare import runs, ways
 from helpers.compare.questions import Question
+from helpers.connection import choices
+from helpers.connection.client import is_local
+from helpers.connection.rows import BACKENDS
 from helpers.machine import hardware, versions
 from helpers.paths import ROOT, write_text
 
@@ -79,6 +82,8 @@ def read(path: str | Path) -> tuple[dict[str, Any], list[Question]]:
     missing = [name for name in FIELDS if name not in sheet] if isinstance(sheet, dict) else FIELDS
     if missing:
         raise SheetError(f"{path} is no sheet of a comparison: it lacks {', '.join(missing)}.")
+    for spec in sheet["entrants"] if isinstance(sheet["entrants"], list) else [None]:
+        _source(spec)
     try:
         questions = question_files.load(ROOT / sheet["questions"])
     except (OSError, ValueError) as error:
@@ -104,6 +109,27 @@ def recorded(path: str | Path) -> dict[str, dict[str, str]]:
     return answers
 
 
+def _source(spec: dict[str, Any]) -> dict[str, str]:
+    """Where an entrant's answers come from.
+
+    Raises:
+        SheetError: it says nothing of that, or names a server that the user has not chosen. The
+            user's key would go to that server, and a sheet may be another person's.
+    """
+    source = spec.get("source") if isinstance(spec, dict) else None
+    if not isinstance(source, dict) or not {"memory", "backend"} & source.keys():
+        raise SheetError(f"An entrant of the sheet is incomplete: it has no source: {spec!r:.80}.")
+    address, backend = source.get("address"), source.get("backend")
+    if address and backend in BACKENDS and not is_local(address):
+        own = choices.own_setting(backend, "URL").value
+        if own.rstrip("/") != address.rstrip("/"):
+            raise SheetError(
+                f"The sheet asks the server {address}, which would get your key of {backend!r}. If "
+                f"that is what you want, set {choices.variable(backend, 'URL')} to this address."
+            )
+    return source
+
+
 @contextmanager
 def entrants(
     sheet: dict[str, Any], load: Callable[[str], ways.InMemory] = ways.load
@@ -118,17 +144,22 @@ def entrants(
     with ExitStack() as stack:
         for spec in sheet["entrants"]:
             try:
-                source, sampling = spec["source"], dict(spec["sampling"])
+                source, sampling = _source(spec), dict(spec["sampling"])
                 examples = tuple(tuple(pair) for pair in spec["way"]["examples"])
                 way = ways.Way(spec["way"]["template"], spec["way"]["system"], examples)
-                place = source.get("memory") or source["backend"]
+                place = source.get("memory") or source["backend"], source.get("precision")
             except (KeyError, TypeError, ValueError) as error:
                 raise SheetError(f"An entrant of the sheet is incomplete: {error!r}.") from error
             if place not in loaded and "memory" in source:
-                loaded[place] = load(place)
+                loaded[place] = load(source["memory"])
             elif place not in loaded:
-                model = None if place == "pocket" else source.get("model")
-                loaded[place] = connect(place, model=model, base_url=source.get("address"))
+                pocket = source["backend"] == "pocket"
+                loaded[place] = connect(
+                    source["backend"],
+                    model=None if pocket else source.get("model"),
+                    base_url=source.get("address"),
+                    quantization=source.get("precision") if pocket else None,
+                )
                 stack.callback(loaded[place].close)
             if "memory" in source:
                 limit = sampling["max_tokens"]

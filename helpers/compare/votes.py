@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
+from scipy.optimize import linprog, minimize
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 from scipy.stats import norm
@@ -195,6 +195,8 @@ def bradley_terry(
     design[np.arange(len(votes)), right] -= 1
     if seat:
         design[:, -1] = 1
+    if seat and math.isinf(prior_sd):
+        _require_finite(design, won)
     precision = np.zeros(design.shape[1])
     precision[: len(names)] = 0 if math.isinf(prior_sd) else prior_sd**-2
 
@@ -223,6 +225,26 @@ def _require_comparable(names: list[str], left, right, won) -> None:
         raise ValueError(
             "Some entrants have only won or only lost against the others, so without a prior "
             "their strengths have no limit. Give a prior, such as prior_sd=2, or vote more."
+        )
+
+
+def _require_finite(design: np.ndarray, won: np.ndarray) -> None:
+    """No direction may explain each vote better the farther one goes, or no answer is the best."""
+    sign = 2 * won - 1  # 0 for a tie, which no such direction may touch
+    better = design * sign[:, None]
+    ties = design[sign == 0] if (sign == 0).any() else None
+    found = linprog(
+        -better.sum(axis=0),
+        A_ub=np.vstack([-better, better]),
+        b_ub=np.repeat([0.0, 1.0], len(won)),
+        A_eq=ties,
+        b_eq=None if ties is None else np.zeros(len(ties)),
+        bounds=(None, None),
+    )
+    if -found.fun > 1e-6:
+        raise ValueError(
+            "Strengths and the seat together explain some votes without a rest, so without a prior "
+            "they have no limit. Give a prior, such as prior_sd=2, or vote more."
         )
 
 

@@ -4,12 +4,13 @@ The flags of vLLM are those of the 24B's model card, but the limit of images is 
 required since 0.10, and the tensor parallelism depends on the machine.
 """
 
+import ipaddress
 import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labkit.serving import environment
+from labkit.serving import environment, workarounds
 from labkit.serving.machine import Machine
 from labkit.serving.model import Model, Placement
 
@@ -22,6 +23,8 @@ MISTRAL_FLAGS = (
     "--enable-auto-tool-choice",
 )
 IMAGES = '{"image": 10}'
+# What a user may not give to vLLM directly; a file of settings could have all of it.
+OURS = ("--host", "--port", "--uds", "--served-model-name", "--api-key", "--middleware", "--config")
 KEY_VARIABLE = "VLLM_API_KEY"
 
 
@@ -75,6 +78,8 @@ def vllm(
         arguments += ["--limit-mm-per-prompt", IMAGES]
     arguments += ["--served-model-name", model.name, "--host", host, "--port", f"{port}"]
     arguments += ["--max-model-len", f"{placement.context}"]
+    if not is_loopback(host):
+        arguments += ["--middleware", workarounds.KEY_CHECK]
     if placement.tensor_parallel > 1:
         arguments += ["--tensor-parallel-size", f"{placement.tensor_parallel}"]
     variables = {"VLLM_NO_USAGE_STATS": "1"}  # no reports to the vLLM project
@@ -145,6 +150,11 @@ def router(workers: list[Command], policy: str, host: str, port: int, metrics: i
     # Else it tells every web page that it may read the answers.
     arguments += ["--cors-allowed-origins", f"http://{host}:{port}"]
     return Command("router", arguments, {}, host, port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs on this machine reach an IP address."""
+    return ipaddress.ip_address(host).is_loopback
 
 
 def _name(engine: str, number: int, replicas: int) -> str:

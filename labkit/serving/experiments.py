@@ -166,7 +166,8 @@ def with_a_killed_replica(
         kill_after: when, as a part of the time that the sending takes.
 
     Returns:
-        what clients saw: `sent`, `answered`, `failed`, `unaccounted`, `errors` by message, and
+        what clients saw: `sent`, `answered`, `failed`, of these `unaccounted` (neither an answer
+        nor an error came within the time limit of a request), `errors` by message, and
         `retried` by the router; `down_s` until the killed server answered again; `served` by each
         server after that, of as many requests again.
     """
@@ -192,7 +193,7 @@ def with_a_killed_replica(
         "sent": sum(record.sent == record.sent for record in records),
         "answered": sum(record.error is None for record in records),
         "failed": len(failed),
-        "unaccounted": requests - len(records),
+        "unaccounted": sum(map(_is_unknown, failed)),
         "errors": pd.Series(failed, dtype=object).value_counts().to_dict(),
         "retried": _growth(before, after, "retries_total"),
     }
@@ -206,6 +207,11 @@ def with_a_killed_replica(
     if None not in now:
         facts["served"] = [round(b - (a or 0)) for a, b in zip(counts, now, strict=True)]
     return facts
+
+
+def _is_unknown(error: str) -> bool:
+    """Whether a client waited in vain: neither an answer nor an error came."""
+    return error.startswith((latency.NOT_FINISHED, latency.TOO_LONG, "APITimeoutError"))
 
 
 def _growth(before: dict[str, float], after: dict[str, float], ending: str) -> int:

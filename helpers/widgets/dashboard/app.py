@@ -123,8 +123,9 @@ class Dashboard:
             if shown:
                 self.sweep = shown[-1]
                 self._paint()
-                if self.sweep.level and not stop.is_set():
-                    self.say(self._progress(levels))
+                level = self.sweep.level  # the other thread may change it meanwhile
+                if level and not stop.is_set():
+                    self.say(self._progress(level, levels))
         # A server that sends nothing is left behind: its thread ends with the request's time.
         if shown:
             self.sweep = shown[-1]
@@ -161,8 +162,8 @@ class Dashboard:
         finally:
             lab.close()
 
-    def _progress(self, levels: list[int]) -> str:
-        sweep, level = self.sweep, self.sweep.level
+    def _progress(self, level: int, levels: list[int]) -> str:
+        sweep = self.sweep
         done = len(sweep.records.get(level, []))
         users = "1 user" if level == 1 else f"{level} users"
         place = f"level {levels.index(level) + 1} of {len(levels)}"

@@ -143,6 +143,9 @@ LINE = [["slope([0, 1, 2], [1, 3, 5])", 2]]
         "```\nimport statistics\n```\nand\n```py\n"
         "def slope(x, y):\n    return statistics.linear_regression(x, y).slope\n```",
         "```python\ndef slope(x, y):\n    return 2.0",  # cut off before the fence's end
+        "```bash\npip install numpy\n```\nthen\n```Python\ndef slope(x, y): return 2\n```",
+        "def slope(x, y): return 2\nprint('no end of the line', end='')",
+        "import numpy as np\ndef slope(x, y): return np.int64(2)",
     ],
 )
 def test_right_code(answer):
@@ -168,8 +171,10 @@ def test_wrong_code(answer, why):
 
 
 def test_lists_and_texts_are_compared_by_value():
-    checks = [["f(3)", [0, 1, 2]], ["g()", "ab"], ["h()", True]]
-    code = "def f(n): return list(range(n))\ndef g(): return 'ab'\ndef h(): return True"
+    checks = [["f(3)", [0, 1, 2]], ["g()", "ab"], ["h()", True], ["n(3)", [0, 1, 2]]]
+    checks += [["all_positive()", True]]
+    code = "def f(n): return list(range(n))\ndef g(): return 'ab'\ndef h(): return True\n"
+    code += "import numpy as np\nn = np.arange\ndef all_positive(): return np.all(n(3) >= 0)\n"
     assert code_works(code, checks) is None
     assert "f(3) is [0, 1] instead of [0, 1, 2]" in code_works(
         code.replace("range(n)", "range(n - 1)"), checks

@@ -3,15 +3,18 @@
 import json
 import os
 import shutil
+from contextlib import closing
 
 import pytest
 from scripted_chat import lab_of, running, says
 
-from helpers import budget
+from helpers import budget, connect
 from helpers.compare import questions, runs, sheets
 from helpers.compare.ways import Way
+from helpers.connection import choices
 from helpers.paths import DATA
 from labkit import cli
+from pocket_model.build import DEFAULT_QUANTIZATION
 
 SHIPPED = DATA / "compare" / "pocket-and-base.json"
 
@@ -19,8 +22,6 @@ SHIPPED = DATA / "compare" / "pocket-and-base.json"
 @pytest.fixture
 def made(tmp_path):
     """A comparison of two ways on the pocket server, its sheet and its answers."""
-    from helpers import connect
-
     file = tmp_path / "questions.jsonl"
     rows = [vars(q) for q in questions.load(DATA / "compare" / "questions.jsonl")[:8:4]]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -79,6 +80,49 @@ def test_a_paid_backend_needs_a_cap(tmp_path, monkeypatch, capsys):
     assert cli.main([*arguments, "--max-usd", "0.05"]) == cli.BAD_INPUT
     assert "OPENROUTER_API_KEY" in capsys.readouterr().err  # it got as far as the key
     assert os.environ[budget.CAP_VARIABLE] == "0.05"
+
+
+@pytest.mark.parametrize("entrants", [{}, 3, [3], [{"name": "A"}], [{"name": "A", "source": {}}]])
+def test_a_sheet_with_incomplete_entrants_is_refused_in_a_line(tmp_path, capsys, entrants):
+    path = tmp_path / "sheet.json"
+    path.write_text(json.dumps(json.loads(SHIPPED.read_text()) | {"entrants": entrants}))
+    assert cli.main(["compare", "--sheet", str(path)]) == cli.BAD_INPUT
+    assert "incomplete" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("backend", ["openrouter", "vllm", "custom"])
+def test_a_sheet_sends_no_key_to_a_server_that_the_user_did_not_choose(
+    tmp_path, monkeypatch, capsys, backend
+):
+    address = "https://other.example/v1"
+    sheet = json.loads(SHIPPED.read_text())
+    sheet["entrants"][0]["source"] = {"backend": backend, "model": "m", "address": address}
+    path = tmp_path / "sheet.json"
+    path.write_text(json.dumps(sheet))
+    assert cli.main(["compare", "--sheet", str(path), "--max-usd", "1"]) == cli.BAD_INPUT
+    error = capsys.readouterr().err
+    assert address in error
+    assert choices.variable(backend, "URL") in error
+    monkeypatch.setenv(choices.variable(backend, "URL"), address + "/")
+    sheets.read(path)  # now the user has chosen it
+
+
+def test_a_sheet_is_not_compared_with_itself(tmp_path, capsys):
+    path = tmp_path / SHIPPED.name
+    shutil.copy(SHIPPED, path)
+    shutil.copy(SHIPPED.with_suffix(".jsonl"), path.with_suffix(".jsonl"))
+    assert cli.main(["compare", "--sheet", str(path), "--out", str(tmp_path)]) == cli.BAD_INPUT
+    assert "choose another --out" in capsys.readouterr().err
+    assert path.read_bytes() == SHIPPED.read_bytes()
+
+
+@pytest.mark.pocket
+def test_the_precision_is_that_of_the_server():
+    for quantization in (None, "bf16"):
+        with closing(connect("pocket", quantization=quantization)) as lab:
+            entrant = runs.on_server("chat", lab, Way("chat"), max_tokens=4)
+        assert entrant.source["precision"] == (quantization or DEFAULT_QUANTIZATION)
+        assert "address" not in entrant.source
 
 
 @pytest.mark.pocket

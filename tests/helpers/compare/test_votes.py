@@ -91,6 +91,13 @@ def test_one_sided_votes_need_a_prior():
     cast = [Vote("q", "A", "B", "left")] * 3
     with pytest.raises(ValueError, match=r"only won or only lost.*Give a prior"):
         bradley_terry(cast, prior_sd=math.inf, seat=False)
+    # A always beats B but for the right seat, which then wins more the more A is worth.
+    seats = [Vote("q", "A", "B", "left"), Vote("q", "B", "A", "left"), Vote("q", "B", "A", "right")]
+    with pytest.raises(ValueError, match=r"the seat together.*Give a prior"):
+        bradley_terry(seats, prior_sd=math.inf)
+    assert np.isfinite(bradley_terry(seats).table()).all(axis=None)
+    balanced = [*seats, Vote("q", "A", "B", "right")]
+    assert np.abs(bradley_terry(balanced, prior_sd=math.inf).values).max() < 1e-6
     share, low, high = bradley_terry(cast, seat=False).wins("A", "B")
     assert 0.5 < share < 1
     assert low < 0.5 < high

@@ -12,7 +12,7 @@ import pytest
 from machines import LAPTOP
 
 from labkit.cli import main
-from labkit.serving import commands, deployment, environment, processes
+from labkit.serving import commands, deployment, environment, processes, workarounds
 from labkit.serving.commands import Command, cpu_cores
 from labkit.serving.deployment import Deployment, Options, Plan, plan
 from labkit.serving.errors import ServingError
@@ -43,6 +43,21 @@ def ports():
         ({"host": "0.0.0.0", "replicas": 2}, ["vllm-router", "without a key", "SSH tunnel"]),
         ({"port": 65535, "replicas": 2}, ["leaves no ports"]),
         ({"engine": "pocket", "model": "mistral-small-3.2"}, ["embedded model only", "--engine"]),
+        ({"engine": "pocket", "host": "0.0.0.0"}, ["pocket_model serve", "makes a key"]),
+        *(
+            ({"extra": (option,)}, ["cannot be given after --", "--host, --port", "VLLM_API_KEY"])
+            for option in (
+                "--host",
+                "--host=0.0.0.0",
+                "--ho",
+                "--port",
+                "--served_model_name=x",
+                "--uds",
+                "--api-key=x",
+                "--config",
+                "--middleware",
+            )
+        ),
     ],
 )
 def test_bad_options_are_refused_with_what_to_do(options, words, monkeypatch):
@@ -60,6 +75,15 @@ def test_a_key_opens_another_address_and_is_never_printed(monkeypatch, ports):
     made = plan(Options(host="0.0.0.0", port=ports), LAPTOP)
     assert made.base_url == f"http://127.0.0.1:{ports}/v1"
     assert KEY not in made.shell()
+    check = ["--middleware", workarounds.KEY_CHECK]
+    assert " ".join(check) in " ".join(made.workers[0].arguments)
+    # On this machine alone, no key is asked for.
+    assert check[0] not in plan(Options(port=ports), LAPTOP).workers[0].arguments
+
+
+def test_other_options_of_vllm_are_given_on(ports):
+    extra = ("--max-num-seqs", "8", "-O0", "--hf-overrides={}", "--port-of-call")
+    assert plan(Options(port=ports, extra=extra), LAPTOP).workers[0].arguments[-5:] == [*extra]
 
 
 @pytest.mark.parametrize("offset", [0, 1, 3])

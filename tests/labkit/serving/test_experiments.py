@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from helpers import latency
 from helpers.paths import DATA
 from labkit.serving import commands, experiments, measure
 
@@ -72,6 +73,19 @@ def test_the_manifest_has_the_flags_of_the_command():
     assert given.endswith(f"--limit-mm-per-prompt={commands.IMAGES}")
     pinned = commands.environment.VLLM_GPU.file.read_text(encoding="utf-8")
     assert f"vllm=={spec['tag'].removeprefix('v')}\n" in pinned
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [
+        (latency.NOT_FINISHED, True),
+        ("took longer than 60 s", True),
+        ("APITimeoutError: Request timed out.", True),
+        ("APIConnectionError: Connection error.", False),
+    ],
+)
+def test_a_request_is_unaccounted_for_if_its_client_waited_in_vain(error, unknown):
+    assert experiments._is_unknown(error) == unknown
 
 
 def test_the_recorded_figures_are_complete():
