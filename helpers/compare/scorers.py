@@ -20,7 +20,9 @@ from helpers.instructions import INSTRUCTIONS
 WORDS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
 fifteen sixteen seventeen eighteen nineteen twenty""".split()  # noqa: SIM905
 DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)"  # commas between thousands only
-NUMBER = re.compile(rf"(?<![\w.])-?{DIGITS}(?:\.\d+)?|\b(?:{'|'.join(WORDS)})\b", re.IGNORECASE)
+NUMBER = re.compile(
+    rf"(?<![\w.])-?{DIGITS}(?:\.\d+)?(?:e[-+]?\d{{1,2}})?|\b(?:{'|'.join(WORDS)})\b", re.IGNORECASE
+)
 LONGEST_NUMBER = 40  # digits: a longer one is no number that was asked for
 DENIED = re.compile(r"(\bnot|n't|\bnever|\bneither|\bnor)( (a|an|the|in|on))*\s*$")
 
@@ -127,10 +129,15 @@ def numbers_until(answer: str, limit: int) -> str | None:
 
     It may begin with 0 or with 1. A number that belongs to a sentence counts too.
     """
-    digits = [text.replace(",", "") for text in re.findall(DIGITS, answer)]
+    # "89,144" is one number or two, so either reading may be right.
+    faults = [_sequence_fault(re.findall(digits, answer), limit) for digits in (r"\d+", DIGITS)]
+    return None if None in faults else faults[0]
+
+
+def _sequence_fault(digits: Sequence[str], limit: int) -> str | None:
     if any(len(text) > LONGEST_NUMBER for text in digits):
         return "a number without an end"
-    found = [int(text) for text in digits]
+    found = [int(text.replace(",", "")) for text in digits]
     expected = [1, 1]
     while expected[-1] < limit:
         expected.append(expected[-2] + expected[-1])

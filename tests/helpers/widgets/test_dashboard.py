@@ -1,6 +1,5 @@
 """The dashboard of a sweep: its figures, its words for faults, and the pocket server's sweep."""
 
-import html.parser
 import math
 import re
 import threading
@@ -8,6 +7,7 @@ import time
 
 import ipywidgets as widgets
 import pytest
+from page_elements import Elements
 from scripted_chat import HANG, lab_of, running, says
 
 from helpers import latency_stats
@@ -53,21 +53,6 @@ RECORDS = {
     1: [a_record(10.0, 0.1, 1), a_record(11.0, 0.3, 1)],
     2: [a_record(12.0, 0.2, 2), a_record(12.0, 0.2, 2, error=f"Boom{HOSTILE}: it broke")],
 }
-
-
-class Elements(html.parser.HTMLParser):
-    """The elements of a page, each with its attributes, and its text."""
-
-    def __init__(self, page_: str):
-        super().__init__()
-        self.elements, self.text = [], ""
-        self.feed(page_)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
 
 
 # The numbers

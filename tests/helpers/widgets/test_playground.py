@@ -1,6 +1,5 @@
 """The playground: plain functions and widgets, with the pocket model and with scripted faults."""
 
-import html.parser
 import io
 import json
 import os
@@ -15,6 +14,7 @@ from types import SimpleNamespace
 
 import ipywidgets as widgets
 import pytest
+from page_elements import Elements
 from PIL import Image, ImageDraw
 from scripted_chat import HANG, calls, lab_of, running, says
 
@@ -60,24 +60,9 @@ def wait(condition, seconds=90.0):
         time.sleep(0.01)
 
 
-class Tags(html.parser.HTMLParser):
-    """The elements of a page, and its text."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.elements, self.text = [], ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
-
-
 def harmless(page: str) -> bool:
     """Whether a page has no script, no handler, and no picture but embedded ones."""
-    for tag, attributes in Tags(page).elements:
+    for tag, attributes in Elements(page).elements:
         if tag == "script" or any(name.startswith("on") for name in attributes):
             return False
         if tag == "img" and not attributes["src"].startswith("data:image/"):
@@ -469,7 +454,7 @@ def test_nothing_that_was_written_becomes_html(server, chat):
     failed = playground.send(lab, chat, HOSTILE)
     page = transcript.as_html([turn, failed], HOSTILE)
     assert harmless(page)
-    assert Tags(page).text.count("<script>alert(1)</script>") >= 3
+    assert Elements(page).text.count("<script>alert(1)</script>") >= 3
     assert not harmless(f"<div>{HOSTILE}</div>")  # the test sees what it looks for
 
 
@@ -620,7 +605,7 @@ def test_an_upload_goes_with_the_next_question_only(play, server):
     choose_file(upload, HOSTILE, png())
     assert play.ui.uploads.children[0] is not upload  # a new one, empty
     assert harmless(play.ui.picture.value)
-    assert HOSTILE in Tags(play.ui.picture.value).text
+    assert HOSTILE in Elements(play.ui.picture.value).text
     ask(play, "What is it?")
     assert server.seen[0]["messages"][0]["content"][1]["type"] == "image_url"
     assert play.ui.picture.value == ""
@@ -653,7 +638,7 @@ def test_a_backend_that_cannot_be_reached_is_said_in_words(play, server, monkeyp
 def test_backends_that_are_not_ready_have_their_reason(play):
     assert play.ui.backend.options == ("custom", "openrouter-sim")
     assert harmless(play.ui.missing.value)
-    assert HOSTILE[:20] in Tags(play.ui.missing.value).text
+    assert HOSTILE[:20] in Elements(play.ui.missing.value).text
 
 
 def test_programs_are_shown_as_text(play, server):
