@@ -26,8 +26,10 @@ HELD_OUT_REPLIES = POCKET_DATA / "held_out_replies.json"
 HeldOut = list[tuple[Example, float]]  # each with the base's mean loss on its reply, in nats
 SUBJECT_SHARE = 0.35  # of the chats: a phrasing with a subject
 KEPT = 24  # alternatives kept for each token of a reply: over 98 % of the base's probability
-# All of the base's own distribution, up to 56 tokens.
-SAMPLING = dict(do_sample=True, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=56)
+LONGEST = 56  # tokens of a reply
+# All of the base's own distribution.
+SAMPLING = dict(do_sample=True, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=LONGEST)
+GREEDY = dict(do_sample=False, max_new_tokens=LONGEST)
 
 
 @dataclass
@@ -75,7 +77,14 @@ def prompts(split: str, count: int, seed: int) -> list[list[dict]]:
 
 @torch.no_grad()
 def replies(
-    base, tokenizer, base_ids: np.ndarray, chats: list[list[dict]], *, seed: int, size: int = 40
+    base,
+    tokenizer,
+    base_ids: np.ndarray,
+    chats: list[list[dict]],
+    *,
+    seed: int,
+    size: int = 40,
+    greedy: bool = False,
 ) -> list[Reply]:
     """The base's replies, sampled, with the alternatives it saw.
 
@@ -87,6 +96,8 @@ def replies(
         base_ids: shape (vocabulary,), from `tekken.convert`.
         chats: conversations, from `prompts`.
         size: chats answered at a time.
+        greedy: answer every other batch by the likeliest tokens. Sampled replies seldom pass
+            where a greedy one does, so both have to be taught.
     """
     to_tekken = np.full(int(base_ids.max()) + 1, -1)
     to_tekken[base_ids[base_ids >= 0]] = np.flatnonzero(base_ids >= 0)
@@ -95,13 +106,15 @@ def replies(
     to_tekken[end] = CONTROL_IDS["</s>"]
     torch.manual_seed(seed)
     made = []
-    for start in tqdm(range(0, len(chats), size), desc="the base's own replies", unit="batch"):
+    starts = tqdm(range(0, len(chats), size), desc="the base's own replies", unit="batch")
+    for number, start in enumerate(starts):
         batch = chats[start : start + size]
+        choice = GREEDY if greedy and number % 2 else SAMPLING
         inputs = tokenizer.apply_chat_template(
             batch, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
         ).to(base.device)
         options = {"eos_token_id": end, "pad_token_id": end, "output_logits": True}
-        out = base.generate(**inputs, **SAMPLING, **options, return_dict_in_generate=True)
+        out = base.generate(**inputs, **choice, **options, return_dict_in_generate=True)
         logs = torch.stack(out.logits, dim=1)
         generated = out.sequences[:, inputs["input_ids"].shape[1] :].tolist()
         for chat, ids, log in zip(batch, generated, logs, strict=True):
@@ -135,13 +148,21 @@ def as_trained(tokenizer):
     return tokenizer
 
 
-def chat_examples(chat_format: ChatFormat, replies: list[Reply]) -> list[Example]:
-    """The replies in Mistral's format, with the base's distribution to learn from."""
-    return [_example(chat_format, r.messages, r.tokens, r.soft_targets) for r in replies]
+def chat_example(chat_format: ChatFormat, reply: Reply, tools: list[dict] | None = None) -> Example:
+    """A reply in Mistral's format, with the base's distribution to learn from.
+
+    Args:
+        tools: OpenAI's schemas, shown before the question. The base did not see them, and its
+            answer in words is the right one.
+    """
+    return _example(chat_format, reply.messages, reply.tokens, reply.soft_targets, tools)
 
 
-def _example(chat_format: ChatFormat, messages: list[dict], reply: list[int], soft=None) -> Example:
-    return Example(chat_format.encode(messages).ids, reply, [True] * len(reply), soft_targets=soft)
+def _example(
+    chat_format: ChatFormat, messages: list[dict], reply: list[int], soft=None, tools=None
+) -> Example:
+    prompt = chat_format.encode(messages, tools)
+    return Example(prompt.ids, reply, [True] * len(reply), soft_targets=soft)
 
 
 def save_held_out(replies: list[Reply], path: Path) -> None:

@@ -116,8 +116,8 @@ class Student(torch.nn.Module):
         vectors: from `vision_stage.word_vectors`.
         half: multiply in bfloat16, while what is trained stays float32. See
             `processor.dtype_for_many_rows` for where this is faster.
-        graphs: on a GPU, record the layers' work for each shape of a batch once and replay it.
-            Python's own time is most of a step of so small a model, and this saves it.
+        graphs: on a GPU, compile the layers, record their work for each shape of a batch once, and
+            replay it. Python's own time is most of a step of so small a model, and this saves it.
     """
 
     def __init__(self, model, vectors: torch.Tensor, *, half: bool = False, graphs: bool = False):
@@ -196,6 +196,9 @@ class Student(torch.nn.Module):
         """The layers' output as a CUDA graph computes it, recorded at a shape's first use."""
         shape = inputs[0].shape
         if shape not in self.graphs:
+            if not self.graphs:  # the layers are alike: what is compiled for one serves all
+                for layer in self.model.model.language_model.layers:
+                    layer.compile(dynamic=False)
             # Recorded on inputs of its own. A graph keeps the places of what it was recorded with.
             examples = tuple(each.detach().clone() for each in inputs)
             examples[0].requires_grad_(inputs[0].requires_grad)

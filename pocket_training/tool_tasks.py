@@ -249,6 +249,16 @@ def _different(split: str, skill: str, number: int, rng: Random) -> dict[str, To
     return {}
 
 
+def tools_beside_chat(split: str, rng: Random) -> list[dict]:
+    """Schemas of tools that an ordinary question does not call for: invented ones, or commands.
+
+    The known ones are not among them: "What is the weather like in Rome?" does call for one.
+    """
+    if rng.random() < 0.5:
+        return CommandGroup(split, "none", rng).schemas
+    return [tool.schema for tool in _invent_tools(rng, split)]
+
+
 def counterfactual_pairs(split: str, *, pairs: int, seed: int) -> Iterator[Pair]:
     """Pairs of cases that are equal but for one thing, which the right answer follows.
 

@@ -30,7 +30,8 @@ from pocket_model.cache import atomic_write
 from pocket_model.chat_format import ChatFormat
 from pocket_model.processor import dtype_for_many_rows
 from pocket_training import chat_tasks, picture_tasks, tool_tasks, vision_stage
-from pocket_training.examples import Example, ExampleEncoder
+from pocket_training.chat_tasks import Reply
+from pocket_training.examples import ExampleEncoder
 from pocket_training.lora import SEED, Student
 from pocket_training.mixed_tasks import mixed_examples
 from pocket_training.packing import Batch, PackedRow, collate, fill_lines, pack
@@ -48,9 +49,9 @@ CHECKPOINT_EVERY_S = 60.0
 LOG_EVERY = 10  # steps
 CHATS = {"train": 1600, "held_out": 300}
 CHATS_AT_ONCE = 40  # of the base's replies; on a GPU ten times as many
-# On a GPU a step's rows fill batches of this shape (lines, tokens of a line), since its work is
-# recorded for each shape. With eight times the rows, two take nearly all.
-GPU_SHAPE = (8, 1280)
+# On a GPU a step's rows fill batches of these shapes (lines, tokens of a line), since its work is
+# recorded for each shape. Attention computes whole lines, so short rows have lines of their own.
+GPU_SHAPES = ((32, 384), (10, 1280))
 # There stage one sees a picture again in later steps, since drawing takes longer than learning.
 REPLAYS, KEPT_STEPS = 3, 200
 # In the last part of the text stage every other step computes with the linear layers rounded to 4
@@ -59,13 +60,15 @@ NF4_FROM, NF4_EVERY = 0.75, 50
 
 # One step's rows, drawn by these weights. A tool row holds several questions about the same tools,
 # a picture row several about the same picture.
-TOOL_SKILLS = dict(known=7, unseen=6, command=9, none=4, two=11, result=6, corrected=3)
+TOOL_SKILLS = dict(known=7, unseen=6, command=9, none=7, two=11, result=6, corrected=3)
 TOOL_QUESTIONS = dict(known=7, unseen=5, command=6, none=5, two=4, result=3, corrected=3)
-PICTURE_KINDS = {"shapes": 14, "bars": 4, "regions": 3, "number": 4, "two": 5}
+PICTURE_KINDS = {"shapes": 14, "bars": 4, "regions": 3, "number": 6, "two": 5}
 PICTURE_QUESTIONS = {"shapes": 11, "bars": 6, "regions": 4, "number": 3, "two": 7}
 FOLLOW_UP_SHARE = 0.15  # of the picture rows: a question that follows another and its answer
 FORGOTTEN_SHARE = 0.04  # of the picture rows: the questions come without the picture
-TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 4, 3
+TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 4, 6
+# Chats with tools at hand that none of them is about: so many share the tools of a row.
+TOOL_CHAT_SHARE, TOOL_CHATS = 0.5, 4
 ORACLE_SHARE = 0.15  # of the picture rows: a picture's labels take the place of its encoding
 MIXED_SHARE = 0.1  # of the tool rows: the model card's conversation with a tool and a map
 # Beside them a step draws pictures for the first stage's loss, by this weight: answers alone teach
@@ -130,7 +133,8 @@ def train(work: Path, target: Path, plan: Plan | None = None) -> None:
         if not kept.is_file():
             chats = chat_tasks.prompts(split, count, SEED)
             size = CHATS_AT_ONCE * (10 if plan.on_gpu else 1)
-            made = chat_tasks.replies(base, tokenizer, base_ids, chats, seed=SEED, size=size)
+            options = {"seed": SEED, "size": size, "greedy": split == "train"}
+            made = chat_tasks.replies(base, tokenizer, base_ids, chats, **options)
             torch.save(made, kept)
         # Written by this program a moment ago, or by an earlier run of it.
         replies[split] = torch.load(kept, weights_only=False)
@@ -147,8 +151,7 @@ def train(work: Path, target: Path, plan: Plan | None = None) -> None:
     student = Student(model, vectors, half=half, graphs=plan.on_gpu).to(plan.device)
     if plan.start:
         student.start_from(plan.start)
-    chat_examples = chat_tasks.chat_examples(chat_format, replies["train"])
-    train_text(student, ExampleEncoder(chat_format), chat_examples, work, plan)
+    train_text(student, ExampleEncoder(chat_format), replies["train"], work, plan)
     save_adapter(student.adapter_state(), target / ADAPTER_FILE.name)
 
 
@@ -185,7 +188,7 @@ def train_vision(
 
 
 def train_text(
-    student: Student, encoder: ExampleEncoder, chats: list[Example], folder: Path, plan: Plan
+    student: Student, encoder: ExampleEncoder, chats: list[Reply], folder: Path, plan: Plan
 ) -> None:
     """Stage two, in place: LoRA layers and control rows learn tools, pictures and chat.
 
@@ -244,9 +247,9 @@ Part = tuple[list[str], Batch]  # the kind of each row, and the rows
 
 
 def draw_parts(
-    step: int, encoder: ExampleEncoder, chats: list[Example], *, joined: bool, **options
+    step: int, encoder: ExampleEncoder, chats: list[Reply], *, joined: bool, **options
 ) -> list[Part]:
-    """One step's rows as batches: on a CPU one line, on a GPU lines of a fixed length.
+    """One step's rows as batches: on a CPU one line, on a GPU lines of fixed lengths.
 
     Args:
         joined: one line.
@@ -255,10 +258,14 @@ def draw_parts(
     rows = draw_rows(step, encoder, chats, **options)
     if joined:
         return [_part([rows])]
-    count, tokens = GPU_SHAPE
-    lines = fill_lines(rows, lambda row: len(row[1]), tokens)
-    parts = (lines[start : start + count] for start in range(0, len(lines), count))
-    return [_part(part, GPU_SHAPE) for part in parts]
+    parts, shorter = [], 0
+    for count, tokens in GPU_SHAPES:
+        own = [pair for pair in rows if shorter < len(pair[1]) <= tokens]
+        lines = fill_lines(own, lambda pair: len(pair[1]), tokens)
+        starts = range(0, len(lines), count)
+        parts += [_part(lines[start : start + count], (count, tokens)) for start in starts]
+        shorter = tokens
+    return parts
 
 
 def _part(lines: "list[Rows]", shape: tuple[int, int] | None = None) -> Part:
@@ -272,7 +279,7 @@ Rows = list[tuple[str, PackedRow]]
 def draw_rows(
     step: int,
     encoder: ExampleEncoder,
-    chats: list[Example],
+    chats: list[Reply],
     *,
     times: int = 1,
     seed: int = SEED,
@@ -308,8 +315,19 @@ def draw_rows(
         ]
         oracle = rng.random() < ORACLE_SHARE
         rows.append((f"picture {kind}", pack(examples, oracle=oracle)))
-    replies = rng.sample(chats, min(len(chats), CHAT_ROWS * times))
-    return rows + [("chat", pack([example])) for example in replies]
+    chat_format = encoder.chat_format
+    for reply in rng.sample(chats, min(len(chats), CHAT_ROWS * times)):
+        rows.append(("chat", pack([chat_tasks.chat_example(chat_format, reply)])))
+    for _ in range(times):
+        if len(chats) < TOOL_CHATS or rng.random() >= TOOL_CHAT_SHARE:
+            continue
+        # A system prompt would come before the tools, and they could not be shared.
+        replies = [r for r in rng.sample(chats, TOOL_CHATS) if len(r.messages) == 1]
+        tools = tool_tasks.tools_beside_chat("train", rng)
+        examples = [chat_tasks.chat_example(chat_format, reply, tools) for reply in replies]
+        if examples:
+            rows.append(("chat with tools", pack(examples)))
+    return rows
 
 
 def _pick(rng: random.Random, weights: dict[str, int]) -> str:

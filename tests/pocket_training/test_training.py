@@ -21,8 +21,10 @@ from tiny_models import thin_model
 
 from pocket_model.adapter import VISION_PREFIXES, merge_adapter, save_adapter
 from pocket_model.build import ADAPTER_FILE
+from pocket_model.tekken import CONTROL_IDS
 from pocket_training import chat_tasks, lora, picture_tasks, scenes, tool_tasks, train, vision_stage
 from pocket_training.examples import END, Example
+from pocket_training.messages import system, user
 from pocket_training.packing import batches_by_length, collate, fill_lines, pack
 
 
@@ -86,8 +88,33 @@ def test_a_layer_rounded_to_nf4_computes_as_bitsandbytes_does():
         torch.testing.assert_close(layer(torch.eye(128)), exact)
 
 
+def hello(**changes) -> chat_tasks.Reply:
+    """A chat of one question and its reply of two tokens, with alternatives for each."""
+    soft = (np.array([[600, 700], [END, 600]]), np.array([[0.9, 0.1], [0.8, 0.2]]))
+    own = {"messages": [user("Hello")], "tokens": [600, END], "soft_targets": soft}
+    return chat_tasks.Reply(**own | {"losses": np.zeros(2)} | changes)
+
+
+def test_chats_are_also_learned_with_tools_at_hand(encoder):
+    """The reply is the base's, whether tools are shown or not; a row shares its tools."""
+    with_system = hello(messages=[system("Be brief."), user("Hello")])
+    rows = [
+        row
+        for step in range(8)
+        for kind, row in train.draw_rows(step, encoder, [hello(), with_system] * 20, times=2)
+        if kind == "chat with tools"
+    ]
+    tools = CONTROL_IDS["[AVAILABLE_TOOLS]"]
+    assert 2 < len(rows) < 14
+    assert all(row.prefix[:2] == [CONTROL_IDS["<s>"], tools] for row in rows)
+    assert {tuple(e.reply) for row in rows for _, e in row.continuations} == {(600, END)}
+    assert all(e.soft_targets is not None for row in rows for _, e in row.continuations)
+    known = {"get_current_population", "get_weather"}
+    assert not any(name in encoder.chat_format.decode(r.prefix) for r in rows for name in known)
+
+
 def test_steps_can_be_drawn_ahead_by_other_processes(encoder):
-    chats = [Example([1, 3, 500, 4], [600, END], [True, True])] * 20
+    chats = [hello()] * 20
     draw = train._Drawn(lambda step: train.draw_rows(step, encoder, chats), 5)
     options = {"batch_size": None, "sampler": range(3, 5), "collate_fn": train._as_it_is}
     ahead = train.DataLoader(draw, num_workers=2, **options)
@@ -260,7 +287,7 @@ def test_training_resumes_where_it_was_interrupted(encoder, encode, tmp_path, mo
     small = {"CHECKPOINT_EVERY_S": 0.0, "LOG_EVERY": 1, "NF4_EVERY": 2, "NF4_FROM": 0.5}
     for name, value in (small | {"TOOL_ROWS": 1, "PICTURE_ROWS": 1}).items():
         monkeypatch.setattr(train, name, value)
-    chats = [Example([1, 3, 500, 4], [600, END], [True, True])] * train.CHAT_ROWS
+    chats = [hello()] * train.CHAT_ROWS
 
     def run(folder, *stops):
         folder.mkdir()
