@@ -84,7 +84,14 @@ class Environment:
             self._run([sys.executable, "-m", "venv", str(folder)], [])
             self._run(*self._pip())
             (folder / STAMP).write_text(f"{self.requirements}\n", encoding="utf-8")
+            self._name_older()
         return folder
+
+    def _name_older(self) -> None:
+        """Say where installs of other requirements are. Another copy of the kit may use them."""
+        for older in sorted(self.folder.parent.glob(f"{self.name}-py*")):
+            if older.is_dir() and older != self.folder:
+                print(f"Remove {older} if no other copy of the kit uses it.", flush=True)
 
     def _say_waiting(self) -> None:
         print(f"Another process installs {self.name}: waiting for it.", flush=True)

@@ -28,10 +28,15 @@ def test_it_is_made_once(nothing, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_other_requirements_make_another_one(nothing, tmp_path):
+def test_other_requirements_make_another_one_and_name_the_old(nothing, tmp_path, capsys):
     before = nothing.folder
+    before.mkdir(parents=True)
+    before.with_name("nothing-else-py311-00000000").mkdir()
     (tmp_path / "requirements.txt").write_text("# changed\n")
-    assert nothing.folder != before
+    assert nothing.make() != before
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Remove")]
+    assert said == [f"Remove {before} if no other copy of the kit uses it."]
+    assert before.is_dir()
 
 
 def test_one_that_was_interrupted_is_made_anew(nothing, capsys):
