@@ -26,15 +26,27 @@ BROWSERS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
 SIZE, SCALE = (1280, 720), 1.5  # of a page in CSS pixels; the picture has 1920 × 1080
-# Large letters on white, whatever the projector's computer prefers.
+# On white, as large as the window allows, whatever the projector's computer prefers.
 PROJECTED = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>
 :root {{ color-scheme: light; }}
-html {{ background: white; color: black; font: 20px sans-serif; }}
-body {{ margin: 24px 32px; zoom: {zoom}; }}
+html {{ background: white; color: black; }}
+body {{ margin: 0; display: flex; justify-content: center; }}
+main {{ width: 660px; padding: 0 20px; }}
 </style>
-<body><main>{output}</main></body></html>
+<body><main>{output}</main>
+<script>
+const main = document.querySelector("main");
+const fit = () => {{
+  main.style.zoom = 1;
+  const box = main.getBoundingClientRect();
+  main.style.zoom = Math.max(1, Math.min(innerWidth / box.width, innerHeight / box.height));
+}};
+addEventListener("load", fit);
+addEventListener("resize", fit);
+</script>
+</body></html>
 """
 INDEX = """# Workshop
 
@@ -168,7 +180,7 @@ def _write_pictures(book: notebooks.NotebookNode, folder: Path) -> bool:
         if not shown:
             continue  # the run ended before it
         stem = folder / f"{number}-{shown[0].partition('aria-label=')[2].split(chr(34))[1]}"
-        page = PROJECTED.format(title=html.escape(stem.name), output=shown[0], zoom=1)
+        page = PROJECTED.format(title=html.escape(stem.name), output=shown[0])
         file = stem.with_name(stem.name.lower().replace(" ", "-").replace(",", "") + ".html")
         paths.write_text(file, page)
         drawn = drawn and _draw(browser, file)
