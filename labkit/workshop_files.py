@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from nbformat import NotebookNode
 
 from helpers import paths
 from labkit import notebooks, pages, runner, workshop
@@ -103,7 +104,7 @@ def _write_copies(out: Path) -> None:
     notebooks.write(workshop.solved(book), out / "solutions" / workshop.NOTEBOOK.name)
 
 
-def _run(folder: Path, backend: str) -> tuple[runner.Result, notebooks.NotebookNode]:
+def _run(folder: Path, backend: str) -> tuple[runner.Result, NotebookNode]:
     """Run the workshop's notebook into `folder`; a page is written beside it."""
     from helpers import backends
 
@@ -142,7 +143,7 @@ def _write_pages(folder: Path, result: runner.Result) -> None:
     paths.write_text(folder / pages.INDEX, page)
 
 
-def seconds(book: notebooks.NotebookNode) -> pd.DataFrame:
+def seconds(book: NotebookNode) -> pd.DataFrame:
     """For each part of an executed workshop: its minutes in the plan, and the seconds of its cells.
 
     The set-up cell is not counted.
@@ -161,7 +162,7 @@ def seconds(book: notebooks.NotebookNode) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("part")
 
 
-def _write_pictures(book: notebooks.NotebookNode, folder: Path) -> bool:
+def _write_pictures(book: NotebookNode, folder: Path) -> bool:
     """The plan's explorers, out of the executed notebook; whether they were drawn as PNG too."""
     by_id = {cell.id: cell for cell in book.cells}
     names = [
