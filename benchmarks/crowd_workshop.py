@@ -26,7 +26,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from threading import Barrier
 
 import httpx2
 import nbclient
@@ -100,25 +99,16 @@ def send(client: openai.OpenAI, body: dict) -> str | None:
     return "an error in the middle of the stream" if '"error":' in text[-500:] else None
 
 
-def attend(
-    number: int, parts: dict[str, list[Cell]], seconds: dict[str, float], starts: Barrier, seed: int
-) -> dict[str, Seen]:
-    """One learner goes through all parts."""
-    rng = random.Random(f"{seed} {number}")
-    client = connect("custom").client.with_options(max_retries=0, timeout=PATIENCE_S)
-    seen = {}
-    for part, cells in parts.items():
-        starts.wait()
-        begun, seen[part] = time.monotonic(), Seen()
-        moments = [0.0, *sorted(rng.uniform(0, seconds[part]) for _ in cells[1:])]
-        for cell, moment in zip(cells, moments, strict=True):
-            time.sleep(max(0.0, begun + moment - time.monotonic()))
-            asked = time.monotonic()
-            failures = [send(client, body) for body in cell.bodies]
-            seen[part].waits_s.append(time.monotonic() - asked)
-            seen[part].failures += filter(None, failures)
-        seen[part].behind_s = max(0.0, time.monotonic() - begun - seconds[part])
-        time.sleep(max(0.0, begun + seconds[part] - time.monotonic()))
+def attend(client: openai.OpenAI, cells: list[Cell], seconds: float, rng: random.Random) -> Seen:
+    """One learner goes through a part."""
+    begun, seen = time.monotonic(), Seen()
+    moments = [0.0, *sorted(rng.uniform(0, seconds) for _ in cells[1:])]
+    for cell, moment in zip(cells, moments, strict=True):
+        time.sleep(max(0.0, begun + moment - time.monotonic()))
+        asked = time.monotonic()
+        seen.failures += filter(None, [send(client, body) for body in cell.bodies])
+        seen.waits_s.append(time.monotonic() - asked)
+    seen.behind_s = max(0.0, time.monotonic() - begun - seconds)
     return seen
 
 
@@ -136,7 +126,7 @@ def print_part(title: str, cells: list[Cell], seen: list[Seen]) -> None:
     failures = Counter(failure for each in seen for failure in each.failures)
     print(f"  failures: {failures.total()} of {requests * len(seen)} requests")
     for failure, times in failures.items():
-        print(f"    {times} × {failure}")
+        print(f"    {times} × {failure}", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -152,26 +142,30 @@ def main(arguments: list[str] | None = None) -> int:
         begun = time.monotonic()
         cells = record(workshop.assemble())
         print(f"recorded from the notebook, alone at the server: {time.monotonic() - begun:.0f} s")
-        parts = {
-            part["notebook"]: [cell for cell in cells if cell.part == part["notebook"]]
-            for part in plan
-        }
-        parts = {number: sending for number, sending in parts.items() if sending}
-        minutes = {part["notebook"]: part["minutes"] / planned * options.minutes for part in plan}
-        seconds = {number: 60 * minutes[number] for number in parts}
-        starts = Barrier(options.clients)
-        with ThreadPoolExecutor(options.clients) as pool:
-            work = [
-                pool.submit(attend, number, parts, seconds, starts, options.seed)
-                for number in range(options.clients)
-            ]
-            rooms = [each.result() for each in work]
-        print(f"{options.minutes:g} minutes for the plan's {planned}:")
+        print(f"{options.minutes:g} minutes for the plan's {planned}:", flush=True)
+        clients = [
+            connect("custom").client.with_options(max_retries=0, timeout=PATIENCE_S)
+            for _ in range(options.clients)
+        ]
+        failed = 0
         for part in plan:
-            if (number := part["notebook"]) in parts:
-                print_part(part["title"], parts[number], [seen[number] for seen in rooms])
+            sending = [cell for cell in cells if cell.part == part["notebook"]]
+            seconds = 60 * options.minutes * part["minutes"] / planned
+            rngs = [
+                random.Random(f"{options.seed} {n} {part['title']}") for n in range(len(clients))
+            ]
+            with ThreadPoolExecutor(len(clients)) as pool:
+                work = [
+                    pool.submit(attend, client, sending, seconds, rng)
+                    for client, rng in zip(clients, rngs, strict=True)
+                    if sending
+                ]
+                seen = [each.result() for each in work]
+            if seen:
+                print_part(part["title"], sending, seen)
+            failed += sum(len(each.failures) for each in seen)
         print(f"server: {server.memory_info().rss / 1e6:.0f} MB")
-    return int(any(seen.failures for room in rooms for seen in room.values()))
+    return int(failed > 0)
 
 
 if __name__ == "__main__":
