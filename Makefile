@@ -6,6 +6,7 @@
 # make serve    a model behind vLLM, until Ctrl-C
 # make test-vllm      vLLM with the embedded model, and two of it behind a router
 # make lab      open JupyterLab on your own copy of the notebooks
+# make workshop what a teacher needs, in runs/workshop
 # make help     all of it
 
 BACKEND   ?= pocket
@@ -35,7 +36,7 @@ CLIENTS   := .venv-clients
 BROWSER   := $(VENV)/.installed-browser
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-clients test-colab test-browser test-vllm lab notebooks lint clean
+.PHONY: help run serve test test-clients test-colab test-browser test-vllm lab workshop notebooks lint clean
 
 help:
 	@echo 'make run         run every notebook: results in runs/$(BACKEND)/index.html'
@@ -51,6 +52,7 @@ help:
 	@echo 'make test-browser  run every notebook in JupyterLab, in Chromium: pictures in runs/browser'
 	@echo 'make test-vllm   test vLLM with the embedded model on this CPU (4 GB, 5 minutes)'
 	@echo 'make lab         open JupyterLab on my/, your own copy of the notebooks'
+	@echo 'make workshop    what a teacher needs, in runs/workshop: see WORKSHOP.md'
 	@echo 'make notebooks   re-execute the committed notebooks in place (NOTEBOOKS="03 05")'
 	@echo 'make lint        ruff, the import contracts and the notebook checks'
 	@echo 'make clean       remove runs/ and caches (.venv and .venv-clients stay)'
@@ -83,6 +85,9 @@ test-vllm: $(DEV)
 
 lab: $(INSTALLED)
 	@$(PY) -m helpers lab
+
+workshop: $(INSTALLED)
+	@$(PY) -m helpers workshop --backend '$(BACKEND)'
 
 notebooks: $(DEV)
 	$(PY) -m helpers notebooks $(NOTEBOOKS)

@@ -22,6 +22,7 @@ from helpers.connection.client import (
     make_client,
     network_settings,
 )
+from helpers.connection.no_answer import OwnServerClient
 from helpers.connection.rows import ALL_FEATURES as ALL_FEATURES
 from helpers.connection.rows import BACKENDS, Backend
 from helpers.connection.server_check import check_server
@@ -181,6 +182,9 @@ def _connect_server(backend: str, model: str | None, base_url: str | None) -> La
     if row.paid:
         with network_settings():
             http_client = budget.metered_client(model, trust_env=not is_local(address))
+    else:
+        with network_settings():
+            http_client = OwnServerClient(trust_env=not is_local(address))
     client = make_client(address, key.value, http_client)
     if row.paid:
         return Lab(backend, client, model, *supported_features(backend, model))

@@ -580,7 +580,7 @@ def check(
         return check_colab_list(colab_list)
     if new_address:
         change_address(new_address, whole=fix and not files)
-    from labkit import freshness, notebook_checks, notebooks, vocabulary  # knows the new address
+    from labkit import freshness, notebook_checks, notebooks, vocabulary, workshop  # new address
 
     with user_errors(ValueError):
         paths = notebooks.select(files or [])
@@ -589,8 +589,12 @@ def check(
         return SUCCESS
     for path in filter(notebooks.fix, paths if fix else []):
         print(f"{path.name}: badge or set-up cell renewed")
+    if fix and not files and list(workshop.problems()):
+        with user_errors(workshop.PlanError):
+            notebooks.write(workshop.assemble(), workshop.NOTEBOOK)
+        print(f"{workshop.NOTEBOOK.name}: made again from {workshop.PLAN.name}")
     problems = [f"{path.name}: {line}" for path in paths for line in notebook_checks.check(path)]
-    problems += [] if files else vocabulary.check_files()
+    problems += [] if files else [*workshop.problems(), *vocabulary.check_files()]
     for problem in problems:
         print(problem)
     print(f"{len(paths)} notebooks, {len(problems)} problems")
@@ -620,6 +624,31 @@ def change_address(url: str, whole: bool) -> None:
     with user_errors(ValueError):
         for name in repository.change(url):
             print(f"{name}: address renewed")
+
+
+@app.command()
+def workshop(
+    backend: str = BACKEND,
+    out: Path = Option(Path("runs/workshop"), help="Folder for the files."),
+) -> int:
+    """Write what a teacher needs: copies without solutions, solutions, pages, five pictures.
+
+    The workshop's notebook is run once, from first to last cell: seconds for each part.
+    """
+    from labkit import runner, workshop_files
+
+    try:
+        with user_errors(runner.RunError, OSError, ValueError):
+            result, table = workshop_files.write(out, backend, lambda line: print(line, flush=True))
+    except KeyboardInterrupt:
+        print("interrupted: the files so far are complete", file=sys.stderr)
+        return INTERRUPTED
+    print()
+    print_table(table, decimals=1)
+    if result.status != runner.PASSED:
+        print(f"The workshop's notebook failed: {result.error}")
+        return FINDING
+    return SUCCESS
 
 
 @app.command()

@@ -114,6 +114,8 @@ def _address(link: str, source: Path) -> str:
 def navigation(path: Path) -> list[tuple[str, str]]:
     """Links to the notebook before the one at `path`, to the overview, and to the one after it."""
     files = notebooks.available(path.parent)
+    if path not in files:  # the workshop's, which is not in their order
+        return [("Overview", INDEX)]
     place = files.index(path)
     links = [("Overview", INDEX)]
     if place > 0:

@@ -1,8 +1,10 @@
-"""Why no server answers at an address, in words, and what to do."""
+"""Why no server answers at an address, or no longer, in words, and what to do."""
 
 import ipaddress
+import json
 import socket
 import ssl
+from collections.abc import Iterator
 
 import httpx2
 import openai
@@ -17,6 +19,11 @@ _UNKNOWN_NAME = (
 _CERTIFICATE = (
     "Use the name for which the certificate was made. If the server has one of its own making, set "
     "SSL_CERT_FILE to a file with it."
+)
+GONE = "server_gone"  # the type of the error that says so
+_NOTHING_LOST = (
+    "Nothing is lost: the notebook keeps its cells, its outputs and its variables. When the server "
+    "is back, run this cell again. If it has a new address or a new key, connect again first."
 )
 _SILENT = "It may be busy, or it is no web server: wait and try again, and check the port."
 
@@ -35,6 +42,12 @@ def explain_no_answer(url: httpx2.URL, error: openai.APIConnectionError, start: 
         error: what the client raised.
         start: what starts a server of this kind.
     """
+    why, advice = _why(url, error, start)
+    return f"No server answers at {with_proxy(url)}: {why}. {advice}"
+
+
+def _why(url: httpx2.URL, error: Exception, start: str) -> tuple[str, str]:
+    """What happened, and what to do."""
     causes = _causes(error)
     port = url.port or {"http": 80, "https": 443}[url.scheme]
     other = url.copy_with(scheme="https" if url.scheme == "http" else "http")
@@ -52,8 +65,61 @@ def explain_no_answer(url: httpx2.URL, error: openai.APIConnectionError, start: 
         ),
     ):
         if any(isinstance(cause, kind) for cause in causes):
-            return f"No server answers at {with_proxy(url)}: {why}. {advice}"
-    return f"No server answers at {with_proxy(url)}: {causes[-1]}. {_unreachable(url)}"
+            return why, advice
+    return str(causes[-1]), _unreachable(url)
+
+
+class OwnServerClient(openai.DefaultHttpxClient):
+    """Sends requests to a server that somebody near runs. If it has gone, words say so.
+
+    A server that never answered is the business of `check_server`. After its first answer, an
+    error with status 503 takes the place of a connection that cannot be made. A stream that breaks
+    off ends with an error too, as providers send it.
+    """
+
+    answered = False
+
+    def send(self, request: httpx2.Request, **options) -> httpx2.Response:
+        """As `httpx2.Client.send`."""
+        try:
+            response = super().send(request, **options)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            if not self.answered:
+                raise
+            body = _gone(request.url, _why(request.url, error, "")[0])
+            return httpx2.Response(503, request=request, json=body)
+        self.answered = True
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            response.stream = _Events(response.stream, request.url)
+        return response
+
+
+class _Events(httpx2.SyncByteStream):
+    """An event stream. If it breaks off between two events, the last event says why."""
+
+    def __init__(self, stream: httpx2.SyncByteStream, url: httpx2.URL):
+        self._stream, self._url = stream, url
+
+    def __iter__(self) -> Iterator[bytes]:
+        piece = b""
+        try:
+            for piece in self._stream:
+                yield piece
+        except (httpx2.RemoteProtocolError, httpx2.ReadError):
+            if not piece.endswith((b"\n\n", b"\r\n\r\n")):
+                raise
+            error = _gone(self._url, "it closed the connection in the middle of an answer")
+            yield f"data: {json.dumps(error)}\n\n".encode()
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _gone(url: httpx2.URL, why: str) -> dict[str, dict[str, str]]:
+    """The body of an error."""
+    server = f"{url.scheme}://{url.netloc.decode()}"
+    message = f"The server at {server} has gone: {why}. {_NOTHING_LOST}"
+    return {"error": {"message": message, "type": GONE}}
 
 
 def _causes(error: BaseException) -> list[BaseException]:

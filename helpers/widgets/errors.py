@@ -8,7 +8,7 @@ import openai
 from helpers.backends import BACKENDS
 from helpers.connection import choices
 from helpers.connection.client import BackendError
-from helpers.connection.no_answer import explain_no_answer
+from helpers.connection.no_answer import GONE, explain_no_answer
 from helpers.openrouter import explain
 from helpers.replies import without_key
 
@@ -30,6 +30,8 @@ def words(error: Exception, lab: "Lab", started: bool = False) -> str:
     if isinstance(error, (openai.APIConnectionError, httpx2.TransportError)) and not started:
         return without_key(explain_no_answer(url, error, BACKENDS[lab.backend].setup_hint), error)
     advice = explain(error)
+    if getattr(error, "type", None) == GONE:
+        return without_key(advice.server, error)
     action = advice.action
     if advice.code in (401, 403) and lab.backend not in OPENROUTER:
         action = f"{url} {_about_key(lab)}"

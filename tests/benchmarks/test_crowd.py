@@ -2,7 +2,9 @@
 
 import asyncio
 import importlib
+import random
 
+import nbformat.v4 as v4
 import pytest
 
 from helpers import connect
@@ -68,3 +70,33 @@ def test_a_classroom_of_two(crowd, lab, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "errors: 1 of 3 learners" in printed
     assert "nothing listens on port 9" in printed
+
+
+def test_a_workshop_sends_what_the_notebook_sends(crowd, lab, monkeypatch, capsys):
+    if lab.backend != "pocket":
+        pytest.skip("a workshop is at the pocket server")
+    room = importlib.import_module("crowd_workshop")
+    monkeypatch.setenv("CUSTOM_BASE_URL", str(lab.client.base_url))
+    monkeypatch.setenv("CUSTOM_MODEL", lab.model)
+    settings = v4.new_code_cell('BACKEND = "x"', metadata={"tags": ["parameters"]})
+    words = [
+        "from helpers import connect\nlab = connect(BACKEND)",
+        """for word in ("one", "two"):
+    message = {"role": "user", "content": word}
+    lab.client.chat.completions.create(model=lab.model, messages=[message], max_tokens=2)""",
+    ]
+    asking = [v4.new_code_cell(text, id=f"04-{n}") for n, text in enumerate(words)]
+    (cell,) = room.record(v4.new_notebook(cells=[settings, *asking]))
+    assert cell.part == "04"
+    assert [body["messages"][0]["content"] for body in cell.bodies] == ["one", "two"]
+
+    seen = room.attend(lab.client, [cell, cell], 0, random.Random(0))
+    assert seen.failures == []
+    assert len(seen.waits_s) == 2
+    assert min(seen.waits_s) > 0
+    cell.bodies[0]["temperature"] = 9  # refused by the server
+    refused = room.attend(lab.client, [cell], 0, random.Random(0))
+    room.print_part("Images", [cell], [seen, refused])
+    printed = capsys.readouterr().out
+    assert "failures: 1 of 4 requests" in printed
+    assert "temperature" in printed

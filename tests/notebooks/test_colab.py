@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbclient
@@ -18,7 +19,7 @@ import nbformat.v4 as v4
 import pytest
 
 from helpers.paths import ROOT
-from labkit import colab, colab_packages, notebooks
+from labkit import colab, colab_packages, notebooks, workshop
 
 BASE = (ROOT / ".venv-colab").resolve()
 WHOLE = ("00", "03", "04", "05")
@@ -155,6 +156,16 @@ def test_the_set_up_says_what_it_does_and_runs_twice(runtime, monkeypatch):
 def test_a_whole_notebook(runtime, monkeypatch, number):
     (path,) = notebooks.select([number])
     runtime.execute(notebooks.read(path), monkeypatch)
+
+
+def test_the_workshop_from_first_to_last_cell(runtime, monkeypatch):
+    book = notebooks.read(workshop.NOTEBOOK)
+    start = time.monotonic()
+    shown = runtime.execute(book, monkeypatch)
+    print(f"\nthe workshop: {len(shown)} code cells in {time.monotonic() - start:.0f} s")
+    assert len(shown) == len(notebooks.code_cells(book))
+    answers = [text for text in shown if "not answered yet" in text]
+    assert len(answers) == sum(len(part["exercises"]) for part in workshop.plan()["parts"])
 
 
 NEEDS_A_SECRET = """
