@@ -6,10 +6,16 @@ A page is for a browser: also from a disk, by somebody who has neither JupyterLa
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import jinja2
 
 from helpers.paths import ROOT, write_text
 from labkit import notebooks
@@ -19,11 +25,18 @@ if TYPE_CHECKING:
 
 INDEX = "index.html"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-# Documents that notebooks link to, and the names of their pages.
-DOCUMENTS = {"GLOSSARY.md": "glossary.html", "data/pocket/README.md": "model_card.html"}
+# Documents that notebooks link to, and the names of their pages. Those that are not there are left out.
+DOCUMENTS = {
+    "GLOSSARY.md": "glossary.html",
+    "data/pocket/README.md": "model_card.html",
+    "WORKSHOP.md": "workshop_plan.html",
+}
+TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("labkit", ""), autoescape=True)
 LINK = re.compile(r'(<a\b[^>]*?\bhref=")([^"]+)(")')
 ANCHOR_LINK = re.compile(r'<a class="anchor-link"[^>]*>.*?</a>')
 HEADING = re.compile(r'(<h[1-6]\b[^>]*?\bid=")([^"]*)(")')
+# A Markdown cell of links only, such as the last one of a notebook: a page has its own.
+ONLY_LINKS = re.compile(r"(\[[^\]]*\]\([^)]*\)|&nbsp;|[^\w])*")
 
 
 def render(
@@ -48,23 +61,43 @@ def render(
         facts: a line under the first links, such as when and on what the notebook ran.
         exclude_input: whether to leave the code out.
     """
+    text = body(book, source=source, exclude_input=exclude_input)
+    return layout(title, text, navigation=navigation or [], facts=facts)
+
+
+def layout(title: str, body: str, **parts: Any) -> str:
+    """A whole page around `body`; `parts` are the variables of `page.html.j2`."""
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    return TEMPLATES.get_template("page.html.j2").render(
+        title=title, body=body, style=style, **parts
+    )
+
+
+def body(book: NotebookNode, *, source: Path, exclude_input: bool = False) -> str:
+    """The cells of a notebook as HTML, with links between pages; the arguments are `render`'s."""
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
-    settings = {
-        "exclude_input": exclude_input,
-        "extra_template_paths": [str(Path(__file__).parent)],
-        "template_file": "page.html.j2",
-    }
     tags = {"enabled": True, "remove_cell_tags": {notebooks.COLAB_TAG}}
-    exporter = HTMLExporter(config=Config(TagRemovePreprocessor=tags), **settings)
-    resources = {
-        "metadata": {"name": title, "path": str(source.parent)},
-        "kit": {"navigation": navigation or [], "facts": facts},
-    }
+    exporter = HTMLExporter(
+        config=Config(TagRemovePreprocessor=tags),
+        template_file="base.html.j2",  # the cells alone: no style sheet, and nothing from a network
+        embed_images=True,
+        exclude_input=exclude_input,
+    )
+    exporter.log.setLevel(logging.ERROR)  # plots have no alternative text; the cell says what it is
+    resources = {"metadata": {"path": str(source.parent)}}
     text, _ = exporter.from_notebook_node(_printable(book), resources)
     text = ANCHOR_LINK.sub("", text)
-    text = HEADING.sub(lambda match: f"{match[1]}{anchor(match[2])}{match[3]}", text)
+    seen: Counter[str] = Counter()
+
+    def own_anchor(match: re.Match) -> str:
+        name = anchor(unquote(match[2]))
+        seen[name] += 1
+        number = f"-{seen[name] - 1}" if seen[name] > 1 else ""  # as GitHub does it
+        return f"{match[1]}{name}{number}{match[3]}"
+
+    text = HEADING.sub(own_anchor, text)
     return LINK.sub(lambda match: f"{match[1]}{_address(match[2], source)}{match[3]}", text)
 
 
@@ -90,6 +123,9 @@ def _printable(book: NotebookNode) -> NotebookNode:
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = notebooks.without_badge(cell.source)
+    last = book.cells[-1] if book.cells else None
+    if last and last.cell_type == "markdown" and ONLY_LINKS.fullmatch(last.source):
+        book.cells.pop()
     for cell in notebooks.code_cells(book):
         cell.outputs = [
             output for output in cell.outputs if WIDGET_VIEW not in output.get("data", {})
@@ -100,9 +136,11 @@ def _printable(book: NotebookNode) -> NotebookNode:
 def _address(link: str, source: Path) -> str:
     """Where a link of the document `source` leads from a page."""
     path, _, fragment = link.partition("#")
-    if not path or re.match(r"[a-z]+:", path) or path.endswith(".html"):
+    if re.match(r"[a-z]+:", path) or path.endswith(".html"):
         return link
-    fragment = f"#{fragment}" if fragment else ""
+    fragment = f"#{anchor(unquote(fragment))}" if fragment else ""
+    if not path:
+        return fragment
     inside = os.path.relpath(source.parent / path, ROOT).replace(os.sep, "/")
     if path.endswith(".ipynb"):
         return Path(path).with_suffix(".html").name + fragment
@@ -127,16 +165,21 @@ def _title(path: Path) -> str:
     return notebooks.title(notebooks.read(path)) or path.stem
 
 
-def write_documents(target: Path) -> None:
-    """Write the pages of the glossary and of the model card."""
+def documents() -> Iterator[tuple[str, str, str]]:
+    """The documents beside the notebooks, such as the glossary: page, title, body."""
     import nbformat
 
     for name, page in DOCUMENTS.items():
-        text = (ROOT / name).read_text(encoding="utf-8")
-        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
-        title = notebooks.title(book)
-        links = [("Overview", INDEX)]
-        write_text(target / page, render(book, title, source=ROOT / name, navigation=links))
+        if (ROOT / name).exists():
+            text = (ROOT / name).read_text(encoding="utf-8")
+            book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+            yield page, notebooks.title(book), body(book, source=ROOT / name)
+
+
+def write_documents(target: Path) -> None:
+    """Write the pages of the documents."""
+    for page, title, text in documents():
+        write_text(target / page, layout(title, text, navigation=[("Overview", INDEX)]))
 
 
 def write_placeholders(target: Path, folder: Path, backend: str) -> None:
