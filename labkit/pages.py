@@ -5,8 +5,10 @@ A page is for a browser: also from a disk, by somebody who has neither JupyterLa
 
 from __future__ import annotations
 
+import base64
 import copy
 import logging
+import mimetypes
 import os
 import re
 from collections import Counter
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 INDEX = "index.html"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-# Documents that notebooks link to, and the names of their pages. Those that are not there are left out.
+# Documents beside the notebooks, and the names of their pages. One that is missing is left out.
 DOCUMENTS = {
     "GLOSSARY.md": "glossary.html",
     "data/pocket/README.md": "model_card.html",
@@ -33,10 +35,10 @@ DOCUMENTS = {
 }
 TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("labkit", ""), autoescape=True)
 LINK = re.compile(r'(<a\b[^>]*?\bhref=")([^"]+)(")')
+IMAGE = re.compile(r'(<img\b[^>]*?\bsrc=")([^":]+)(")')
 ANCHOR_LINK = re.compile(r'<a class="anchor-link"[^>]*>.*?</a>')
 HEADING = re.compile(r'(<h[1-6]\b[^>]*?\bid=")([^"]*)(")')
-# A Markdown cell of links only, such as the last one of a notebook: a page has its own.
-ONLY_LINKS = re.compile(r"(\[[^\]]*\]\([^)]*\)|&nbsp;|[^\w])*")
+MARKDOWN_LINK = re.compile(r"\[[^\]]*\]\([^)]*\)|&nbsp;")
 
 
 def render(
@@ -73,8 +75,20 @@ def layout(title: str, body: str, **parts: Any) -> str:
     )
 
 
-def body(book: NotebookNode, *, source: Path, exclude_input: bool = False) -> str:
-    """The cells of a notebook as HTML, with links between pages; the arguments are `render`'s."""
+def body(
+    book: NotebookNode,
+    *,
+    source: Path,
+    exclude_input: bool = False,
+    shown: set[str] | None = None,
+) -> str:
+    """The cells of a notebook as HTML, with links between pages.
+
+    Args:
+        book, source, exclude_input: as those of `render`.
+        shown: the pages of notebooks that there are; None for all. A link to another notebook
+            leads to the repository.
+    """
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
@@ -82,8 +96,9 @@ def body(book: NotebookNode, *, source: Path, exclude_input: bool = False) -> st
     exporter = HTMLExporter(
         config=Config(TagRemovePreprocessor=tags),
         template_file="base.html.j2",  # the cells alone: no style sheet, and nothing from a network
-        embed_images=True,
         exclude_input=exclude_input,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
     )
     exporter.log.setLevel(logging.ERROR)  # plots have no alternative text; the cell says what it is
     resources = {"metadata": {"path": str(source.parent)}}
@@ -98,7 +113,8 @@ def body(book: NotebookNode, *, source: Path, exclude_input: bool = False) -> st
         return f"{match[1]}{name}{number}{match[3]}"
 
     text = HEADING.sub(own_anchor, text)
-    return LINK.sub(lambda match: f"{match[1]}{_address(match[2], source)}{match[3]}", text)
+    text = IMAGE.sub(lambda match: f"{match[1]}{_inlined(match[2], source)}{match[3]}", text)
+    return LINK.sub(lambda match: f"{match[1]}{_address(match[2], source, shown)}{match[3]}", text)
 
 
 def anchor(heading: str) -> str:
@@ -123,9 +139,10 @@ def _printable(book: NotebookNode) -> NotebookNode:
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = notebooks.without_badge(cell.source)
-    last = book.cells[-1] if book.cells else None
-    if last and last.cell_type == "markdown" and ONLY_LINKS.fullmatch(last.source):
-        book.cells.pop()
+    *others, last = book.cells or [None]
+    if others and last.cell_type == "markdown" and "](" in last.source:
+        words = re.search(r"\w", MARKDOWN_LINK.sub("", last.source))
+        book.cells = book.cells if words else others  # links to the neighbors: a page has its own
     for cell in notebooks.code_cells(book):
         cell.outputs = [
             output for output in cell.outputs if WIDGET_VIEW not in output.get("data", {})
@@ -133,7 +150,7 @@ def _printable(book: NotebookNode) -> NotebookNode:
     return book
 
 
-def _address(link: str, source: Path) -> str:
+def _address(link: str, source: Path, shown: set[str] | None = None) -> str:
     """Where a link of the document `source` leads from a page."""
     path, _, fragment = link.partition("#")
     if re.match(r"[a-z]+:", path) or path.endswith(".html"):
@@ -142,11 +159,21 @@ def _address(link: str, source: Path) -> str:
     if not path:
         return fragment
     inside = os.path.relpath(source.parent / path, ROOT).replace(os.sep, "/")
-    if path.endswith(".ipynb"):
-        return Path(path).with_suffix(".html").name + fragment
+    page = Path(path).with_suffix(".html").name
+    if path.endswith(".ipynb") and (shown is None or page in shown):
+        return page + fragment
     if inside in DOCUMENTS:
         return DOCUMENTS[inside] + fragment
     return f"{notebooks.REPOSITORY}/blob/{notebooks.BRANCH}/{inside}{fragment}"
+
+
+def _inlined(address: str, source: Path) -> str:
+    """A picture of the kit as a data URL, so that a page is one file; else the same address."""
+    file = (source.parent / unquote(address)).resolve()
+    kind, _ = mimetypes.guess_type(file.name)
+    if not (file.is_file() and file.is_relative_to(ROOT) and str(kind).startswith("image/")):
+        return address
+    return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def navigation(path: Path) -> list[tuple[str, str]]:
@@ -165,15 +192,18 @@ def _title(path: Path) -> str:
     return notebooks.title(notebooks.read(path)) or path.stem
 
 
-def documents() -> Iterator[tuple[str, str, str]]:
-    """The documents beside the notebooks, such as the glossary: page, title, body."""
+def documents(shown: set[str] | None = None) -> Iterator[tuple[str, str, str]]:
+    """The documents beside the notebooks, such as the glossary: page, title, body.
+
+    `shown` has the pages of notebooks, as for `body`.
+    """
     import nbformat
 
     for name, page in DOCUMENTS.items():
         if (ROOT / name).exists():
             text = (ROOT / name).read_text(encoding="utf-8")
             book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
-            yield page, notebooks.title(book), body(book, source=ROOT / name)
+            yield page, notebooks.title(book), body(book, source=ROOT / name, shown=shown)
 
 
 def write_documents(target: Path) -> None:

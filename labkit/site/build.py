@@ -1,7 +1,7 @@
 """Build the site: one page for each notebook and document, a search index, and checked links.
 
-Nothing is fetched: neither while the site is built nor when somebody reads it. It works from a disk,
-from a web server, and without a kernel.
+Nothing is fetched: neither while the site is built nor when somebody reads it. It works from a
+disk, from a web server, and without a kernel.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.paths import DATA, NOTEBOOKS, ROOT, write_text
+from helpers.paths import DATA, NOTEBOOKS, ROOT
 from labkit import notebooks, pages
 from labkit.site import links
 
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 NAME = notebooks.REPOSITORY.rsplit("/", 1)[-1]
 # A page with this was made here, and may be replaced and removed.
 GENERATOR = "mistral-small-lab site"
-FILES = {"page.css": Path(pages.__file__).with_name("page.css"), "site.js": Path(__file__).with_name("site.js")}  # fmt: skip
+FILES = {
+    "page.css": Path(pages.__file__).with_name("page.css"),
+    "site.js": Path(__file__).with_name("site.js"),
+}
+IMAGES = DATA / "images"
+# The README's pictures, and what each shows.
 PICTURES = {
-    "readme-next-token.png": "Every probability of a real answer. Take another token, and it goes on.",
+    "readme-next-token.png": "How likely each token was. Take another, and the answer changes.",
     "readme-tools.png": "A conversation with tools, message by message and token by token.",
-    "readme-image-tokens.png": "What a model sees of your image, and what it costs.",
-}  # fmt: skip
+    "readme-image-tokens.png": "What a model sees of an image, and what the image costs.",
+}
 
 
 class SiteError(RuntimeError):
@@ -77,18 +82,20 @@ def build(out: Path, folder: Path = NOTEBOOKS) -> Report:
     """
     start, notes = time.monotonic(), []
     _refuse_foreign(out)
-    books = [_notebook(path, notes) for path in _paths(folder)]
-    documents = [Entry(page, title, body) for page, title, body in pages.documents()]
+    paths = _paths(folder)
+    shown = {f"{path.stem}.html" for path in paths}
+    books = [_notebook(path, shown, notes) for path in paths]
+    documents = [Entry(*parts) for parts in pages.documents(shown)]
     groups = [("Start", [Entry(pages.INDEX, "Home", "")]), ("Notebooks", [e for e, _ in books])]
     groups.append(("Reference", documents))
     files: dict[str, bytes] = {name: path.read_bytes() for name, path in FILES.items()}
-    shown = {name: text for name, text in PICTURES.items() if (DATA / "images" / name).exists()}
-    files |= {name: (DATA / "images" / name).read_bytes() for name in shown}
+    pictures = {name: text for name, text in PICTURES.items() if (IMAGES / name).exists()}
+    files |= {name: (IMAGES / name).read_bytes() for name in pictures}
     home = pages.TEMPLATES.get_template("site/home.html.j2").render(
         name=NAME,
         books=[{"entry": entry, **first} for entry, first in books],
         documents=documents,
-        pictures=shown,
+        pictures=pictures,
         repository=notebooks.REPOSITORY,
     )
     entries = [Entry(pages.INDEX, NAME, home), *(entry for entry, _ in books), *documents]
@@ -129,28 +136,28 @@ def _paths(folder: Path) -> list[Path]:
     return found
 
 
-def _notebook(path: Path, notes: list[str]) -> tuple[Entry, dict[str, Any]]:
+def _notebook(path: Path, shown: set[str], notes: list[str]) -> tuple[Entry, dict[str, Any]]:
     """A notebook's page, and what its first cell says: what it teaches, needs and takes."""
     try:
         book = notebooks.read(path)
     except Exception as error:  # nbformat raises several kinds for a file that is no notebook
-        raise SiteError(f"{path.name} cannot be read as a notebook: {error}") from error
-    code = [cell for cell in notebooks.code_cells(book) if cell.get("execution_count") is None]
-    if code:
-        notes.append(f"{path.name}: {len(code)} cells were not executed, so their outputs miss.")
+        reason = str(error).partition("\n")[0]
+        raise SiteError(f"{path.name} cannot be read as a notebook: {reason}") from error
+    code = notebooks.code_cells(book)
+    if missing := sum(cell.get("execution_count") is None for cell in code):
+        notes.append(
+            f"{path.name}: {missing} of {len(code)} code cells did not run, so their outputs are "
+            "missing."
+        )
     first = _first_table(book)
-    file = notebooks.badge(path).rsplit("(", 1)[1].rstrip(")")
-    elsewhere = (("Open in Colab", file), ("the notebook's file", _on_github(path)))
-    if not path.is_relative_to(ROOT):
-        elsewhere = ()
+    own, elsewhere = NOTEBOOKS / path.name, ()  # a copy that ran elsewhere has the same links
+    if own.exists():
+        colab = notebooks.badge(own).rsplit("(", 1)[1].rstrip(")")
+        file = f"{notebooks.REPOSITORY}/blob/{notebooks.BRANCH}/notebooks/{path.name}"
+        elsewhere = (("Open in Colab", colab), ("the notebook's file", file))
     title = notebooks.title(book) or path.stem
-    body = pages.body(book, source=path)
+    body = pages.body(book, source=own, shown=shown)
     return Entry(f"{path.stem}.html", title, body, first["takes"], elsewhere), first
-
-
-def _on_github(path: Path) -> str:
-    inside = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
-    return f"{notebooks.REPOSITORY}/blob/{notebooks.BRANCH}/{inside}"
 
 
 def _first_table(book: NotebookNode) -> dict[str, Any]:

@@ -13,9 +13,13 @@ from urllib.parse import unquote
 from helpers.paths import ROOT
 from labkit import notebooks
 
-VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
+# Elements that have no end.
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source"}
+VOID |= {"track", "wbr"}
 # The attributes with an address. That of an `a` is a link; all others are fetched with the page.
 ADDRESSES = ("href", "src", "srcset", "poster", "data", "action", "xlink:href")
+# Elements that do not end a word.
+INLINE = {"a", "b", "code", "em", "i", "mark", "small", "span", "strong", "sub", "sup"}
 # Text that a search does not look at: an output is in the page, but nobody searches its numbers.
 LEFT_OUT = ("jp-OutputArea", "kit")
 IN_STYLE = re.compile(r"@import\s+[\"']?([^\"';]+)|url\(\s*[\"']?([^\"')]+)")
@@ -53,7 +57,8 @@ class Page(html.parser.HTMLParser):
         self.assets: list[str] = []
         self.sections: list[Section] = []
         self._open: list[tuple[str, bool]] = []  # the open elements: tag, whether it is left out
-        self._heading: Section | None = None
+        self._heading: Section | None = None  # the heading that is open, and its words
+        self._words = ""
         self.feed(text)
         self.close()
 
@@ -68,13 +73,15 @@ class Page(html.parser.HTMLParser):
             self.links.append(values["href"])
         self._style(values.get("style", ""))
         if tag in ("h1", "h2", "h3") and place:
-            self._heading = Section(int(tag[1]), place)
+            self._heading, self._words = Section(int(tag[1]), place), ""
             self.sections.append(self._heading)
+        self._part_words(tag)
         if tag not in VOID:
             names = values.get("class", "").split()
             self._open.append((tag, any(name in names for name in LEFT_OUT)))
 
     def handle_endtag(self, tag: str) -> None:
+        self._part_words(tag)
         if tag in ("h1", "h2", "h3"):
             self._heading = None
         opened = [name for name, _ in self._open]
@@ -88,9 +95,14 @@ class Page(html.parser.HTMLParser):
         if inside in ("style", "script") or not self.sections:
             return
         if self._heading is not None:
-            self._heading.heading = " ".join(f"{self._heading.heading}{data}".split())
+            self._words += data
+            self._heading.heading = " ".join(self._words.split())
         elif not any(out for _, out in self._open):
-            self.sections[-1].texts += [data, " " if data.endswith("\n") else ""]
+            self.sections[-1].texts.append(data)
+
+    def _part_words(self, tag: str) -> None:
+        if tag not in INLINE and self.sections:
+            self.sections[-1].texts.append(" ")
 
     def _style(self, text: str) -> None:
         self.assets += [first or second for first, second in IN_STYLE.findall(text)]
@@ -135,7 +147,8 @@ def _dead(address: str, page: str, pages: dict[str, Page], files: set[str]) -> s
     """Why a link of a page leads nowhere; empty if it leads somewhere, or to the network."""
     if address.startswith(_repository()):
         path = Path(unquote(address.removeprefix(_repository()).partition("#")[0]))
-        return "" if (ROOT / path).exists() else f"leads nowhere: the kit has no {path.as_posix()}"
+        inside = ".." not in path.parts and (ROOT / path).exists()
+        return "" if inside else f"leads nowhere: the kit has no {path.as_posix()}"
     if scheme := _scheme(address):
         known = scheme in ("https", "http", "mailto")
         return "" if known else f'has the scheme "{scheme}:", which no other browser can open'

@@ -30,7 +30,7 @@
   // Search: every word must begin a word of a section, its heading or its page's title.
   const fold = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
   const pattern = (word) =>
-    new RegExp(`(?<![\\p{L}\\p{N}])${word.replace(/[^\p{L}\p{N}_]/gu, "\\$&")}`, "gu");
+    new RegExp(`(?<![\\p{L}\\p{N}])${word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")}`, "gu");
   const count = (text, expression) => (fold(text).match(expression) ?? []).length;
 
   function find(query) {
@@ -134,7 +134,9 @@
     const links = [...document.querySelectorAll(".toc a")];
     const targets = links.map((link) => document.getElementById(decodeURIComponent(link.hash.slice(1))));
     function mark() {
-      const passed = targets.filter((target) => target.getBoundingClientRect().top < 120).length;
+      const atEnd = scrollY > 0 && scrollY + innerHeight >= root.scrollHeight - 2;
+      const above = targets.filter((target) => target.getBoundingClientRect().top < 120).length;
+      const passed = atEnd ? targets.length : above;
       links.forEach((link, number) => link.toggleAttribute("aria-current", number === passed - 1));
     }
     if (links.length) {
