@@ -30,6 +30,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # Documents beside the notebooks, and the names of their pages. One that is missing is left out.
 DOCUMENTS = {
     "GLOSSARY.md": "glossary.html",
+    "SERVERS.md": "servers.html",
     "data/pocket/README.md": "model_card.html",
     "WORKSHOP.md": "workshop_plan.html",
 }

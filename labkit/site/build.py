@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.paths import DATA, NOTEBOOKS, ROOT
+from helpers.paths import NOTEBOOKS, ROOT
 from labkit import notebooks, pages
 from labkit.site import links
 
@@ -28,12 +28,12 @@ FILES = {
     "page.css": Path(pages.__file__).with_name("page.css"),
     "site.js": Path(__file__).with_name("site.js"),
 }
-IMAGES = DATA / "images"
+IMAGES = ROOT / "docs"
 # The README's pictures, and what each shows.
 PICTURES = {
-    "readme-next-token.png": "How likely each token was. Take another, and the answer changes.",
-    "readme-tools.png": "A conversation with tools, message by message and token by token.",
-    "readme-image-tokens.png": "What a model sees of an image, and what the image costs.",
+    "next-token.png": "How likely each token was. Take another, and the answer changes.",
+    "tools.png": "A conversation with tools, message by message and token by token.",
+    "image-tokens.png": "What a model sees of an image, and what the image costs.",
 }
 
 
