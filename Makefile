@@ -5,6 +5,7 @@
 # make test-browser   every notebook in JupyterLab, in Chromium
 # make serve    a model behind vLLM, until Ctrl-C
 # make test-vllm      vLLM with the embedded model, and two of it behind a router
+# make site     a static site of the notebooks, in runs/site
 # make lab      open JupyterLab on your own copy of the notebooks
 # make workshop what a teacher needs, in runs/workshop
 # make help     all of it
@@ -36,13 +37,14 @@ CLIENTS   := .venv-clients
 BROWSER   := $(VENV)/.installed-browser
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-clients test-colab test-browser test-vllm lab workshop notebooks lint clean
+.PHONY: help run site serve test test-clients test-colab test-browser test-vllm lab workshop notebooks lint clean
 
 help:
 	@echo 'make run         run every notebook: results in runs/$(BACKEND)/index.html'
 	@echo '                 BACKEND=openrouter  NOTEBOOKS="03 05"  MAX_USD=0.50'
 	@echo '                 BACKEND=mistral  MAX_USD=0.50  PRICE=IN,OUT (USD per million tokens)'
 	@echo '                 BACKEND=vllm  MODEL=...  BASE_URL=http://host:8000/v1'
+	@echo 'make site        build a static site of the notebooks: runs/site/index.html'
 	@echo 'make serve       serve a model with vLLM, installed once (4 GB); Ctrl-C ends it'
 	@echo '                 MODEL=pocket  REPLICAS=2  POLICY=round_robin  PORT=8000  HOST=0.0.0.0'
 	@echo '                 ENGINE=pocket REPLICAS=2  the embedded model'\''s own server, behind a router'
@@ -62,6 +64,9 @@ run: $(INSTALLED)
 	@$(PY) -m helpers run --backend '$(BACKEND)' --notebooks '$(NOTEBOOKS)' \
 	  $(if $(MODEL),--model '$(MODEL)') $(if $(BASE_URL),--base-url '$(BASE_URL)') \
 	  $(if $(MAX_USD),--max-usd '$(MAX_USD)') $(if $(PRICE),--price '$(PRICE)')
+
+site: $(INSTALLED)
+	@$(PY) -m helpers site
 
 serve: $(INSTALLED)
 	@$(PY) -m helpers serve $(if $(MODEL),--model '$(MODEL)') $(if $(ENGINE),--engine '$(ENGINE)') \

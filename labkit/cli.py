@@ -176,6 +176,26 @@ def run(
 
 
 @app.command()
+def site(
+    out: Path = Option(Path("runs/site"), help="Folder for the pages."),
+    notebooks: Path | None = Option(None, help="Executed notebooks; the kit's own by default."),
+) -> int:
+    """Build a static site of the notebooks, with a search, and check its links.
+
+    It needs no network, neither to build nor to read.
+    """
+    from helpers.paths import NOTEBOOKS
+    from labkit.site import build
+
+    try:
+        print(build.build(out, notebooks or NOTEBOOKS))
+    except build.SiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FINDING
+    return SUCCESS
+
+
+@app.command()
 def doctor(
     report: bool = Option(False, "--report", help="Print what to paste into a bug report."),
 ) -> int:

@@ -36,7 +36,10 @@ DIALECT = {
     r"word predictor": "output layer (`lm_head`)",
     r"stopwatch(?:es)?": "timer or benchmark",
 }
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "GLOSSARY.md", "WORKSHOP.md", "data/pocket/README.md")
+DOCUMENTS = (
+    *("README.md", "SERVERS.md", "WORKSHOP.md", "CONTRIBUTING.md", "GLOSSARY.md"),
+    "data/pocket/README.md",
+)
 
 
 def problems(text: str) -> Iterator[str]:

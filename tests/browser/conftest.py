@@ -144,16 +144,17 @@ def readability(page) -> list[str]:
 def assert_folds(page, notebook) -> None:
     """Every solution of a notebook unfolds on its page, and folds again.
 
-    Its cell is selected first. At a click on another cell JupyterLab may scroll there between
-    the button's down and up, and then the click has no effect.
+    In JupyterLab its cell is selected first. At a click on another cell JupyterLab may scroll there
+    between the button's down and up, and then the click has no effect.
     """
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     expected = sum(text.count("<details") for text in texts)
     folds = page.locator(".jp-MarkdownOutput details")
     assert folds.count() == expected, f"{folds.count()} solutions, not {expected}"
     for number, fold in enumerate(folds.all()):
-        if (cell := fold.locator("xpath=ancestor::*[contains(@class, 'jp-Cell ')]")).count():
-            cell.last.locator(".jp-InputPrompt").click()
+        cell = fold.locator("xpath=ancestor::*[contains(@class, 'jp-Cell ')]")
+        if (prompt := cell.locator(".jp-InputPrompt")).count():
+            prompt.last.click()
         heights = []
         for _ in range(4):
             heights.append(round(fold.bounding_box()["height"]))

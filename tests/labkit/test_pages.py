@@ -1,12 +1,13 @@
 """Pages of notebooks: what they link to, what they leave out, and that they need no network."""
 
+import base64
 import re
 from pathlib import Path
 
 import nbformat.v4 as v4
 import pytest
 
-from helpers.paths import NOTEBOOKS
+from helpers.paths import NOTEBOOKS, ROOT
 from labkit import notebooks, pages
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -20,11 +21,12 @@ def page(*cells, source=NOTEBOOKS / "03_openrouter.ipynb", **options):
     ("link", "address"),
     [
         ("04_vision.ipynb", "04_vision.html"),
-        ("04_vision.ipynb#Exercises", "04_vision.html#Exercises"),
+        ("04_vision.ipynb#Exercises", "04_vision.html#exercises"),
         ("../GLOSSARY.md", "glossary.html"),
         ("../GLOSSARY.md#kv-cache", "glossary.html#kv-cache"),
         ("../data/pocket/README.md", "model_card.html"),
         ("#below", "#below"),
+        ("#The-playground", "#the-playground"),
         ("https://example.org/a.ipynb", "https://example.org/a.ipynb"),
         ("../data/prices.json", "https:data/prices.json"),
     ],
@@ -80,8 +82,27 @@ def test_neighbours():
 
 def test_a_dark_browser_gets_the_dark_theme():
     text = page(v4.new_markdown_cell("x"))
-    (dark,) = re.findall(r'<style media="\(prefers-color-scheme: dark\)">(.*?)</style>', text, re.S)
-    assert "--jp-layout-color0" in dark
+    assert "color-scheme: light dark" in text
+    assert re.search(r"--back: light-dark\(#fff, #1", text)
+
+
+def test_folds_of_several_cells_stay_whole():
+    fold = "<details><summary>Solution</summary>\n\n`x = 1`\n\n</details>"
+    text = page(v4.new_markdown_cell(fold), v4.new_markdown_cell("after"))
+    assert re.search(r"<summary>Solution</summary>.*x = 1.*</details>.*after", text, re.S)
+
+
+def test_a_heading_that_comes_twice_has_two_addresses():
+    text = page(v4.new_markdown_cell("## Again\n\n## Again\n\n# 05 · A–B"))
+    assert re.findall(r'<h\d id="([^"]+)"', text) == ["again", "again-1", "05--ab"]
+
+
+def test_pictures_of_the_kit_are_in_the_page():
+    cell = v4.new_markdown_cell("![shapes](data/images/shapes.png) ![gone](data/gone.png)")
+    text = page(cell, source=ROOT / "X.md")
+    sources = re.findall(r'<img\b[^>]*src="([^"]+)"', text)
+    data = base64.b64encode((ROOT / "data/images/shapes.png").read_bytes()).decode()
+    assert sources == [f"data:image/png;base64,{data}", "data/gone.png"]
 
 
 @pytest.mark.parametrize(

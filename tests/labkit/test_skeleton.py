@@ -56,7 +56,9 @@ def test_colab_keeps_its_torch_and_no_machine_is_named():
         assert "file:" not in (ROOT / name).read_text()
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "GLOSSARY.md", "WORKSHOP.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "GLOSSARY.md", "SERVERS.md", "WORKSHOP.md"]
+)
 def test_links_of_the_documents_lead_somewhere(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)]+)\)", text):
@@ -93,7 +95,7 @@ def test_readme_lists_every_backend_and_its_key():
 def test_every_command_that_the_documents_name_exists():
     makefile = (ROOT / "Makefile").read_text()
     commands = typer.main.get_command(app).commands
-    documents = ("README.md", "CONTRIBUTING.md", "WORKSHOP.md")
+    documents = ("README.md", "SERVERS.md", "WORKSHOP.md", "CONTRIBUTING.md")
     for name in (*documents, ".ci/run", ".github/workflows/ci.yml"):
         text = (ROOT / name).read_text(encoding="utf-8")
         for target in re.findall(r"(?:^|`|run: )make (\w+)\b(?!\.)", text, re.M):
