@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-WIDTH, HEIGHT = 760, 560  # of a picture, in CSS pixels, at most
+WIDTH, HEIGHT = 760, 530  # of a picture, in CSS pixels, at most
 COLORS = 64  # a picture is a page with few colors
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 
+from helpers.paths import ROOT
 from labkit import notebooks
-from labkit.site import build
+from labkit.site import build, pictures
 
 STATE = "e => e.innerHTML"  # what its controls are set to is not in it
 NONSENSE = "qwertzuiopasdf"
@@ -316,3 +318,15 @@ def test_solutions_unfold(open_page, solutions_fold):
         page = open_page(f"{path.stem}.html")
         solutions_fold(page, notebooks.read(path))
         page.close()
+
+
+def test_the_readmes_pictures_can_be_taken(folder, chromium, tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in pictures.take(folder, chromium, tmp_path):
+        image = Image.open(path)
+        assert image.width > 900
+        assert len(image.convert("RGB").getcolors(2**16)) > 10, "an empty picture"
+        assert path.stat().st_size < 100_000
+        committed = Image.open(ROOT / "docs" / path.name)
+        assert committed.width == image.width
+        assert re.search(rf"!\[[^\]]+\]\(docs/{path.name}\)", readme), path.name
