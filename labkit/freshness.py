@@ -23,7 +23,7 @@ from nbformat import NotebookNode
 from helpers import paths
 from helpers.paths import DATA, ROOT
 from labkit import notebooks, pages
-from labkit.exercises import record
+from labkit.exercises.record import VARIABLE as PROGRESS_VARIABLE
 
 if TYPE_CHECKING:
     from grimp import ImportGraph
@@ -160,7 +160,7 @@ def execute_in_place(path: Path) -> None:
     """
     notebook = notebooks.read(path)
     # The outputs are for everybody: no one's own progress is in them.
-    environment = os.environ | {record.VARIABLE: str(ROOT / "no-progress.json")}
+    environment = os.environ | {PROGRESS_VARIABLE: str(ROOT / "no-progress.json")}
     NotebookClient(
         notebook,
         kernel_name="python3",
