@@ -1,29 +1,22 @@
-(root, data, { make, status }) => {
+(root, data, { make, button, status }) => {
   const answered = new Map();
   const result = status();
   data.questions.forEach((question, number) => {
-    const box = make("fieldset", undefined, { class: "kx-quiz" });
+    const text = `${number + 1}. ${question.text}`;
+    const box = make("div", undefined, { class: "kx-quiz", role: "group", "aria-label": text });
     const said = status();
-    box.append(make("legend", `${number + 1}. ${question.text}`));
-    // A page can have the same quiz twice, and the choices of one must not undo the other's.
-    const group = `quiz-${Math.random().toString(36).slice(2)}`;
-    question.options.forEach((option, place) => {
-      const label = make("label");
-      const input = make("input", undefined, { type: "radio", name: group });
-      input.addEventListener("change", () => {
-        const right = place === question.right;
-        // The first choice counts.
-        if (!answered.has(number)) answered.set(number, right);
-        said.textContent = right ? `✓ Right. ${question.why}` : "✗ Not this one. Choose again.";
-        const good = [...answered.values()].filter(Boolean).length;
-        result.textContent = answered.size < data.questions.length
-          ? `${answered.size} of ${data.questions.length} answered`
-          : `${good} of ${data.questions.length} right at the first choice`;
-      });
-      label.append(input, ` ${option}`);
-      box.append(label);
-    });
-    box.append(said);
+    const buttons = question.options.map((option, place) => button(option, () => {
+      const right = place === question.right;
+      // The first choice counts.
+      if (!answered.has(number)) answered.set(number, right);
+      buttons.forEach((each, other) => each.setAttribute("aria-pressed", other === place));
+      said.textContent = right ? `✓ Right. ${question.why}` : "✗ Not this one. Choose again.";
+      const good = [...answered.values()].filter(Boolean).length;
+      result.textContent = answered.size < data.questions.length
+        ? `${answered.size} of ${data.questions.length} answered`
+        : `${good} of ${data.questions.length} right at the first choice`;
+    }, { "aria-pressed": false }));
+    box.append(make("b", text), ...buttons, said);
     root.append(box);
   });
   root.append(result);

@@ -12,6 +12,7 @@ from typing import Any
 
 _NUMBER = re.compile(r"\s*≈?\s*([-+]?[\d.,_]*\d(?:e[-+]?\d+)?)\s*([^\d]*)", re.IGNORECASE)
 
+TOO_MUCH_MEMORY = "Your function needs too much memory. Does a list grow without an end?"
 MOST_ITEMS = 100_000  # of an iterator, which may have no end
 
 # Whether this process is the one in which answers may run; see `apart.py`.
@@ -178,7 +179,7 @@ def _stopped(example: str, error: BaseException, function: Callable) -> str:
         case RecursionError():
             return f"In the call {example} your function calls itself without an end."
         case MemoryError():
-            return "Your function needs too much memory. Does a list grow without an end?"
+            return TOO_MUCH_MEMORY
         case PermissionError():
             return (
                 "Your function writes a file, opens a connection or starts a program. That is "

@@ -14,7 +14,8 @@ CAPITAL_OF_ITALY = re.compile(r"(?=.*\bital(y|ian)\b)(?=.*\bcapital\b)", re.IGNO
 
 def _send_messages(answer: Any, model: Model) -> None:
     model.ask("your messages", [dict(message) for message in answer])
-    model.note("The pocket model often breaks such a rule. A larger model follows it.")
+    if getattr(model.lab, "model", "") == "pocket-small":
+        model.note("The pocket model often breaks such a rule. A larger model follows it.")
 
 
 @exercise(
