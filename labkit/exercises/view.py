@@ -57,7 +57,8 @@ def show(found: Verdict, progress: Progress | None, names: tuple[str, ...]) -> N
         parts.append(f'<span style="color: {shade}">{mark}</span> {html.escape(test)}')
         lines.append(f"  {mark} {test}")
     if found.printed:
-        parts.append(f"Your function printed:<pre style="margin: 0">{html.escape(found.printed)}</pre>")
+        printed = html.escape(found.printed)
+        parts.append(f'Your function printed:<pre style="margin: 0">{printed}</pre>')
         lines.append(textwrap.indent(found.printed, "  | "))
     if found.replies:
         rows = "".join(
