@@ -583,6 +583,17 @@ def verify(
 
 
 @app.command()
+def progress() -> int:
+    """Which exercises are solved, and which one is next."""
+    from labkit.exercises import progress as page
+    from labkit.exercises import record
+
+    print(page())
+    print(f"Kept in {record.file()}")
+    return SUCCESS
+
+
+@app.command()
 def check(
     files: list[str] = Argument(None, help="Notebooks; all by default."),
     fix: bool = Option(False, "--fix", help="First renew the badge and the Colab set-up cell."),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from nbformat import NotebookNode
 from helpers import paths
 from helpers.paths import DATA, ROOT
 from labkit import notebooks, pages
+from labkit.exercises.record import VARIABLE as PROGRESS_VARIABLE
 
 if TYPE_CHECKING:
     from grimp import ImportGraph
@@ -157,6 +159,8 @@ def execute_in_place(path: Path) -> None:
         nbclient.exceptions.DeadKernelError: the kernel died. The file is as it was.
     """
     notebook = notebooks.read(path)
+    # The outputs are for everybody: no one's own progress is in them.
+    environment = os.environ | {PROGRESS_VARIABLE: str(ROOT / "no-progress.json")}
     NotebookClient(
         notebook,
         kernel_name="python3",
@@ -166,7 +170,7 @@ def execute_in_place(path: Path) -> None:
         extra_arguments=notebooks.QUIET_KERNEL,
         store_widget_state=False,
         resources={"metadata": {"path": str(path.parent)}},
-    ).execute()
+    ).execute(env=environment)
     tidy(notebook)
     notebooks.write(notebook, path)
     record = recorded(path.parent) | {path.name: fingerprint(path)}

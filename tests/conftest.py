@@ -2,11 +2,13 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from helpers import connect
+from labkit.exercises import record
 from pocket_model import base_weights
 from pocket_model.build import ensure_built
 from pocket_model.cache import CACHE_VARIABLE, cache_dir
@@ -20,6 +22,14 @@ collect_ignore = ["clients", "browser", "vllm", "notebooks/test_colab.py"]
 
 def pytest_addoption(parser):
     parser.addoption("--all-notebooks", action="store_true", help="slow tests run all notebooks")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_progress(tmp_path_factory) -> Iterator[None]:
+    """No test counts as the progress of the person who runs it, and none sees that progress."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(record.VARIABLE, str(tmp_path_factory.mktemp("progress") / "progress.json"))
+        yield
 
 
 @pytest.fixture(scope="session")

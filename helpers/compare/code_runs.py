@@ -76,7 +76,13 @@ class Run:
     output: str
 
 
-def run_code(source: str, *, seconds: float = SECONDS, megabytes: int = MEGABYTES) -> Run:
+def run_code(
+    source: str,
+    *,
+    seconds: float = SECONDS,
+    megabytes: int = MEGABYTES,
+    libraries: Sequence[str] = (),
+) -> Run:
     """Run Python source in a new process, in an empty temporary folder that is removed afterwards.
 
     It cannot open connections, start programs, or write elsewhere, as far as Python sees it. Its
@@ -86,8 +92,10 @@ def run_code(source: str, *, seconds: float = SECONDS, megabytes: int = MEGABYTE
     Args:
         seconds: until the process and what it started is ended.
         megabytes: its address space, Python and libraries included.
+        libraries: what to import before the code runs, beside numpy if the source names it.
     """
-    prepared = [name for name in ("numpy",) if re.search(rf"\b{name}\b", source)]
+    named = [name for name in ("numpy",) if re.search(rf"\b{name}\b", source)]
+    prepared = list(dict.fromkeys([*named, *libraries]))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         folder = os.path.realpath(scratch)
         home = Path(folder, "work")

@@ -7,9 +7,20 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 _NUMBER = re.compile(r"\s*≈?\s*([-+]?[\d.,_]*\d(?:e[-+]?\d+)?)\s*([^\d]*)", re.IGNORECASE)
+
+TOO_MUCH_MEMORY = "Your function needs too much memory. Does a list grow without an end?"
+MOST_ITEMS = 100_000  # of an iterator, which may have no end
+
+# Whether this process is the one in which answers may run; see `apart.py`.
+is_apart = False
+
+
+class RunApart(BaseException):
+    """A judge calls the answer, so it has to run in a process of its own."""
 
 
 class WrongForm(ValueError):
@@ -41,7 +52,10 @@ def plain(answer: Any) -> Any:
     if hasattr(answer, "tolist"):
         return answer.tolist()
     if isinstance(answer, Iterable) and not hasattr(answer, "__len__"):
-        return list(answer)
+        found = list(islice(answer, MOST_ITEMS + 1))
+        if len(found) > MOST_ITEMS:
+            raise WrongForm("The answer yields values without an end.")
+        return found
     return answer
 
 
@@ -116,15 +130,24 @@ def mapping(answer: Any, what: str = "a dict") -> dict:
     return dict(answer)
 
 
-def call(function: Callable, *arguments: Any) -> Any:
-    """What the learner's function returns.
+def call(function: Callable, *arguments: Any, shown: str = "", may_yield: bool = False) -> Any:
+    """What the learner's function returns. Call it only in a judge or a test.
+
+    Args:
+        shown: the call as a message shows it, if the arguments are too long for one.
+        may_yield: a generator is a right form of the result, too.
 
     Raises:
+        RunApart: this is not a process with limits. The engine then runs the judge in one.
         WrongForm: it is no function, takes other arguments, stops with an error or returns None.
     """
     if not callable(function):
         raise WrongForm(f"The answer should be a function, not {kind(function)}.")
-    example = f"answer({', '.join(map(repr, arguments))})"
+    if not is_apart:
+        raise RunApart
+    example = shown or f"answer({', '.join(map(repr, arguments))})"
+    if len(example) > 90:
+        example = f"{example[:88]}…"
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError:
@@ -133,12 +156,40 @@ def call(function: Callable, *arguments: Any) -> Any:
         pass
     try:
         result = function(*arguments)
-    except (Exception, SystemExit):
-        raise WrongForm(
-            f"The call {example} stopped with an error. Run it in a cell of its own to see where."
-        ) from None
+        if inspect.isgenerator(result):
+            if not may_yield:
+                raise WrongForm("Your function has a `yield`. Write `return` instead.")
+            result = plain(result)
+    except WrongForm:
+        raise
+    except (Exception, SystemExit) as error:
+        raise WrongForm(_stopped(example, error, function)) from None
     if result is None:
         raise WrongForm("Your function returned None. Is a `return` missing?")
-    if inspect.isgenerator(result):
-        raise WrongForm("Your function has a `yield`. Write `return` instead.")
+    if inspect.iscoroutine(result):
+        result.close()
+        raise WrongForm("Your function is `async`. Write it without.")
     return plain(result)
+
+
+def _stopped(example: str, error: BaseException, function: Callable) -> str:
+    match error:
+        case NotImplementedError():
+            return "Your function is still a stub: replace its `raise` with your code."
+        case RecursionError():
+            return f"In the call {example} your function calls itself without an end."
+        case MemoryError():
+            return TOO_MUCH_MEMORY
+        case PermissionError():
+            return (
+                "Your function writes a file, opens a connection or starts a program. That is "
+                "refused here, and the exercise does not need it."
+            )
+    line, trace = "", error.__traceback__
+    while trace is not None:
+        if (code := trace.tb_frame.f_code) is getattr(function, "__code__", None):
+            line = f" in line {trace.tb_lineno - code.co_firstlineno + 1}"
+        trace = trace.tb_next
+    return (
+        f"The call {example} stopped with an error{line}. Run it in a cell of its own to see why."
+    )

@@ -1,18 +1,32 @@
 """Exercises of notebook 00, Start here."""
 
+import copy
 import re
 from typing import Any
 
-from labkit.exercises.answers import WrongForm, items, mapping, number
-from labkit.exercises.engine import exercise
+from labkit.exercises.answers import WrongForm, call, items, kind, mapping, number
+from labkit.exercises.asking import Model
+from labkit.exercises.engine import USE, build, exercise, test
 
 ONE_WORD = re.compile(r"\b(one|single|1|a|\(1\)|only|just)[ -]word\b|\bword only\b", re.IGNORECASE)
 CAPITAL_OF_ITALY = re.compile(r"(?=.*\bital(y|ian)\b)(?=.*\bcapital\b)", re.IGNORECASE | re.DOTALL)
 
 
+def _send_messages(answer: Any, model: Model) -> None:
+    model.ask("your messages", [dict(message) for message in answer])
+    if getattr(model.lab, "model", "") == "pocket-small":
+        model.note("The pocket model often breaks such a rule. A larger model follows it.")
+
+
 @exercise(
     "00-messages",
-    hint='Write two dicts, each with "role" and "content". The rule belongs in the system message.',
+    hint=(
+        "Which of the two texts is a rule for all answers, and which is the question?",
+        'Look at "Ask again: a conversation". Each message is a dict with a role and a content.',
+        'Half of it: [{"role": "system", "content": "Answer with one word."}, …]',
+    ),
+    kind=USE,
+    send=_send_messages,
 )
 def judge_messages(answer: Any) -> str | None:
     """A system message with the rule, then a user message with the question."""
@@ -42,8 +56,27 @@ def _text(content: Any) -> str:
     return str(content)
 
 
+def _send_settings(answer: Any, model: Model) -> None:
+    settings = dict(answer) | {"max_tokens": 16}
+    messages = [{"role": "user", "content": "Describe the sea."}]
+    first, second = (
+        model.ask(f"request {number}", messages, **settings).choices[0].message.content
+        for number in (1, 2)
+    )
+    same = "The two answers are the same: the seed works."
+    other = "The two answers differ: this server does not keep to a seed, or nothing fixed one."
+    model.note(same if first == second else other)
+
+
 @exercise(
-    "00-seed", hint="With temperature 0 nothing is sampled. Here the temperature must stay above 0."
+    "00-seed",
+    hint=(
+        "Which setting makes the model sample, and which one fixes the random numbers?",
+        'Look at "Change one setting". With temperature 0 nothing is sampled.',
+        'Half of it: {"temperature": 1.0, …}. The other key fixes the random numbers.',
+    ),
+    kind=USE,
+    send=_send_settings,
 )
 def judge_seed(answer: Any) -> str | None:
     """A seed, and a temperature at which it matters."""
@@ -73,3 +106,80 @@ def _known_settings() -> set[str]:
     from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
     return set(CompletionCreateParamsBase.__annotations__)
+
+
+_TALK = [
+    {"role": "user", "content": "What is the capital of Japan?"},
+]
+
+
+def _send_history(answer: Any, model: Model) -> None:
+    first = model.ask("first question", _TALK).choices[0].message.content
+    messages = answer(copy.deepcopy(_TALK), first, "And what is the capital of Italy?")
+    model.ask(f"{len(messages)} messages", [dict(message) for message in messages])
+
+
+build(
+    "00-history",
+    hint=(
+        "The server remembers nothing. What must the next request contain?",
+        'Look at "Ask again: a conversation". What is between the two questions there?',
+        'Half of it: [*messages, {"role": "assistant", "content": reply}, …]',
+    ),
+    example='answer([question], "Tokyo", "And Italy?") returns a list of 3 messages',
+    send=_send_history,
+)
+
+
+def _history(
+    answer: Any, before: list[dict], reply: str = "Tokyo.", question: str = "Why?"
+) -> list:
+    result = call(answer, before, reply, question, shown="answer(messages, reply, question)")
+    if not isinstance(result, list | tuple) or not all(isinstance(each, dict) for each in result):
+        raise WrongForm(f"It should return a list of dicts, not {kind(result)}.")
+    return list(result)
+
+
+@test("00-history", "the new question comes last, as the user's")
+def question_is_last(answer: Any) -> str | None:
+    """The last message is the new question."""
+    result = _history(answer, [dict(m) for m in _TALK])
+    if not result or result[-1].get("content") != "Why?":
+        return "The last message should have the new question as its content."
+    if result[-1].get("role") != "user":
+        return 'The new question should have the role "user".'
+    return None
+
+
+@test("00-history", "the model's reply comes before it")
+def reply_is_before(answer: Any) -> str | None:
+    """The reply is a message of the assistant."""
+    result = _history(answer, [dict(m) for m in _TALK])
+    if len(result) < 3 or result[-2].get("content") != "Tokyo.":
+        return "Without its own reply, the model does not know what was said: put it before."
+    if result[-2].get("role") != "assistant":
+        return 'The reply should have the role "assistant": the model said it.'
+    return None
+
+
+@test("00-history", "all earlier messages stay, in their order")
+def earlier_stay(answer: Any) -> str | None:
+    """A longer conversation stays whole."""
+    before = [
+        {"role": "system", "content": "Be brief."},
+        *_TALK,
+        {"role": "assistant", "content": "Tokyo."},
+        {"role": "user", "content": "And Italy?"},
+    ]
+    result = _history(answer, copy.deepcopy(before), "Rome.")
+    if result[: len(before)] == before:
+        return None if len(result) == len(before) + 2 else "Two messages are added, no more."
+    return "A message of the earlier conversation is missing or changed."
+
+
+@test("00-history", "the list that it is given does not change")
+def given_list_stays(answer: Any) -> str | None:
+    """The function has no side effect."""
+    before = [dict(m) for m in _TALK]
+    _history(answer, before)
+    return None if before == _TALK else "It changes the list that it is given. Return a new one."

@@ -1,49 +1,186 @@
 """Exercises of notebook 01, Architecture notes."""
 
-import re
+import math
 from typing import Any
 
-from labkit.exercises.answers import items
-from labkit.exercises.engine import exercise, number_exercise
+from labkit.exercises.answers import WrongForm, alone, call, items, kind, number
+from labkit.exercises.engine import build, exercise, number_exercise, test
 
-number_exercise(
+build(
     "01-kv",
-    20,
-    hint="For each token: 2 (key and value) × layers × key/value heads × head dim × bytes.",
-    mistakes={
-        5: "That is the cache of one user; there are four.",
-        10: "That is half of it: a key and a value are stored, at 2 bytes each.",
-        80: "That is without GQA: 8 key/value heads are stored, not 32.",
-        21.47: "That is in GB (10⁹ bytes); the question asks for GiB.",
-    },
-    tolerance=1e-3,
-    units=("GiB",),
+    hint=(
+        "What does the model keep of each token, in each layer, for each key/value head?",
+        'The formula is in "The KV cache, predicted and measured".',
+        "Half of it: one token of one user needs 2 * layers * kv_heads * head_dim * 2 bytes.",
+    ),
+    example="answer(40, 8, 128, 32768, 4) → 21474836480",
 )
 
+_KV_MISTAKES = {
+    0.5: "That is half: a key **and** a value are stored, and each number takes 2 bytes.",
+    0.25: "A key and a value are stored, and each number takes 2 bytes: two factors of 2.",
+    2.0: "That is twice as much: at 16 bits a number takes 2 bytes.",
+    8.0: "That is in bits. A byte has 8 of them.",
+    1 / 2**30: "That is in GiB. Return bytes.",
+    1e-9: "That is in GB. Return bytes.",
+    1 / 1024: "That is in KiB. Return bytes.",
+}
 
-@exercise(
-    "01-card",
-    hint="Call fit.what_fits_where with images=4. Its rows begin with the smallest memory.",
-)
-def judge_card(answer: Any) -> str | None:
-    """The smallest GPU or Mac with room for weights, context and four images."""
-    names = [answer] if isinstance(answer, str) else items(answer, "the name of a GPU or Mac")
-    if len(names) != 1 or not isinstance(names[0], str):
-        return "The answer should be the name of one GPU or Mac, as a string."
-    name = re.sub(r"nvidia|geforce|apple|[^a-z0-9]", "", names[0].lower())
-    if name in ("m2pro32gb", "m432gb", "a10g", "l4"):
-        return "The weights fit, but the four images do not: pass images=4."
-    if name in ("rtx4090", "4090"):
+
+def _kv(answer: Any, *shape: int) -> str | None:
+    layers, heads, size, tokens, users = shape
+    value = number(alone(call(answer, *shape)), "The result", ("bytes", "byte", "B"))
+    right = 2 * layers * heads * size * 2 * tokens * users
+    if value == right:
         return None
-    if name in ("rtx3090", "3090"):
-        return "It fits, but so does a GPU with less memory."
-    return 'Take the first row whose "scheme" is not "none": it has the least memory.'
+    for factor, said in _KV_MISTAKES.items():
+        if math.isclose(value, right * factor, rel_tol=1e-3):
+            return said.replace("**", "")
+    if users > 1 and value == right / users:
+        return "That is the cache of one user. Each user has a cache."
+    if tokens > 1 and value == right / tokens:
+        return "That is one token. Each token of the context has its own key and value."
+    return f"answer{shape} should be {right}, not {value:g}."
+
+
+@test("01-kv", "one token of Mistral Small: 163,840 bytes")
+def kv_of_a_token(answer: Any) -> str | None:
+    """2 × 40 layers × 8 heads × 128 numbers × 2 bytes."""
+    return _kv(answer, 40, 8, 128, 1, 1)
+
+
+@test("01-kv", "a long context")
+def kv_of_a_context(answer: Any) -> str | None:
+    """It grows with the tokens."""
+    return _kv(answer, 40, 8, 128, 32768, 1)
+
+
+@test("01-kv", "several users")
+def kv_of_users(answer: Any) -> str | None:
+    """It grows with the users."""
+    return _kv(answer, 40, 8, 128, 4096, 3)
+
+
+@test("01-kv", "another model")
+def kv_of_another_model(answer: Any) -> str | None:
+    """The numbers of the pocket model: 30 layers, 4 heads of 64 numbers."""
+    return _kv(answer, 30, 4, 64, 100, 2)
+
+
+build(
+    "01-gqa",
+    hint=(
+        "Which key/value head does query head 3 use, if 4 query heads share 2 of them?",
+        'Look at "Attention, by hand": `attention(head)`, with `head // group`.',
+        "Half of it: scores = q[head] @ k[head // group].T / size**0.5, with the future set to "
+        "-inf. Then softmax, then @ v[head // group].",
+    ),
+    example="answer(q, k, v) returns an array with the shape of q",
+    libraries=("numpy",),
+)
+
+
+def _attention(q, k, v, *, causal=True, scaled=True, strict=False, interleaved=False):
+    """Grouped-query attention, right or with one mistake. Shapes: (heads, tokens, size)."""
+    import numpy as np
+
+    heads, tokens, size = q.shape
+    group, out = heads // len(k), []
+    for head in range(heads):
+        shared = head % len(k) if interleaved else head // group
+        scores = q[head] @ k[shared].T / (size**0.5 if scaled else 1)
+        if causal:
+            scores = np.where(np.tri(tokens, k=-1 if strict else 0, dtype=bool), scores, -np.inf)
+        with np.errstate(invalid="ignore"):
+            weights = np.exp(scores - scores.max(-1, keepdims=True))
+            out.append(weights / weights.sum(-1, keepdims=True) @ v[shared])
+    return np.array(out)
+
+
+def _heads(heads: int, shared: int, tokens: int = 5, size: int = 8, seed: int = 0):
+    import numpy as np
+
+    draw = np.random.default_rng(seed).normal
+    return tuple(draw(size=(count, tokens, size)) for count in (heads, shared, shared))
+
+
+def _attended(answer: Any, q, k, v):
+    import numpy as np
+
+    result = call(answer, q.copy(), k.copy(), v.copy(), shown="answer(q, k, v)")
+    try:
+        result = np.asarray(result, dtype=float)
+    except (TypeError, ValueError):
+        raise WrongForm(f"It should return one array of numbers, not {kind(result)}.") from None
+    if result.shape != q.shape:
+        raise WrongForm(
+            f"It should return an array of shape {q.shape}, as q has; this one has {result.shape}."
+        )
+    return result
+
+
+@test("01-gqa", "one head: softmax of the scaled scores, times the values")
+def attention_of_one_head(answer: Any) -> str | None:
+    """With one head only the mask, the scale and softmax matter."""
+    return _compare_attention(answer, 1, 1)
+
+
+@test("01-gqa", "no token sees a later one")
+def attention_is_causal(answer: Any) -> str | None:
+    """The first token attends to itself alone; a later value changes nothing before it."""
+    import numpy as np
+
+    q, k, v = _heads(2, 2)
+    if not np.allclose(_attended(answer, q, k, v)[:, 0], v[:, 0], atol=1e-5):
+        return "The first token can attend to itself only, so its result is its own value."
+    before, v[:, -1] = _attended(answer, q, k, v), 9.0
+    if not np.allclose(_attended(answer, q, k, v)[:, :-1], before[:, :-1], atol=1e-5):
+        return "A change of the last token changes earlier ones. Mask the future."
+    return None
+
+
+@test("01-gqa", "neighbouring query heads share a key/value head")
+def attention_in_groups(answer: Any) -> str | None:
+    """Heads 0 to 2 use key/value head 0, and so on."""
+    return _compare_attention(answer, 6, 2)
+
+
+@test("01-gqa", "the 24B's ratio: 32 query heads, 8 key/value heads")
+def attention_of_the_24b(answer: Any) -> str | None:
+    """Any number of heads."""
+    return _compare_attention(answer, 32, 8)
+
+
+def _compare_attention(answer: Any, heads: int, shared: int) -> str | None:
+    import numpy as np
+
+    q, k, v = _heads(heads, shared)
+    result = _attended(answer, q, k, v)
+    for mistake, said in (
+        ({}, None),
+        ({"causal": False}, "The future is not masked: each token attends to later ones, too."),
+        ({"scaled": False}, "Divide the scores by the square root of the head's size."),
+        ({"interleaved": True}, "Neighbours share a head: head // group, not head % kv_heads."),
+        ({"causal": False, "scaled": False}, "Two are missing: the mask and the scale."),
+    ):
+        if np.allclose(result, _attention(q, k, v, **mistake), atol=1e-4):
+            return said
+    if not np.isfinite(result).all():
+        return "Some numbers are not finite. A token must be allowed to attend to itself."
+    return "The numbers differ. Is softmax over the keys, so that each row adds up to 1?"
 
 
 PLACES = "This notebook has each answer: see KV cache, windows, roofline and 3.2 against 3.1."
 
 
-@exercise("01-claim", hint=PLACES)
+@exercise(
+    "01-claim",
+    hint=(
+        "For each claim: which number of this notebook would show that it is wrong?",
+        PLACES,
+        "Half of it: A and C are right.",
+    ),
+)
 def judge_claims(answer: Any) -> str | None:
     """The set of the wrong claims. The hint is about the first letter that is judged wrongly."""
     words = items(answer, 'a set of letters, such as {"A", "C"}')
@@ -65,24 +202,13 @@ def judge_claims(answer: Any) -> str | None:
 
 
 number_exercise(
-    "01-image",
-    660,
-    hint="columns = ⌈width / 28⌉, rows = ⌈height / 28⌉, and each row ends with one more token.",
-    mistakes={
-        638: "Each row ends with one more token: [IMG_BREAK], or [IMG_END] after the last row.",
-        667: "Rows and columns are the wrong way round: each row has one extra token.",
-        588: "Round up: a part of a patch counts as a patch.",
-        612.245: "Round up, rows and columns apart. Each row ends with one more token.",
-        2494: "The language model sees patches of 28 pixels: 2 × 2 patches of 14, merged.",
-    },
-    tolerance=1e-6,
-    units=("tokens", "image tokens"),
-)
-
-number_exercise(
     "01-roofline",
     22.0,
-    hint="Each token reads every weight once: bandwidth / bytes read per token.",
+    hint=(
+        "How many bytes does the GPU read for each token?",
+        'Look at "The roofline: how fast can it be at best?": bandwidth / bytes per token.',
+        "Half of it: the blocks and lm_head are read, at 2 bytes for each parameter.",
+    ),
     mistakes={
         44.0: "Each parameter takes two bytes at 16 bits.",
         21.0: "A token of text reads neither the vision encoder nor the table of embeddings.",

@@ -1,36 +1,105 @@
 """Exercises of notebook 04, Vision."""
 
 import base64
+import math
 import re
 from typing import Any
 
 from labkit.exercises.answers import call, mapping, number
-from labkit.exercises.engine import exercise, judge_number
+from labkit.exercises.asking import Model
+from labkit.exercises.engine import USE, build, exercise, judge_number, test
 
-
-@exercise(
+build(
     "04-tokens",
-    hint="Shrink the image until its longer side is at most 1540. Then count as in notebook 01.",
+    hint=(
+        "How many patches of 28 pixels cover a row, and what comes after each row?",
+        'Look at "What an image costs". What happens to an image above 1540 pixels?',
+        "Half of it: rows * (columns + 1), each rounded up. Before that, shrink the image until "
+        "its longer side is at most 1540.",
+    ),
+    example="answer(448, 448) → 272",
 )
-def judge_image_tokens(answer: Any) -> str | None:
-    """A function from width and height in pixels to tokens."""
-    for (width, height), expected in {
-        (448, 448): 272,
-        (1000, 600): 814,
-        (600, 1000): 828,
-        (1540, 1540): 3080,
-        (4000, 3000): 2352,
-    }.items():
+
+
+def _tokens(answer: Any, sizes: dict[tuple[int, int], int]) -> str | None:
+    for (width, height), expected in sizes.items():
         tokens = number(call(answer, width, height))
-        if tokens != expected:
-            question = "Was it shrunk first?" if max(width, height) > 1540 else ""
-            return f"{width} × {height} is {expected} tokens, not {tokens:g}. {question}".strip()
+        if tokens == expected:
+            continue
+        said = f"{width} × {height} is {expected} tokens, not {tokens:g}."
+        rows, columns = math.ceil(height / 28), math.ceil(width / 28)
+        if max(width, height) > 1540:
+            return f"{said} Was it shrunk first?"
+        if tokens == rows * columns:
+            return f"{said} Each row ends with one more token."
+        if tokens == columns * (rows + 1):
+            return f"{said} Rows and columns are the wrong way round."
+        if tokens == (height // 28) * (width // 28 + 1):
+            return f"{said} Round up: a part of a patch counts as a patch."
+        if tokens == math.ceil(height / 14) * (math.ceil(width / 14) + 1):
+            return f"{said} The language model gets one token for 2 × 2 patches of 14 pixels."
+        return said
     return None
+
+
+@test("04-tokens", "a square of 16 × 16 patches")
+def tokens_of_a_square(answer: Any) -> str | None:
+    """16 rows of 16 patches, and one more token for each row."""
+    return _tokens(answer, {(448, 448): 272})
+
+
+@test("04-tokens", "sides that are no multiple of 28")
+def tokens_rounded_up(answer: Any) -> str | None:
+    """Both sides are rounded up."""
+    return _tokens(answer, {(1000, 600): 814, (1, 1): 2})
+
+
+@test("04-tokens", "upright is not the same as wide")
+def tokens_of_an_upright_image(answer: Any) -> str | None:
+    """The additional tokens are for rows."""
+    return _tokens(answer, {(600, 1000): 828})
+
+
+@test("04-tokens", "large images are shrunk first")
+def tokens_of_a_large_image(answer: Any) -> str | None:
+    """The longer side has at most 1540 pixels."""
+    return _tokens(answer, {(1540, 1540): 3080, (4000, 3000): 2352})
+
+
+def _send_image(answer: Any, model: Model) -> None:
+    import copy
+
+    from PIL import Image
+
+    from helpers.images import image_part
+
+    said = []
+    for color in ("red", "blue"):
+        picture = Image.new("RGB", (168, 168), "white")
+        picture.paste(color, (52, 52, 116, 116))
+        message = copy.deepcopy(dict(answer))
+        message["content"] = [
+            image_part(picture) if part["type"] == "image_url" else part
+            for part in message["content"]
+        ]
+        reply = model.ask(f"your message with a {color} square", [message], max_tokens=16)
+        said.append((reply.choices[0].message.content or "").strip())
+    model.note(
+        "The answer follows the image."
+        if said[0] != said[1]
+        else "Both images got the same answer, so the model did not use them."
+    )
 
 
 @exercise(
     "04-message",
-    hint='Two parts: {"type": "text", …} and {"type": "image_url", "image_url": {"url": …}}.',
+    hint=(
+        "What is the content of a message that has a text and an image?",
+        'Look at "From image to message": the content is a list of two parts.',
+        'Half of it: {"type": "text", …} and {"type": "image_url", "image_url": {"url": …}}.',
+    ),
+    kind=USE,
+    send=_send_image,
 )
 def judge_image_message(answer: Any) -> str | None:
     """A user message of a text part and an image part with a data URL."""
@@ -62,14 +131,23 @@ def judge_image_message(answer: Any) -> str | None:
     return None
 
 
-@exercise(
+build(
     "04-pairs",
-    hint="A model that ignores the images gives one answer twice: at most one of a pair is right.",
+    hint=(
+        "What does a model answer that ignores the images: one answer, or two?",
+        'Look at "Ask about it": a pair of images differs in exactly what is asked.',
+        "Half of it: a pair counts if both answers are right. Divide by the number of pairs.",
+    ),
+    example="answer([(True, True), (True, False)]) → 0.5",
 )
-def judge_share_of_pairs(answer: Any) -> str | None:
-    """A function that returns the share of pairs in which both answers are right."""
-    both, first, second, neither = (True, True), (True, False), (False, True), (False, False)
-    share = number(call(answer, [both] * 4 + [first] * 3 + [second] * 2 + [neither]))
+
+_BOTH, _FIRST, _SECOND, _NEITHER = (True, True), (True, False), (False, True), (False, False)
+
+
+@test("04-pairs", "ten pairs, four of them right")
+def share_of_ten(answer: Any) -> str | None:
+    """Only pairs with two right answers count."""
+    share = number(call(answer, [_BOTH] * 4 + [_FIRST] * 3 + [_SECOND] * 2 + [_NEITHER]))
     mistakes = {
         0.9: "One right answer of two may be a guess: both must be right.",
         0.65: "That counts single answers. Count a pair once, if both answers are right.",
@@ -81,6 +159,14 @@ def judge_share_of_pairs(answer: Any) -> str | None:
     }
     if hint := judge_number(share, 0.4, mistakes, tolerance=1e-9):
         return f"In 4 of 10 pairs both answers are right, which is a share of 0.4. {hint}"
-    if number(call(answer, [both])) != 1:
+    return None
+
+
+@test("04-pairs", "all pairs, and none")
+def share_of_extremes(answer: Any) -> str | None:
+    """The share goes from 0 to 1."""
+    if number(call(answer, [_BOTH])) != 1:
         return "For one pair with two right answers it should return 1."
+    if number(call(answer, [_FIRST, _SECOND, _NEITHER])) != 0:
+        return "If no pair has two right answers, it should return 0."
     return None

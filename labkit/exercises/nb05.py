@@ -1,13 +1,22 @@
 """Exercises of notebook 05, Tool calling."""
 
+import copy
 import json
 from typing import Any
 
-from labkit.exercises.answers import call, items, mapping
-from labkit.exercises.engine import exercise
+from labkit.exercises.answers import WrongForm, call, items, mapping
+from labkit.exercises.asking import Model, arguments
+from labkit.exercises.engine import USE, build, exercise, test
 
 
-@exercise("05-id", hint="The format accepts ids that match ^[a-zA-Z0-9]{9}$.")
+@exercise(
+    "05-id",
+    hint=(
+        "How long is an id, and which characters can it have?",
+        'Look at "Ids: nine letters and digits".',
+        'Half of it: "bbc5b7ede" is accepted. Count the characters of the others.',
+    ),
+)
 def judge_call_ids(answer: Any) -> str | None:
     """The tool-call ids that Mistral's format accepts."""
     right = {"bbc5b7ede", "A1B2C3D4E"}
@@ -27,7 +36,31 @@ def judge_call_ids(answer: Any) -> str | None:
 TYPES = "the types string, number, integer, boolean, object, array and null"
 
 
-@exercise("05-schema", hint='"parameters" is a JSON schema: type, properties and required.')
+def _send_tool(answer: Any, model: Model) -> None:
+    asked = "I have 20 euros. Convert them."
+    messages = [{"role": "user", "content": asked}]
+    reply = model.ask(asked, messages, tools=[dict(answer)], tool_choice="required")
+    given = arguments(reply)
+    if given is None:
+        model.note("The reply is no call of your tool. This server may not force calls.")
+    else:
+        model.note(
+            "The call matches your schema: the server sees to that. Whether the values are right "
+            "depends on the model, and on how clear your description is."
+        )
+
+
+@exercise(
+    "05-schema",
+    hint=(
+        "What must the model know of a function that it cannot see?",
+        'Look at "Describe a function": "parameters" is a JSON schema.',
+        'Half of it: "parameters": {"type": "object", "properties": {"amount": {"type": "number"}, '
+        '…}, "required": […]}',
+    ),
+    kind=USE,
+    send=_send_tool,
+)
 def judge_schema(answer: Any) -> str | None:
     """A tool's description whose schema accepts right arguments and refuses wrong ones."""
     from jsonschema import Draft202012Validator, SchemaError
@@ -64,27 +97,227 @@ def judge_schema(answer: Any) -> str | None:
     return None
 
 
-@exercise(
+build(
     "05-check",
-    hint="Test three things: it is a JSON object, all names are allowed, none is missing.",
+    hint=(
+        "What can a model write that is no call at all?",
+        'Look at "Run the tool call". It is input like any other, so check it first.',
+        "Half of it: json.loads in try/except ValueError, and isinstance(given, dict).",
+    ),
+    example="""answer('{"city": "Oslo"}', ["city", "days"], ["city"]) → True""",
 )
-def judge_argument_check(answer: Any) -> str | None:
-    """A function that validates a call's arguments by name."""
+
+
+def _checked(answer: Any, cases: list[tuple[str, bool, str]]) -> str | None:
     allowed, required = ["city", "unit", "days"], ["city", "days"]
-    for arguments, expected, reason in (
-        ('{"city": "Oslo", "days": 3}', True, "the required arguments are there"),
-        ('{"city": "Oslo", "days": 3, "unit": "C"}', True, "optional arguments are allowed"),
-        ('{"city": ', False, "that is no JSON"),
-        ('["city", "days"]', False, "that is JSON, but no object"),
-        ('{"unit": "C"}', False, "required arguments are missing"),
-        ('{"city": "Oslo"}', False, "one of the required arguments is missing"),
-        ('{"city": "Oslo", "days": 3, "town": "Oslo"}', False, "there is no argument `town`"),
-        ('{"city": null, "days": 0}', True, "the arguments are there; JSON has null"),
-        ("{'city': 'Oslo', 'days': 3}", False, "that is Python, not JSON"),
-    ):
-        result = call(answer, arguments, allowed, required)
+    for text, expected, reason in cases:
+        result = call(answer, text, allowed, required)
         if result not in (True, False):
             return "It should return True or False."
         if bool(result) is not expected:
-            return f"{arguments} should give {expected}: {reason}."
+            return f"{text} should give {expected}: {reason}."
+    return None
+
+
+@test("05-check", "right arguments pass")
+def right_arguments(answer: Any) -> str | None:
+    """With and without the optional one."""
+    cases = [
+        ('{"city": "Oslo", "days": 3}', True, "the required arguments are there"),
+        ('{"city": "Oslo", "days": 3, "unit": "C"}', True, "optional arguments are allowed"),
+        ('{"city": null, "days": 0}', True, "the arguments are there; JSON has null"),
+    ]
+    return _checked(answer, cases)
+
+
+@test("05-check", "what is no JSON object does not pass")
+def no_object(answer: Any) -> str | None:
+    """Broken JSON, a list, Python."""
+    cases = [
+        ('{"city": ', False, "that is no JSON"),
+        ('["city", "days"]', False, "that is JSON, but no object"),
+        ("{'city': 'Oslo', 'days': 3}", False, "that is Python, not JSON"),
+        ("", False, "that is no JSON"),
+    ]
+    return _checked(answer, cases)
+
+
+@test("05-check", "a missing argument does not pass")
+def missing_argument(answer: Any) -> str | None:
+    """All required ones must be there."""
+    cases = [
+        ('{"unit": "C"}', False, "required arguments are missing"),
+        ('{"city": "Oslo"}', False, "one of the required arguments is missing"),
+    ]
+    return _checked(answer, cases)
+
+
+@test("05-check", "an unknown argument does not pass")
+def unknown_argument(answer: Any) -> str | None:
+    """Only allowed names."""
+    case = ('{"city": "Oslo", "days": 3, "town": "Oslo"}', False, "there is no argument `town`")
+    return _checked(answer, [case])
+
+
+build(
+    "05-loop",
+    hint=(
+        "After a tool has run, who needs its result, and how is it known which call it belongs to?",
+        'Look at "The loop" and "The conversation": which messages come after a call?',
+        "Half of it: message = ask(messages); if it has no tool_calls, return its content; else "
+        'append it, and for each call {"role": "tool", "tool_call_id": call["id"], "content": …}.',
+    ),
+    example="answer(ask, messages, functions) returns the model's last text",
+)
+
+
+class ScriptedModel:
+    """Replies by rules in place of a model, and keeps what it was sent."""
+
+    def __init__(self, *replies: Any, most: int = 8):
+        self.replies, self.most, self.sent = list(replies), most, []
+
+    def __call__(self, messages: list[dict]) -> dict:
+        """The next reply. A function among the replies makes one from the messages."""
+        if len(self.sent) >= self.most:
+            raise WrongForm(
+                f"It asked the model {self.most} times, which called the tool each time. A loop "
+                "needs a limit: end it after 5 requests."
+            )
+        self.sent.append(copy.deepcopy(messages))
+        reply = self.replies[min(len(self.sent), len(self.replies)) - 1]
+        return reply(messages) if callable(reply) else copy.deepcopy(reply)
+
+
+def says(text: str) -> dict:
+    """A reply of text."""
+    return {"role": "assistant", "content": text}
+
+
+def calls(*wanted: tuple[str, str, dict]) -> dict:
+    """A reply of calls: (id, name, arguments) each."""
+    return {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [
+            {"id": id_, "type": "function", "function": {"name": n, "arguments": json.dumps(a)}}
+            for id_, n, a in wanted
+        ],
+    }
+
+
+def repeats(messages: list[dict]) -> dict:
+    """A reply that repeats the results it was given, in order."""
+    return says(" and ".join(str(m.get("content")) for m in messages if m.get("role") == "tool"))
+
+
+_ASKED = [{"role": "user", "content": "How warm is it in Oslo?"}]
+
+
+def _looped(answer: Any, model: ScriptedModel, functions: dict) -> Any:
+    return call(
+        answer, model, [dict(m) for m in _ASKED], functions,
+        shown="answer(ask, messages, functions)",
+    )  # fmt: skip
+
+
+def _weather(city: str) -> str:
+    return f"7 degrees in {city}"
+
+
+@test("05-loop", "a reply without a call is the answer")
+def text_is_the_answer(answer: Any) -> str | None:
+    """One request, no tool."""
+    model = ScriptedModel(says("Cold."))
+    result = _looped(answer, model, {"weather": _weather})
+    if result != "Cold.":
+        return "If the model's message has no tool_calls, return its content."
+    return None if len(model.sent) == 1 else "One request was enough: the model gave its answer."
+
+
+@test("05-loop", "the answer follows the tool's result")
+def answer_follows_result(answer: Any) -> str | None:
+    """Another result, another answer."""
+    for degrees in (7, 31):
+        model = ScriptedModel(calls(("abcdefgh1", "weather", {"city": "Oslo"})), repeats)
+        result = _looped(answer, model, {"weather": lambda city, d=degrees: f"{d} in {city}"})
+        if len(model.sent) < 2:
+            return "After a call, run the tool and ask the model again, with the result."
+        if result != f"{degrees} in Oslo":
+            return "The tool's result does not reach the model. Its role is tool."
+    return None
+
+
+@test("05-loop", "the call is in the conversation, and its result has the same id")
+def call_before_result(answer: Any) -> str | None:
+    """The order that the format asks for."""
+    model = ScriptedModel(calls(("abcdefgh1", "weather", {"city": "Oslo"})), repeats)
+    _looped(answer, model, {"weather": _weather})
+    roles = [message.get("role") for message in model.sent[-1]]
+    if roles != ["user", "assistant", "tool"]:
+        shown = ", ".join(map(str, roles))
+        return f"The second request should have the roles user, assistant, tool. It has: {shown}."
+    called, result = model.sent[-1][1:]
+    if not called.get("tool_calls"):
+        return "Append the model's whole message, with its tool_calls."
+    if result.get("tool_call_id") != "abcdefgh1":
+        return "The result needs the id of its call, under tool_call_id."
+    if not isinstance(result.get("content"), str):
+        return "The content of a result is a string."
+    return None
+
+
+@test("05-loop", "two calls in one reply get two results")
+def two_calls(answer: Any) -> str | None:
+    """Each with its own id."""
+    model = ScriptedModel(
+        calls(
+            ("aaaaaaaa1", "weather", {"city": "Oslo"}), ("bbbbbbbb2", "weather", {"city": "Rom"})
+        ),
+        repeats,
+    )
+    result = _looped(answer, model, {"weather": _weather})
+    ids = [m.get("tool_call_id") for m in model.sent[-1] if m.get("role") == "tool"]
+    if ids != ["aaaaaaaa1", "bbbbbbbb2"]:
+        return "Two calls need two results, in their order, each with the id of its call."
+    return None if "Rom" in result and "Oslo" in result else "One of the two results is missing."
+
+
+@test("05-loop", "a tool that fails or is unknown: the model reads the error")
+def errors_as_results(answer: Any) -> str | None:
+    """The loop does not stop with an exception."""
+
+    def broken(city: str) -> str:
+        raise ValueError("no such city")
+
+    for name, functions in (("weather", {"weather": broken}), ("news", {"weather": _weather})):
+        model = ScriptedModel(calls(("abcdefgh1", name, {"city": "Oslo"})), says("Sorry."))
+        try:
+            result = _looped(answer, model, functions)
+        except WrongForm as wrong:
+            if "stopped with an error" in str(wrong):
+                what = "fails" if name == "weather" else "does not exist"
+                return f"If a tool {what}, the loop should go on, with the error as the result."
+            raise
+        if len(model.sent) < 2 or not any(m.get("role") == "tool" for m in model.sent[-1]):
+            return "An error is a result, too: send it, so that the model can react to it."
+        if result != "Sorry.":
+            return "After the error, return what the model then says."
+    return None
+
+
+@test("05-loop", "a model that never stops calling is stopped")
+def limited_rounds(answer: Any) -> str | None:
+    """At most 5 requests."""
+    model = ScriptedModel(calls(("abcdefgh1", "weather", {"city": "Oslo"})))
+    try:
+        _looped(answer, model, {"weather": _weather})
+    except WrongForm as wrong:
+        # To end with nothing or with an error of its own is a good end, too.
+        if "returned None" not in str(wrong) and len(model.sent) >= model.most:
+            raise
+        if "stopped with an error" in str(wrong) and len(model.sent) < 2:
+            raise
+    if len(model.sent) > 5:
+        return f"It asked {len(model.sent)} times. End it after 5 requests."
     return None

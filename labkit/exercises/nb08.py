@@ -4,8 +4,9 @@ import math
 import re
 from typing import Any
 
-from labkit.exercises.answers import alone, call, items, number
-from labkit.exercises.engine import exercise, number_exercise
+from labkit.exercises.answers import WrongForm, alone, call, items, number
+from labkit.exercises.asking import Model
+from labkit.exercises.engine import build, exercise, test
 
 _WHY = {
     "B": "B is unfair: the same weights score otherwise without their chat template.",
@@ -20,7 +21,14 @@ _FAIR = {
 }
 
 
-@exercise("08-fair", hint="What is the same for both models is fair. What differs is not.")
+@exercise(
+    "08-fair",
+    hint=(
+        "Which facts are not the same for both models?",
+        'Look at "A comparison, taken apart". What is the same for both is fair.',
+        "Half of it: B and C are unfair. There are more.",
+    ),
+)
 def judge_unfair(answer: Any) -> str | None:
     """The facts that make a comparison unfair."""
     letters = {
@@ -38,21 +46,77 @@ def judge_unfair(answer: Any) -> str | None:
     return f"{len(missing)} more make it unfair." if missing else None
 
 
-number_exercise(
-    "08-mcnemar",
-    0.0308837890625,
-    hint="Only 4 + 14 questions count. Were it a coin, how often would it fall 4 to 14 or worse?",
-    mistakes={
-        0.01544189453125: "That is one side only. Equal models can differ in favor of either one.",
-        0.018421892717: "That is chi-square, an approximation. The exact one is the binomial test.",
-        0.033894853524689: "That is chi-square, corrected. The exact one is the binomial test.",
-        0.0116729736328125: "That is one case alone: 4 to 14. More extreme ones count too.",
-        0.1: "That is the difference of the two shares. The question is about chance.",
-        3.08837890625: "Give it as a number from 0 to 1 and not in percent.",
-    },
-    tolerance=0.02,
-    units=(),
+build(
+    "08-bootstrap",
+    hint=(
+        "If the questions were drawn again, how far would the mean difference move?",
+        'Look at "Is the difference real?": the questions are drawn again, thousands of times.',
+        "Half of it: draw = rng.choice(differences, size=len(differences)), with replacement, and "
+        "keep its mean. Do it `draws` times. The interval holds the middle 95 %.",
+    ),
+    example="answer([1, 0, 0, -1, 1, 0, 1, 0], 2000) → about (-0.25, 0.75)",
 )
+
+# One model right, the other wrong: 1 or -1. Both alike: 0.
+_DIFFERENCES = [1] * 30 + [-1] * 14 + [0] * 56
+
+
+def _interval(answer: Any, differences: list[int], draws: int) -> tuple[float, float]:
+    result = call(answer, list(differences), draws, shown="answer(differences, draws)")
+    if isinstance(result, dict):
+        result = list(result.values())
+    if not isinstance(result, list | tuple) or len(result) != 2:
+        raise WrongForm("It should return two numbers: the low and the high end.")
+    low, high = (number(alone(each), "Each end") for each in result)
+    if low > high:
+        raise WrongForm("The low end comes first.")
+    return low, high
+
+
+@test("08-bootstrap", "the interval holds the mean difference")
+def interval_holds_the_mean(answer: Any) -> str | None:
+    """The mean of 100 differences is 0.16."""
+    low, high = _interval(answer, _DIFFERENCES, 1000)
+    if low <= 0.16 <= high:
+        return None
+    if max(abs(low), abs(high)) > 1:
+        return "The mean of a draw is from -1 to 1. Was the sum taken, and not the mean?"
+    return "The mean difference is 0.16, and it is not in the interval."
+
+
+@test("08-bootstrap", "it is as wide as 100 questions make it")
+def interval_is_wide_enough(answer: Any) -> str | None:
+    """About four standard errors: 0.25."""
+    low, high = _interval(answer, _DIFFERENCES, 2000)
+    width, deviation = high - low, math.sqrt(0.44 - 0.16**2)
+    normal = 2 * 1.96 * deviation / 10
+    if width < 0.01:
+        return "Each draw has the same mean: draw with replacement."
+    if width > 5 * normal:
+        return "That is the spread of single differences. Take the mean of each draw."
+    if math.isclose(width, normal, rel_tol=0.11):
+        return None
+    if math.isclose(width, normal * 1.645 / 1.96, rel_tol=0.08):
+        return "That holds 90 %. For 95 % leave out 2.5 % at each end."
+    much = "wide" if width > normal else "narrow"
+    return f"From {low:.3f} to {high:.3f} is too {much}: about {normal:.2f} is right."
+
+
+@test("08-bootstrap", "more questions make it narrower")
+def interval_gets_narrower(answer: Any) -> str | None:
+    """Sixteen times as many questions: a quarter of the width."""
+    low, high = _interval(answer, _DIFFERENCES * 16, 1000)
+    if 0.045 < high - low < 0.085:
+        return None
+    return "Of 1,600 questions draw 1,600. The interval should be a quarter as wide as of 100."
+
+
+@test("08-bootstrap", "equal differences leave nothing to chance")
+def interval_of_equals(answer: Any) -> str | None:
+    """All differences are 1."""
+    low, high = _interval(answer, [1] * 20, 200)
+    return None if low == high == 1 else "If every difference is 1, both ends are 1."
+
 
 _ANSWERS = [
     ("Paris", True, "one word"),
@@ -68,10 +132,31 @@ _ANSWERS = [
 ]
 
 
-@exercise("08-scorer", hint="Take the lines that are not empty, split the first one, and count.")
-def judge_scorer(answer: Any) -> str | None:
-    """A scorer: whether the first line of a text has exactly one word."""
-    for text, expected, why in _ANSWERS:
+def _send_scored(answer: Any, model: Model) -> None:
+    for country in ("Japan", "Italy", "Norway"):
+        messages = [
+            {"role": "system", "content": "Answer with one word."},
+            {"role": "user", "content": f"What is the capital of {country}?"},
+        ]
+        reply = model.ask(country, messages, max_tokens=24).choices[0].message.content or ""
+        model.replies[-1] = (country, f"{reply}   your scorer: {bool(answer(reply))}")
+
+
+build(
+    "08-scorer",
+    hint=(
+        "Which line counts, and what in it is a word?",
+        'Look at "Score by rule": a scorer reads a text and returns True or False.',
+        "Half of it: lines = [line for line in text.splitlines() if line.strip()]. If there are "
+        "none, return False.",
+    ),
+    example='answer("Paris.") → True',
+    send=_send_scored,
+)
+
+
+def _scored(answer: Any, texts: slice) -> str | None:
+    for text, expected, why in _ANSWERS[texts]:
         result = alone(call(answer, text))
         if result not in (True, False):
             return "It should return True or False."
@@ -80,7 +165,39 @@ def judge_scorer(answer: Any) -> str | None:
     return None
 
 
-@exercise("08-seat", hint='Fit with seat=True. The row "left seat" of the table has the gain.')
+@test("08-scorer", "one word, with and without punctuation")
+def one_word(answer: Any) -> str | None:
+    """The rule is kept."""
+    return _scored(answer, slice(0, 3))
+
+
+@test("08-scorer", "only the first line that is not empty counts")
+def first_line(answer: Any) -> str | None:
+    """What follows is not read."""
+    return _scored(answer, slice(3, 4))
+
+
+@test("08-scorer", "more words")
+def more_words(answer: Any) -> str | None:
+    """The rule is broken."""
+    return _scored(answer, slice(4, 7))
+
+
+@test("08-scorer", "no word at all")
+def no_word(answer: Any) -> str | None:
+    """An empty answer, blanks, punctuation alone."""
+    return _scored(answer, slice(7, None))
+
+
+@exercise(
+    "08-seat",
+    hint=(
+        "How would you see whether a seat, and not a model, wins?",
+        'Look at "Vote blind": `bradley_terry` takes seat=True.',
+        'Half of it: fitted = votes.bradley_terry(session, seat=True). The row "left seat" of its '
+        "table has the gain.",
+    ),
+)
 def judge_seat(answer: Any) -> str | None:
     """The gain of the left seat in the recorded votes, in log-odds."""
     from helpers.compare import votes

@@ -1,15 +1,21 @@
 """Exercises of notebook 10, Playground."""
 
-import html
+import copy
+import json
 from typing import Any
 
 from labkit.exercises.answers import WrongForm, call, kind
-from labkit.exercises.engine import exercise, number_exercise
+from labkit.exercises.asking import Model
+from labkit.exercises.engine import build, number_exercise, test
 
 number_exercise(
     "10-memory",
     5600,
-    hint="The prompt of request n has n questions and the n - 1 answers before it.",
+    hint=(
+        "What is in the prompt of the second request, and what in that of the tenth?",
+        'Look at "A chat is a list of messages": each request sends all of it.',
+        "Half of it: request n sends n questions and n - 1 answers. Add up n from 1 to 10.",
+    ),
     mistakes={
         1100: "That is the last request alone. Add up all ten.",
         1200: "That is the whole conversation once. Add up the prompts of all ten requests.",
@@ -37,60 +43,315 @@ _CHAT = [
 ]
 
 
-@exercise(
+build(
     "10-edit",
-    hint="Find the place of the question. Keep what is before it, and append the new question.",
+    hint=(
+        "What of a conversation is still true if an earlier question was another one?",
+        'Look at "Ask again, in other words".',
+        'Half of it: find the places of the messages with the role "user". Keep messages[:place].',
+    ),
+    example='answer(messages, 2, "New?") returns the messages before question 2, then the new one',
 )
-def judge_edit(answer: Any) -> str | None:
-    """A function that changes the n-th question and drops what follows."""
-    for number, place in ((2, 5), (1, 1)):
-        chat = [dict(message) for message in _CHAT]
-        shown = repr(chat)
-        try:
-            result = call(answer, chat, number, "New?")
-        except WrongForm as wrong:  # its example would show the whole conversation
-            raise WrongForm(str(wrong).replace(shown, "messages")) from None
-        if not isinstance(result, list | tuple) or not all(isinstance(m, dict) for m in result):
-            return f"It should return a list of messages, not {kind(result)}."
-        result, expected = list(result), [*_CHAT[:place], {"role": "user", "content": "New?"}]
-        if result == expected:
-            if chat != _CHAT:
-                return "The list that it was given has changed. Return a new one."
-            continue
-        if len(result) > len(expected):
-            return "What follows the changed question should be gone: it answered the old one."
-        if not result or result[-1].get("content") != "New?":
-            return f"The last message should be question {number} with the new text."
-        if result[-1].get("role") != "user":
-            return 'The new question should have the role "user".'
-        if result[0] != _CHAT[0]:
-            return "The system prompt should stay at the beginning."
-        return f"Before question {number}, every message should stay as it was, tools included."
+
+
+def _edited(answer: Any, chat: list[dict], number: int) -> list[dict]:
+    result = call(answer, chat, number, "New?", shown=f'answer(messages, {number}, "New?")')
+    if not isinstance(result, list | tuple) or not all(isinstance(m, dict) for m in result):
+        raise WrongForm(f"It should return a list of messages, not {kind(result)}.")
+    return list(result)
+
+
+def _judge_edit(answer: Any, number: int, place: int) -> str | None:
+    result = _edited(answer, copy.deepcopy(_CHAT), number)
+    expected = [*_CHAT[:place], {"role": "user", "content": "New?"}]
+    if result == expected:
+        return None
+    if len(result) > len(expected):
+        return "What follows the changed question should be gone: it answered the old one."
+    if not result or result[-1].get("content") != "New?":
+        return f"The last message should be question {number} with the new text."
+    if result[-1].get("role") != "user":
+        return 'The new question should have the role "user".'
+    if result[0] != _CHAT[0]:
+        return "The system prompt should stay at the beginning."
+    return f"Before question {number}, every message should stay as it was, tools included."
+
+
+@test("10-edit", "the second question: what was before it stays, the tool's messages too")
+def edit_second(answer: Any) -> str | None:
+    """Five messages are before it."""
+    return _judge_edit(answer, 2, 5)
+
+
+@test("10-edit", "the first question: what followed it is gone")
+def edit_first(answer: Any) -> str | None:
+    """Only the system prompt is before it."""
+    return _judge_edit(answer, 1, 1)
+
+
+@test("10-edit", "the list that it is given does not change")
+def edit_copies(answer: Any) -> str | None:
+    """The function has no side effect."""
+    chat = copy.deepcopy(_CHAT)
+    _edited(answer, chat, 2)
+    if chat != _CHAT:
+        return "The list that it was given has changed. Return a new one."
     return None
 
 
-@exercise(
-    "10-escape",
-    hint="Three characters have a meaning in HTML: & < >. Each becomes an entity, such as &lt;.",
+# The capstone. `ask(messages, tools)` sends one request, and returns the model's message as a dict.
+
+
+def _live_ask(model: Model) -> Any:
+    most, count = 8, 0
+
+    def ask(messages: list[dict], tools: list[dict]) -> dict:
+        nonlocal count
+        count += 1
+        if count > most:
+            raise RuntimeError(f"more than {most} requests for one question")
+        more = {"tools": tools} if tools else {}
+        reply = model.ask("", messages, max_tokens=64, **more)
+        model.replies.pop()
+        return reply.choices[0].message.model_dump(exclude_none=True, include=KEPT)
+
+    return ask
+
+
+KEPT = {"role", "content", "tool_calls"}
+
+
+def _thermometer(name: str, degrees: int) -> tuple[dict, Any]:
+    schema = {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": "The temperature in a city, in degrees Celsius.",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string", "description": "The city."}},
+                "required": ["city"],
+            },
+        },
+    }
+    return schema, lambda city: f"{degrees}"
+
+
+def square(color: str) -> str:
+    """A PNG of 168 × 168 pixels with a square of a color, as a data URL."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    picture = Image.new("RGB", (168, 168), "white")
+    picture.paste(color, (52, 52, 116, 116))
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _send_assistant(answer: Any, model: Model) -> None:
+    question, swaps = "What is the temperature in Oslo?", {}
+    for degrees, name in ((7, "get_temperature"), (31, "get_temperature"), (7, "read_sensor")):
+        said = answer(_live_ask(model), question, [_thermometer(name, degrees)], None)
+        model.replies.append((f"{name} says {degrees}", str(said)))
+        swaps[degrees, name] = str(degrees) in str(said)
+    colors = []
+    for color in ("red", "blue"):
+        said = answer(_live_ask(model), "What color is the square?", [], square(color))
+        model.replies.append((f"a {color} square", str(said)))
+        colors.append(str(said))
+    followed = {
+        "the tool's result": swaps[7, "get_temperature"] and swaps[31, "get_temperature"],
+        "the schema's name": swaps[7, "read_sensor"],
+        "the image": colors[0] != colors[1],
+    }
+    did = [what for what, it in followed.items() if it]
+    did_not = [what for what, it in followed.items() if not it]
+    if did:
+        model.note(f"With this model, the answer followed {', '.join(did)}.")
+    if did_not:
+        model.note(
+            f"It did not follow {', '.join(did_not)}. Your function passes its tests, so that is "
+            "the model: it did not call, or it guessed."
+        )
+
+
+build(
+    "10-assistant",
+    hint=(
+        "What does one request need, and after which reply must a second one follow?",
+        'Look at "A turn with a tool" and "A turn with an image", and at your loop of notebook 05.',
+        "Half of it: content is the question, or a list of a text part and an image_url part. Then "
+        "your loop: ask(messages, schemas), run each call by its name, append its result.",
+    ),
+    example="answer(ask, question, tools, image) returns the model's last text",
+    send=_send_assistant,
 )
-def judge_escape(answer: Any) -> str | None:
-    """A function that turns any text into HTML that shows it as it is."""
-    for text, problem in (
-        ("Hello!", "A text without special characters should stay as it is."),
-        ("1 < 2", "The character < becomes &lt; in HTML."),
-        ("2 > 1", "The character > becomes &gt; in HTML."),
-        ("a & b", "The character & becomes &amp; in HTML."),
-        ("<script>alert(1)</script>", "A page would still run the script."),
-        ("&lt;b&gt;", "The text &lt; should be shown as &lt; so its & becomes &amp; first."),
-    ):
-        result = call(answer, text)
-        if not isinstance(result, str):
-            return f"It should return a string, not {kind(result)}."
-        if result.count("&amp;lt;") > text.count("&lt;"):
-            return "It escapes its own entities: replace & first, then the others."
-        # Entities have several names; what counts is what a page shows.
-        if html.unescape(result) != text or "<" in result or ">" in result:
-            return problem
-        if html.unescape(html.unescape(result)) != html.unescape(text):
-            return problem
+
+
+class _Scripted:
+    """Replies by rules in place of a model: it repeats what it can really see in the request."""
+
+    def __init__(self, rule: Any, most: int = 8):
+        self.rule, self.most, self.sent = rule, most, []
+
+    def __call__(self, messages: list[dict], tools: Any = None) -> dict:
+        if len(self.sent) >= self.most:
+            raise WrongForm(
+                f"It asked the model {self.most} times, and each time the model called a tool. A "
+                "loop needs a limit: end it after 5 requests."
+            )
+        try:
+            json.dumps([messages, tools])
+        except (TypeError, ValueError):
+            raise WrongForm(
+                "The messages or the tools contain something that JSON does not have. Give `ask` "
+                "the schemas alone, not the functions."
+            ) from None
+        self.sent.append(copy.deepcopy((messages, list(tools or []))))
+        return self.rule(messages, list(tools or []))
+
+
+def _says(text: str) -> dict:
+    return {"role": "assistant", "content": text}
+
+
+def _results(messages: list[dict]) -> list[str]:
+    return [str(m.get("content")) for m in messages if m.get("role") == "tool"]
+
+
+def _calls_first_tool(messages: list[dict], tools: list[dict]) -> dict:
+    """Calls the tool that the request offers, then repeats its result."""
+    if found := _results(messages):
+        return _says(f"It is {' and '.join(found)}.")
+    if not tools:
+        return _says("I have no tool for it.")
+    function = {"name": tools[0]["function"]["name"], "arguments": '{"city": "Oslo"}'}
+    return _says("") | {
+        "tool_calls": [{"id": "abcdefgh1", "type": "function", "function": function}]
+    }
+
+
+def _describes(messages: list[dict], tools: list[dict]) -> dict:
+    """Repeats the URL of the image and the text that are in the request."""
+    for message in messages:
+        parts = message.get("content")
+        for part in parts if isinstance(parts, list) else []:
+            if isinstance(part, dict) and part.get("type") == "image_url":
+                url = part.get("image_url")
+                return _says(f"I see {url.get('url') if isinstance(url, dict) else None}")
+    return _says("I see no image.")
+
+
+def _assisted(answer: Any, model: _Scripted, tools: list, image: str | None, text: str = "Q?"):
+    return call(answer, model, text, tools, image, shown="answer(ask, question, tools, image)")
+
+
+@test("10-assistant", "a plain question gets the model's text")
+def plain_question(answer: Any) -> str | None:
+    """No tool, no image."""
+    model = _Scripted(lambda messages, tools: _says(f"You asked: {messages[-1]['content']}"))
+    result = _assisted(answer, model, [], None, "Hello?")
+    if result != "You asked: Hello?":
+        return "Without an image, the content of the message is the question itself."
+    return None
+
+
+@test("10-assistant", "swap the tool's result: the answer follows")
+def result_is_followed(answer: Any) -> str | None:
+    """7 degrees or 31."""
+    for degrees in (7, 31):
+        model = _Scripted(_calls_first_tool)
+        result = _assisted(answer, model, [_thermometer("get_temperature", degrees)], None)
+        if not model.sent or not model.sent[0][1]:
+            return "The model was offered no tool: give the schemas to `ask`."
+        if len(model.sent) < 2:
+            return "After a call, run the function and ask again, with the result."
+        if result != f"It is {degrees}.":
+            return "The result does not reach the answer: see the role and the id of a result."
+        called, last = model.sent[-1][0][-2:]
+        if not called.get("tool_calls") or last.get("tool_call_id") != "abcdefgh1":
+            return "Before a result comes its call, and the result has the id of the call."
+    return None
+
+
+@test("10-assistant", "swap the schema's name: the right function runs")
+def name_is_followed(answer: Any) -> str | None:
+    """The name comes from the call, and chooses among several tools."""
+    for first, second in (("read_sensor", "other"), ("a1", "get_temperature")):
+        model = _Scripted(_calls_first_tool)
+        tools = [_thermometer(first, 7), _thermometer(second, 31)]
+        try:
+            result = _assisted(answer, model, tools, None)
+        except WrongForm as wrong:
+            if "stopped with an error" in str(wrong):
+                return "Look up the function by the name in the call, whatever the name is."
+            raise
+        if result != "It is 7.":
+            return "Of two tools the wrong one ran: look it up by the name in the call."
+    return None
+
+
+@test("10-assistant", "swap the image: the answer follows")
+def image_is_followed(answer: Any) -> str | None:
+    """The request holds the image."""
+    for image in ("data:image/png;base64,AAAA", "data:image/png;base64,BBBB"):
+        result = _assisted(answer, _Scripted(_describes), [], image)
+        if result == "I see no image.":
+            return "The model sees no image: the content needs a part of the type image_url."
+        if result != f"I see {image}":
+            return 'The part should be {"type": "image_url", "image_url": {"url": image}}.'
+    return None
+
+
+@test("10-assistant", "an image and a tool in one question")
+def image_and_tool(answer: Any) -> str | None:
+    """The image is still there in the second request."""
+    model = _Scripted(_calls_first_tool)
+    result = _assisted(answer, model, [_thermometer("f", 5)], "data:image/png;base64,AAAA", "Q?")
+    if result != "It is 5.":
+        return "With an image the tool is not used any more."
+    for messages, _ in model.sent:
+        if "base64,AAAA" not in json.dumps(messages):
+            return "The image should be in every request, also after a call."
+        if "Q?" not in json.dumps(messages):
+            return "Beside the image the question is missing: it needs a text part."
+    return None
+
+
+@test("10-assistant", "a tool that fails: the model reads the error")
+def failing_tool(answer: Any) -> str | None:
+    """The assistant does not stop."""
+
+    def broken(city: str) -> str:
+        raise ValueError("no connection")
+
+    schema, _ = _thermometer("f", 5)
+    model = _Scripted(_calls_first_tool)
+    try:
+        _assisted(answer, model, [(schema, broken)], None)
+    except WrongForm as wrong:
+        if "stopped with an error" in str(wrong):
+            return "If a tool fails, go on: the error is the result that the model reads."
+        raise
+    if len(model.sent) < 2 or not _results(model.sent[-1][0]):
+        return "An error is a result, too: send it, so that the model can react to it."
+    return None
+
+
+@test("10-assistant", "a model that never stops calling is stopped")
+def assistant_ends(answer: Any) -> str | None:
+    """At most 5 requests."""
+    model = _Scripted(lambda messages, tools: _calls_first_tool([], tools))
+    try:
+        _assisted(answer, model, [_thermometer("f", 5)], None)
+    except WrongForm as wrong:
+        if "returned None" not in str(wrong) and len(model.sent) >= model.most:
+            raise
+        if "stopped with an error" in str(wrong) and len(model.sent) < 2:
+            raise
+    if len(model.sent) > 5:
+        return f"It asked {len(model.sent)} times. End it after 5 requests."
     return None

@@ -21,6 +21,7 @@ from helpers.widgets import (
     image_tokens,
     kv_cache,
     next_token,
+    quiz,
     timeline,
     tokens,
     trace,
@@ -116,6 +117,7 @@ def pages(tmp_path_factory, simulator):
         "kv_cache": kv_cache.explore(KV_MODELS),
         "call_pieces": call_pieces.explore(PIECES, ["f", "g"]),
         "failures": some_failures(simulator),
+        "quiz": quiz.explore("03"),
     }
     for name, explorer in made.items():
         explorer.save(folder / f"{name}.html")
@@ -159,6 +161,7 @@ NAMES = [
     "kv_cache",
     "call_pieces",
     "failures",
+    "quiz",
 ]
 
 
@@ -419,6 +422,21 @@ def test_calls_are_put_together_by_the_chosen_rule(open_page):
     assert HOSTILE in page.locator(".kx-json").first.inner_text()
     page.locator("input[type=range]").fill("1")
     assert said.inner_text() == "1 call, 0 can be run. The stream has not ended."
+
+
+def test_a_quiz_says_what_is_right_and_counts_first_choices(open_page):
+    page, questions = open_page("quiz"), quiz.load("03")
+    for number, question in enumerate(questions):
+        box = page.locator(".kx-quiz").nth(number)
+        assert question.text in box.inner_text()
+        if number == 0:
+            box.locator("button").nth((question.right + 1) % 4).click()
+            assert "Choose again" in box.inner_text()
+            assert question.why not in box.inner_text()
+        box.get_by_role("button", name=question.options[question.right], exact=True).click()
+        assert question.why in box.inner_text()
+        assert box.locator("[aria-pressed=true]").count() == 1
+    assert "4 of 5 right at the first choice" in page.locator(".kx").inner_text()
 
 
 def test_failures_are_switched_by_keyboard_alone(open_page, pages):

@@ -6,7 +6,6 @@ name, an answer, and True if it is right; its comment says who would answer so.
 
 import ast
 import functools
-import html
 import json
 import math
 import re
@@ -14,7 +13,6 @@ from collections import OrderedDict
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from http import HTTPStatus
 from typing import Literal
 
 import numpy as np
@@ -22,7 +20,7 @@ import pandas as pd
 import pydantic
 import torch
 
-from helpers.model import configs, loading, sizes
+from helpers.model import configs, sizes
 from helpers.tools import describe
 
 CASES = []
@@ -184,127 +182,6 @@ CASES += [
     ("00-seed", None, False),
 ]
 
-# 01-kv: 20 GiB
-
-CASES += [
-    # the solution
-    ("01-kv", 2 * 40 * 8 * 128 * 2 * 32768 * 4 / 1024**3, True),
-    # a whole number
-    ("01-kv", 20, True),
-    # computed with numpy
-    ("01-kv", np.float64(20.0), True),
-    # an array without dimensions
-    ("01-kv", np.array(20.0), True),
-    # the sum of a column
-    ("01-kv", pd.Series([5.0] * 4).sum(), True),
-    # a tensor, from the cells above
-    ("01-kv", torch.tensor(20.0), True),
-    # exact numbers
-    ("01-kv", Decimal("20"), True),
-    ("01-kv", Fraction(20), True),
-    # a string with the unit
-    ("01-kv", "20 GiB", True),
-    # a string of the number
-    ("01-kv", "20.0", True),
-    # formats the number
-    ("01-kv", f"{20:.2f} GiB", True),
-    # the kit's function
-    (
-        "01-kv",
-        4 * sizes.kv_cache_bytes(configs.load("mistral-small-3.2-2506"), 32768) / 1024**3,
-        True,
-    ),
-    # GB instead of GiB
-    ("01-kv", 21.47483648, False),
-    # GB, and says so: the exercise asks for GiB
-    ("01-kv", "21.47 GB", False),
-    # one user only
-    ("01-kv", 5.0, False),
-    # keys without values
-    ("01-kv", 10.0, False),
-    # a head for each query head
-    ("01-kv", 80.0, False),
-    # heads of 5,120 / 32 numbers
-    ("01-kv", 25.0, False),
-    # 32 bits
-    ("01-kv", 40.0, False),
-    # forgets the two bytes
-    ("01-kv", 2 * 40 * 8 * 128 * 16 * 32768 * 4 / 1024**3, False),
-    # bytes
-    ("01-kv", 20 * 1024**3, False),
-    # MiB
-    ("01-kv", 20480, False),
-    # the right number, another unit
-    ("01-kv", "20 MiB", False),
-    # a yes to no question
-    ("01-kv", True, False),
-    # a function instead of a number
-    ("01-kv", lambda: "twenty", False),
-    # four numbers, one for each user
-    ("01-kv", [5.0, 5.0, 5.0, 5.0], False),
-    # divided by nothing
-    ("01-kv", float("nan"), False),
-    ("01-kv", float("inf"), False),
-    # not begun, printed, played
-    ("01-kv", ..., False),
-    ("01-kv", None, False),
-    ("01-kv", "", False),
-    ("01-kv", "banana", False),
-]
-
-# 01-card: the RTX 4090
-
-CASES += [
-    # the solution's result
-    ("01-card", "RTX 4090", True),
-    # a value of a pandas index
-    ("01-card", pd.Index(["RTX 4090", "H100"])[0], True),
-    # a string from numpy
-    ("01-card", np.array(["RTX 4090"])[0], True),
-    # types it, without capitals
-    ("01-card", "rtx 4090", True),
-    # without the space
-    ("01-card", "RTX4090", True),
-    # with spaces around it, from a copy
-    ("01-card", " RTX 4090 ", True),
-    # knows the maker
-    ("01-card", "NVIDIA RTX 4090", True),
-    # the full product name
-    ("01-card", "NVIDIA GeForce RTX 4090", True),
-    # also 24 GB, but with more usable memory
-    ("01-card", "RTX 3090", False),
-    # 24 GB by its data sheet
-    ("01-card", "L4", False),
-    ("01-card", "A10G", False),
-    # the first row of the table, where nothing fits
-    ("01-card", "Apple M4 16GB", False),
-    ("01-card", "T4 (Colab)", False),
-    # the first Mac that can do it
-    ("01-card", "Apple M3 Pro 36GB", False),
-    # the first that needs no quantization
-    ("01-card", "H100", False),
-    # the largest
-    ("01-card", "H200", False),
-    # a card that is not in the list
-    ("01-card", "RTX 4080", False),
-    # does not decide
-    ("01-card", "RTX 4090 or RTX 3090", False),
-    # the usable memory
-    ("01-card", 23.52, False),
-    # the position in the table
-    ("01-card", 8, False),
-    # the scheme
-    ("01-card", "nf4-dq", False),
-    # all that can do it
-    ("01-card", ["RTX 4090", "RTX 3090", "RTX 5090", "H100", "H200"], False),
-    # a filter that kept nothing
-    ("01-card", [], False),
-    # not begun, printed, left empty
-    ("01-card", ..., False),
-    ("01-card", None, False),
-    ("01-card", "", False),
-]
-
 # 01-claim: B, D and E are wrong
 
 CASES += [
@@ -364,57 +241,6 @@ CASES += [
     ("01-claim", ..., False),
     ("01-claim", None, False),
     ("01-claim", "banana", False),
-]
-
-# 01-image: 660 tokens
-
-CASES += [
-    # the solution
-    ("01-image", math.ceil(600 / 28) * (math.ceil(800 / 28) + 1), True),
-    # a float
-    ("01-image", 660.0, True),
-    # np.ceil
-    ("01-image", np.ceil(600 / 28) * (np.ceil(800 / 28) + 1), True),
-    # an integer from numpy
-    ("01-image", np.int64(660), True),
-    # the unit
-    ("01-image", "660 tokens", True),
-    # exact numbers
-    ("01-image", Decimal(660), True),
-    ("01-image", Fraction(660), True),
-    # the kit's function
-    ("01-image", sizes.image_tokens(800, 600, configs.load("mistral-small-3.2-2506")), True),
-    # a string
-    ("01-image", "660", True),
-    # forgets the row ends
-    ("01-image", 22 * 29, False),
-    # forgets the end of the last row
-    ("01-image", 659, False),
-    # adds the end to the columns
-    ("01-image", 29 * 23, False),
-    # rounds down
-    ("01-image", 21 * 29, False),
-    # divides the areas
-    ("01-image", 800 * 600 / 28**2, False),
-    ("01-image", 613, False),
-    # patches of 14 pixels
-    ("01-image", 43 * 59, False),
-    # patches of 16 pixels
-    ("01-image", 38 * 51, False),
-    # the pocket model's limit
-    ("01-image", 3 * 5, False),
-    # rows and columns, not multiplied
-    ("01-image", (22, 30), False),
-    # the largest image
-    ("01-image", 3080, False),
-    # pixels
-    ("01-image", "480,000 pixels", False),
-    # forgets to call the function
-    ("01-image", lambda width=800, height=600: None, False),
-    # not begun, printed, yes
-    ("01-image", ..., False),
-    ("01-image", None, False),
-    ("01-image", True, False),
 ]
 
 # 01-roofline: 22.0 tokens per second
@@ -572,53 +398,6 @@ CASES += [
     ("02-skip", None, False),
 ]
 
-# 02-save: load it again
-
-CASES += [
-    # the solution
-    ("02-save", "load_4bit", True),
-    # with the brackets of a call
-    ("02-save", "load_4bit()", True),
-    # the call
-    ("02-save", "load_4bit(source)", True),
-    # with spaces around it
-    ("02-save", " load_4bit ", True),
-    # with the marks of Markdown
-    ("02-save", "`load_4bit`", True),
-    # its name, from the function
-    ("02-save", loading.load_4bit.__name__, True),
-    # a string from numpy
-    ("02-save", np.str_("load_4bit"), True),
-    # the function itself
-    ("02-save", loading.load_4bit, True),
-    # the stub's example
-    ("02-save", "memory_footprint", False),
-    # the function that only says whether it can be saved
-    ("02-save", "can_save", False),
-    # the one that comes after
-    ("02-save", "save_4bit", False),
-    # transformers' own
-    ("02-save", "from_pretrained", False),
-    ("02-save", "save_pretrained", False),
-    # a verb
-    ("02-save", "load", False),
-    # another format
-    ("02-save", "load_8bit", False),
-    # undo the quantization
-    ("02-save", "dequantize", False),
-    # nothing need be called
-    ("02-save", "none", False),
-    # another function itself
-    ("02-save", loading.save_4bit, False),
-    # a keyword of the configuration
-    ("02-save", "load_in_4bit", False),
-    # a number, empty, not begun, printed
-    ("02-save", 4, False),
-    ("02-save", "", False),
-    ("02-save", ..., False),
-    ("02-save", None, False),
-]
-
 # 03-cost: the price of a request
 
 
@@ -749,82 +528,6 @@ CASES += [
     # not begun, printed
     ("03-cost", ..., False),
     ("03-cost", None, False),
-]
-
-# 03-retry: 408, 429, 502 and 503
-
-CASES += [
-    # the solution
-    ("03-retry", {408, 429, 502, 503}, True),
-    # a list
-    ("03-retry", [503, 502, 429, 408], True),
-    # a tuple
-    ("03-retry", (408, 429, 502, 503), True),
-    # an array
-    ("03-retry", np.array([408, 429, 502, 503]), True),
-    # a column
-    ("03-retry", pd.Series([408, 429, 502, 503]), True),
-    # floats from a data frame
-    ("03-retry", {408.0, 429.0, 502.0, 503.0}, True),
-    # the standard library's names
-    (
-        "03-retry",
-        {
-            HTTPStatus.REQUEST_TIMEOUT,
-            HTTPStatus.TOO_MANY_REQUESTS,
-            HTTPStatus.BAD_GATEWAY,
-            HTTPStatus.SERVICE_UNAVAILABLE,
-        },
-        True,
-    ),
-    # a filter
-    (
-        "03-retry",
-        (s for s in (400, 401, 402, 404, 408, 429, 502, 503) if s in (408, 429) or s >= 500),
-        True,
-    ),
-    # strings of digits
-    ("03-retry", {"408", "429", "502", "503"}, True),
-    # a sentence
-    ("03-retry", "408, 429, 502 and 503", True),
-    # forgets the time-out
-    ("03-retry", {429, 502, 503}, False),
-    # 5xx only
-    ("03-retry", {502, 503}, False),
-    # the rate limit only
-    ("03-retry", {429}, False),
-    ("03-retry", 429, False),
-    # those to fix
-    ("03-retry", {400, 401, 402, 404}, False),
-    # takes "payment required" for something that passes
-    ("03-retry", {402, 408, 429, 502, 503}, False),
-    # hopes that the page comes back
-    ("03-retry", {404, 408, 429, 502, 503}, False),
-    # adds one that was not asked for
-    ("03-retry", {408, 429, 500, 502, 503}, False),
-    # all eight
-    ("03-retry", {400, 401, 402, 404, 408, 429, 502, 503}, False),
-    # 408 and 409 mixed up
-    ("03-retry", {409, 429, 502, 503}, False),
-    # classes
-    ("03-retry", {"4xx", "5xx"}, False),
-    # how many
-    ("03-retry", 4, False),
-    # a verdict for each
-    (
-        "03-retry",
-        {400: 0, 401: 0, 402: 0, 404: 0, 408: 1, 429: 1, 502: 1, 503: 1},
-        False,
-    ),
-    # the truth values
-    ("03-retry", [False, False, False, False, True, True, True, True], False),
-    # a function that decides
-    ("03-retry", lambda status: status in (408, 429) or status >= 500, False),
-    # empty, not begun, printed
-    ("03-retry", set(), False),
-    ("03-retry", {}, False),
-    ("03-retry", ..., False),
-    ("03-retry", None, False),
 ]
 
 # 04-tokens: the tokens of an image
@@ -1641,76 +1344,6 @@ CASES += [
     ("05-check", None, False),
 ]
 
-# 06-stream: 300, 13.3 and 350 ms
-
-
-def times(ttft, tpot, e2e):
-    return {"ttft": ttft, "tpot": tpot, "e2e": e2e}
-
-
-CASES += [
-    # the solution
-    ("06-stream", times(300, (340 - 300) / (4 - 1), 350), True),
-    # rounds
-    ("06-stream", times(300, 13.3, 350), True),
-    ("06-stream", times(300.0, 13.33, 350.0), True),
-    # the other order
-    ("06-stream", {"e2e": 350, "ttft": 300, "tpot": 40 / 3}, True),
-    # exact numbers
-    ("06-stream", times(300, Fraction(40, 3), 350), True),
-    ("06-stream", times(Decimal(300), Decimal(40) / 3, Decimal(350)), True),
-    # numpy
-    ("06-stream", times(np.int64(300), np.float64(40 / 3), np.int64(350)), True),
-    # units
-    ("06-stream", times("300 ms", "13.3 ms", "350 ms"), True),
-    # one more time
-    ("06-stream", {**times(300, 40 / 3, 350), "itl": 40}, True),
-    # a data frame's row
-    ("06-stream", pd.Series(times(300, 40 / 3, 350)), True),
-    # the empty delta counts
-    ("06-stream", times(100, 40 / 3, 350), False),
-    # divides by four
-    ("06-stream", times(300, 10, 350), False),
-    # counts pieces, not tokens
-    ("06-stream", times(300, 40, 350), False),
-    # to the end of the stream
-    ("06-stream", times(300, 50 / 3, 350), False),
-    # from the beginning
-    ("06-stream", times(300, 85, 350), False),
-    # the whole time divided by four
-    ("06-stream", times(300, 87.5, 350), False),
-    # ends with the last token
-    ("06-stream", times(300, 40 / 3, 340), False),
-    # ends with the finish reason
-    ("06-stream", times(300, 40 / 3, 345), False),
-    # ends with the usage
-    ("06-stream", times(300, 40 / 3, 346), False),
-    # seconds
-    ("06-stream", times(0.3, 0.0133, 0.35), False),
-    # two have changed places
-    ("06-stream", times(350, 40 / 3, 300), False),
-    # tokens per second for TPOT
-    ("06-stream", times(300, 75, 350), False),
-    # one is missing
-    ("06-stream", {"ttft": 300, "e2e": 350}, False),
-    # one is open
-    ("06-stream", times(300, None, 350), False),
-    # the right numbers, another unit
-    ("06-stream", times("300 s", "13.3 s", "350 s"), False),
-    # a list
-    ("06-stream", [300, 40 / 3, 350], False),
-    # a set, by a typing error
-    ("06-stream", {"ttft", "tpot", "e2e"}, False),
-    # text
-    ("06-stream", "ttft=300, tpot=13.3, e2e=350", False),
-    # one number
-    ("06-stream", 300, False),
-    # empty, not begun, printed
-    ("06-stream", {}, False),
-    ("06-stream", ..., False),
-    ("06-stream", None, False),
-]
-
 # 06-rate: 320 tokens per second
 
 CASES += [
@@ -1813,85 +1446,6 @@ CASES += [
     ("07-flag", None, False),
 ]
 
-# 07-conversations: 18
-
-CASES += [
-    # the solution
-    ("07-conversations", int((0.9 * 80e9 - 48e9) // (8000 * 160 * 1024)), True),
-    # numpy
-    ("07-conversations", np.int64(18), True),
-    # a float
-    ("07-conversations", np.floor(24e9 / (8000 * 163_840)), True),
-    # a string, with its unit
-    ("07-conversations", "18", True),
-    ("07-conversations", "18 conversations", True),
-    # not rounded
-    ("07-conversations", 24e9 / (8000 * 163_840), False),
-    # rounded up
-    ("07-conversations", 19, False),
-    # without the weights
-    ("07-conversations", 72e9 // (8000 * 163_840), False),
-    # all of the memory
-    ("07-conversations", 32e9 // (8000 * 163_840), False),
-    # tokens
-    ("07-conversations", 24e9 // 163_840, False),
-    # one
-    ("07-conversations", 1, False),
-    # not begun, printed, a word
-    ("07-conversations", ..., False),
-    ("07-conversations", None, False),
-    ("07-conversations", "many", False),
-]
-
-# 07-workshop: 300 tokens per second
-
-CASES += [
-    # the solution
-    ("07-workshop", 30 * 2 / 60 * 300, True),
-    # a whole number
-    ("07-workshop", 300, True),
-    # numpy
-    ("07-workshop", np.int64(300), True),
-    # exact numbers
-    ("07-workshop", Fraction(30 * 2 * 300, 60), True),
-    ("07-workshop", Decimal(18000) / 60, True),
-    # a sum over the learners
-    ("07-workshop", pd.Series([10.0] * 30).sum(), True),
-    # the unit
-    ("07-workshop", "300 tokens/s", True),
-    ("07-workshop", "300 tokens per second", True),
-    # a string
-    ("07-workshop", "300.0", True),
-    # once a minute, as in the notebook
-    ("07-workshop", 150, False),
-    # for each minute
-    ("07-workshop", 18000, False),
-    ("07-workshop", "18,000 tokens per minute", False),
-    # for each hour
-    ("07-workshop", 1_080_000, False),
-    # one learner
-    ("07-workshop", 10, False),
-    # requests for each second
-    ("07-workshop", 1.0, False),
-    # twice an hour
-    ("07-workshop", 5, False),
-    # multiplies by two again
-    ("07-workshop", 600, False),
-    # every two minutes
-    ("07-workshop", 75, False),
-    # tokens at once
-    ("07-workshop", 9000, False),
-    # another unit
-    ("07-workshop", "300 tokens per minute", False),
-    # a list
-    ("07-workshop", [30, 2, 300], False),
-    # not begun, printed, yes, played
-    ("07-workshop", ..., False),
-    ("07-workshop", None, False),
-    ("07-workshop", True, False),
-    ("07-workshop", "banana", False),
-]
-
 # 08-fair: what makes a comparison unfair
 
 CASES += [
@@ -1916,33 +1470,6 @@ CASES += [
     ("08-fair", ["B", "C", "E", "G", "H"], False),
     ("08-fair", [2, 3, 5, 7], False),
     ("08-fair", ..., False),
-]
-
-# 08-mcnemar: 4 against 14
-
-CASES += [
-    ("08-mcnemar", 0.0308837890625, True),
-    # rounded
-    ("08-mcnemar", 0.031, True),
-    ("08-mcnemar", "0.0309", True),
-    # by hand, and with numpy
-    ("08-mcnemar", 2 * sum(math.comb(18, k) for k in range(5)) / 2**18, True),
-    ("08-mcnemar", np.float64(0.03088), True),
-    ("08-mcnemar", [0.0309], True),
-    # one side, one term
-    ("08-mcnemar", sum(math.comb(18, k) for k in range(5)) / 2**18, False),
-    ("08-mcnemar", math.comb(18, 4) / 2**18, False),
-    # chi-square without and with the correction
-    ("08-mcnemar", 0.0184, False),
-    ("08-mcnemar", 0.0339, False),
-    # the difference of the shares, the difference of the counts
-    ("08-mcnemar", 0.1, False),
-    ("08-mcnemar", 10, False),
-    # in percent, as a word
-    ("08-mcnemar", 3.09, False),
-    ("08-mcnemar", "yes", False),
-    ("08-mcnemar", None, False),
-    ("08-mcnemar", ..., False),
 ]
 
 # 08-scorer: one word in the first line
@@ -2130,56 +1657,4 @@ CASES += [
     ("10-edit", lambda m, n, t: None, False),
     ("10-edit", ..., False),
     ("10-edit", None, False),
-]
-
-# 10-escape: any text as HTML
-
-
-def escape_by_table(text):
-    return "".join({"&": "&amp;", "<": "&lt;", ">": "&gt;"}.get(c, c) for c in text)
-
-
-CASES += [
-    # the solution
-    (
-        "10-escape",
-        lambda t: t.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
-        True,
-    ),
-    # the standard library
-    ("10-escape", html.escape, True),
-    ("10-escape", lambda t: html.escape(t, quote=False), True),
-    # a table
-    ("10-escape", escape_by_table, True),
-    ("10-escape", lambda t: t.translate({38: "&amp;", 60: "&lt;", 62: "&gt;"}), True),
-    # numbers instead of names
-    ("10-escape", lambda t: "".join(f"&#{ord(c)};" if c in "&<>" else c for c in t), True),
-    # & last: the entities are escaped again
-    (
-        "10-escape",
-        lambda t: t.replace("<", "&lt;").replace(">", "&gt;").replace("&", "&amp;"),
-        False,
-    ),
-    # forgets &
-    ("10-escape", lambda t: t.replace("<", "&lt;").replace(">", "&gt;"), False),
-    # forgets >
-    ("10-escape", lambda t: t.replace("&", "&amp;").replace("<", "&lt;"), False),
-    # removes tags
-    ("10-escape", lambda t: re.sub(r"<[^>]*>", "", t), False),
-    # removes the word
-    ("10-escape", lambda t: t.replace("script", ""), False),
-    # removes the characters
-    ("10-escape", lambda t: t.replace("<", "").replace(">", ""), False),
-    # backslashes
-    ("10-escape", lambda t: t.replace("<", "\\<"), False),
-    # the other way
-    ("10-escape", html.unescape, False),
-    # the text itself, repr, bytes
-    ("10-escape", lambda t: t, False),
-    ("10-escape", repr, False),
-    ("10-escape", lambda t: t.encode(), False),
-    # not a function, not begun
-    ("10-escape", "&lt;script&gt;", False),
-    ("10-escape", ..., False),
-    ("10-escape", None, False),
 ]
