@@ -155,3 +155,22 @@ def test_the_verdict_as_a_page_escapes_what_the_learner_wrote(monkeypatch):
     check("02-nf4", ...)
     assert "<script>" not in shown[0]
     assert "a block of zeros" in shown[1]
+
+
+def test_the_command_shows_the_page_and_where_it_is_kept(file, capsys):
+    from labkit import cli
+
+    check("02-bits", 4.5)
+    capsys.readouterr()
+    assert cli.main(["progress"]) == 0
+    said = capsys.readouterr().out
+    assert "✓ bits" in said
+    assert f"1 of {len(NAMES)} · next: 00-messages" in said
+    assert str(file) in said
+
+
+def test_the_progress_is_beside_the_working_copy(monkeypatch):
+    from labkit import working_copy
+
+    monkeypatch.delenv(record.VARIABLE)
+    assert record.file().parent == working_copy.WORKING_COPY / working_copy.STATE
