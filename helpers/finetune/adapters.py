@@ -72,7 +72,8 @@ def trainable_share(model: torch.nn.Module) -> tuple[int, float]:
 def fingerprint(model: torch.nn.Module) -> str:
     """12 hexadecimal digits that tell a base model from others, in bf16 and in 4 bits alike.
 
-    They come from weights that stay in 16 bits in both: the norms and the first embeddings.
+    They come from weights that stay in 16 bits in both: the norms and the first embeddings. A model
+    into which an adapter was merged has those of its base.
     """
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():

@@ -60,16 +60,6 @@ def mean_divergence(reference: Sequence[Predictions], other: Sequence[Prediction
     return float(np.concatenate([kl_divergence(a, b) for a, b in pairs]).mean())
 
 
-def dequantized(layer: torch.nn.Module) -> torch.Tensor:
-    """The numbers that a 4-bit layer computes with, float32, (outputs, inputs).
-
-    The layer must not have answered on a CPU yet: bitsandbytes rearranges its weight then.
-    """
-    from bitsandbytes.functional import dequantize_4bit
-
-    return dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()
-
-
 @contextmanager
 def served(folder: str | Path) -> Iterator[str]:
     """The address of a pocket server that answers with a tuned copy of the pocket model.
