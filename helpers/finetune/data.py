@@ -63,7 +63,7 @@ def _problems(value: Any) -> Iterator[str]:
         return
     for message in messages:
         if not isinstance(content := message.get("content"), str) or not content.strip():
-            yield f"the content of a {message.get('role')} message is empty or no text."
+            yield f"the {message.get('role')}'s message is empty or no text."
     roles = [message.get("role") for message in messages]
     if "assistant" not in roles:
         yield "there is no assistant turn, so there is nothing to learn."

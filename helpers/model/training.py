@@ -121,13 +121,13 @@ def layer_bytes(text: PretrainedConfig, rank: int) -> int:
     In float32: the input of each adapter (five of the hidden size, one of the queries', one of
     the feed-forward width), the seven results of rank r, the inputs of both norms with a number
     each, and a number for each head. In 16 bits: three tensors of the feed-forward width, queries,
-    keys, values and the attention's result.
+    keys, values and the attention's result. Rows of different lengths need a mask, with which
+    transformers repeats keys and values for all heads of the queries.
     """
     hidden, wide, heads = text.hidden_size, text.intermediate_size, text.num_attention_heads
     queries = heads * text.head_dim
-    keys = text.num_key_value_heads * text.head_dim
     in_float32 = 5 * hidden + queries + wide + len(LINEARS) * rank + 2 * hidden + 2 + heads
-    in_16_bits = 3 * wide + 2 * queries + 2 * keys
+    in_16_bits = 3 * wide + 2 * queries + 2 * queries
     return 4 * in_float32 + 2 * in_16_bits
 
 

@@ -29,7 +29,7 @@ def write(path, *conversations):
         ([SYSTEM, USER, {"role": "tool", "content": "x"}, TOLD], "turn 2 is the tool's"),
         ([USER], "no assistant turn, so there is nothing to learn"),
         ([USER, TOLD, USER], "it ends with the user"),
-        ([USER, TOLD | {"content": " "}], "content of a assistant message is empty"),
+        ([USER, TOLD | {"content": " "}], "the assistant's message is empty"),
         ([USER, {"role": "assistant", "content": None}], "is empty or no text"),
         ([], "there are no messages"),
         ("[1]", "there are no messages"),

@@ -13,8 +13,11 @@ SMALL = "mistral-small-3.2-2506"
 
 
 def tensors(batch, tokens, vocabulary=90):
+    """Random rows, of which the last one is shorter: so there is a mask, as in real batches."""
     ids = torch.randint(1, vocabulary, (batch, tokens), generator=torch.Generator().manual_seed(0))
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    mask = torch.ones_like(ids)
+    mask[-1, -3:] = 0
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, -100)}
 
 
 @pytest.mark.parametrize("rank", [8, 16])
