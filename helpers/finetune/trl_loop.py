@@ -1,6 +1,7 @@
 """The same training by trl's SFTTrainer. It needs requirements-train.txt."""
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -35,12 +36,14 @@ def train(
     checkpointing, a lower rate and random batches.
     """
     from datasets import Dataset
+    from transformers import PrinterCallback
     from transformers.utils import logging
     from trl import SFTConfig, SFTTrainer
 
     logging.set_verbosity_error()
     rows = Dataset.from_list([{"input_ids": e.ids, "labels": e.labels} for e in examples])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # trl uses older names of transformers
         settings = SFTConfig(
             output_dir=folder,
             per_device_train_batch_size=batch,
@@ -62,5 +65,6 @@ def train(
             disable_tqdm=True,
         )
         trainer = SFTTrainer(model, settings, train_dataset=rows, processing_class=tokenizer)
+        trainer.remove_callback(PrinterCallback)  # the losses are returned
         trainer.train()
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
