@@ -63,6 +63,10 @@ def serve(
         typer.Option(help="How the weights are held; default: int8, or bf16 for a batch on AMX."),
     ] = None,
     batching: Batching = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="A tuned copy of the model, in bf16."),
+    ] = None,
     leased: Annotated[bool, typer.Option("--leased", hidden=True)] = False,
     info: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -76,7 +80,7 @@ def serve(
     except sharing.SharingError as error:
         print(error)
         raise typer.Exit(1) from error
-    folder = ensure_built()
+    folder = folder or ensure_built()
     listener = listen(shared.host, port)
     port = listener.getsockname()[1]
     # jsonschema, which the server needs, imports rfc3987_syntax if it is installed. That takes two

@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers import wire
+from helpers.finetune.labels import Example, encode
 from helpers.latency import Delta, Record
 from helpers.model import configs, sizes
 from helpers.widgets import (
@@ -20,6 +22,7 @@ from helpers.widgets import (
     four_bits,
     image_tokens,
     kv_cache,
+    labels,
     next_token,
     quiz,
     timeline,
@@ -92,6 +95,14 @@ def some_failures(simulator) -> Explorer:
         return failures.explore(simulator)
 
 
+def some_labels() -> Explorer:
+    """A conversation with the right labels, and with the prompt learned too."""
+    chat = [{"role": "user", "content": HOSTILE}, {"role": "assistant", "content": "a b"}]
+    right = encode(wire.tokenizer(), chat)
+    whole = Example(right.ids, right.ids)
+    return labels.explore({"right": right, "whole": whole}, wire.tokenizer())
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, simulator):
     folder = tmp_path_factory.mktemp("explorers")
@@ -118,6 +129,7 @@ def pages(tmp_path_factory, simulator):
         "call_pieces": call_pieces.explore(PIECES, ["f", "g"]),
         "failures": some_failures(simulator),
         "quiz": quiz.explore("03"),
+        "labels": some_labels(),
     }
     for name, explorer in made.items():
         explorer.save(folder / f"{name}.html")
@@ -162,6 +174,7 @@ NAMES = [
     "call_pieces",
     "failures",
     "quiz",
+    "labels",
 ]
 
 
@@ -487,3 +500,14 @@ def assert_timeline(page, data, name, failing):
         assert run["ending"] in page.locator("[role=status]").inner_text()
     assert page.locator("svg rect").count() == rects
     assert page.locator("svg line[stroke-dasharray]").count() == dashes
+
+
+def test_learned_tokens_are_marked_and_a_fault_is_told(open_page, pages):
+    page, data = open_page("labels"), pages[1]["labels"].data["examples"]
+    for name in ("right", "whole"):
+        page.locator("select").select_option(name)
+        learned = sum(token["learned"] for token in data[name]["tokens"])
+        assert page.locator(".kx-learned").count() == learned
+        note = page.locator("[role=status]").inner_text()
+        assert f"{learned} of {len(data[name]['tokens'])} tokens are learned" in note
+        assert ("prompt is learned" in note) == (name == "whole")

@@ -1542,6 +1542,120 @@ CASES += [
     ("08-seat", ..., False),
 ]
 
+# 09-labels: ids where the assistant writes
+
+
+def labels_solution(ids, turns):
+    made = [-100] * len(ids)
+    for start, stop in turns:
+        made[start:stop] = ids[start:stop]
+    return made
+
+
+def labels_in_place(ids, turns):
+    for place in range(len(ids)):
+        if not any(start <= place < stop for start, stop in turns):
+            ids[place] = -100
+    return ids
+
+
+CASES += [
+    ("09-labels", labels_solution, True),
+    # a comprehension
+    (
+        "09-labels",
+        lambda ids, turns: [
+            t if any(a <= n < b for a, b in turns) else -100 for n, t in enumerate(ids)
+        ],
+        True,
+    ),
+    # a tuple
+    ("09-labels", lambda ids, turns: tuple(labels_solution(ids, turns)), True),
+    # numpy
+    ("09-labels", lambda ids, turns: np.array(labels_solution(ids, turns)), True),
+    # the whole prompt
+    ("09-labels", lambda ids, turns: list(ids), False),
+    # nothing is learned
+    ("09-labels", lambda ids, turns: [-100] * len(ids), False),
+    # the end of a turn is left out
+    ("09-labels", lambda ids, turns: labels_solution(ids, [(a, b - 1) for a, b in turns]), False),
+    # the first turn alone
+    ("09-labels", lambda ids, turns: labels_solution(ids, turns[:1]), False),
+    # 0 instead of -100
+    (
+        "09-labels",
+        lambda ids, turns: [0 if t == -100 else t for t in labels_solution(ids, turns)],
+        False,
+    ),
+    # shifted by one, which the model does itself
+    ("09-labels", lambda ids, turns: [*labels_solution(ids, turns)[1:], -100], False),
+    # the learned ids alone
+    ("09-labels", lambda ids, turns: [t for a, b in turns for t in ids[a:b]], False),
+    # changes the input
+    ("09-labels", labels_in_place, False),
+    # a mask
+    (
+        "09-labels",
+        lambda ids, turns: [any(a <= n < b for a, b in turns) for n in range(len(ids))],
+        False,
+    ),
+    ("09-labels", [-100, -100, 3], False),
+    ("09-labels", ..., False),
+    ("09-labels", None, False),
+]
+
+# 09-rank: r = 8 on 5120 → 32768
+CASES += [
+    ("09-rank", 8 * (5120 + 32768), True),
+    ("09-rank", 303104, True),
+    ("09-rank", "303,104", True),
+    ("09-rank", "303104 parameters", True),
+    ("09-rank", 5120 * 32768, False),
+    ("09-rank", 8 * 5120, False),
+    ("09-rank", 8 * 32768, False),
+    ("09-rank", 5120 + 32768, False),
+    ("09-rank", 8 * 5120 * 32768, False),
+    ("09-rank", 2 * 8 * (5120 + 32768), False),
+    ("09-rank", "303 thousand", False),
+    ("09-rank", ..., False),
+    ("09-rank", None, False),
+]
+
+# 09-memory: 92 million parameters, 16 bytes each
+CASES += [
+    ("09-memory", 92e6 * 16 / 1e9, True),
+    ("09-memory", 1.47, True),
+    ("09-memory", "1.472 GB", True),
+    ("09-memory", "1,47 GB", True),
+    ("09-memory", 0.368, False),
+    ("09-memory", 0.736, False),
+    ("09-memory", 1.104, False),
+    ("09-memory", 92e6 * 16 / 2**30, False),
+    ("09-memory", 1472, False),
+    ("09-memory", 92e6 * 16, False),
+    ("09-memory", 0.184, False),
+    ("09-memory", ..., False),
+    ("09-memory", None, False),
+]
+
+# 09-evidence: what speaks for a gain
+CASES += [
+    ("09-evidence", ["B", "D", "F"], True),
+    ("09-evidence", {"B", "D", "F"}, True),
+    ("09-evidence", "B, D and F", True),
+    ("09-evidence", "BDF", True),
+    ("09-evidence", ["b", "d", "f"], True),
+    ("09-evidence", ["B"], False),
+    ("09-evidence", ["B", "D"], False),
+    ("09-evidence", ["A", "B", "D", "F"], False),
+    ("09-evidence", ["B", "C", "D", "F"], False),
+    ("09-evidence", "ABCDEF", False),
+    ("09-evidence", [1, 3, 5], False),
+    ("09-evidence", [], False),
+    ("09-evidence", ..., False),
+    ("09-evidence", None, False),
+]
+
 # 10-memory: 5600 prompt tokens
 
 CASES += [
