@@ -112,7 +112,7 @@ def load(
     folder = Path(folder)
     try:
         wanted = json.loads((folder / BASE).read_text(encoding="utf-8"))["base"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise AdapterError(
             f"{folder.name} has no adapter of this kit: {BASE} is missing or broken. Give the "
             "folder that adapters.save returned."
