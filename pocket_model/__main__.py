@@ -58,10 +58,7 @@ def serve(
     public_host: Annotated[
         str | None, typer.Option(help="Another name of this server, such as a tunnel's.")
     ] = None,
-    quantization: Annotated[
-        Quantization | None,
-        typer.Option(help="How the weights are held; default: int8, or bf16 for a batch on AMX."),
-    ] = None,
+    quantization: Weights = DEFAULT_QUANTIZATION,
     batching: Batching = False,
     folder: Annotated[
         Path | None,
@@ -88,7 +85,6 @@ def serve(
     # jsonschema takes as "not installed".
     sys.modules.setdefault("rfc3987_syntax", None)
     from pocket_model.server import app as server
-    from pocket_model.server.linears import form_for
     from pocket_model.server.service import ChatService
 
     def on_start() -> None:
@@ -102,7 +98,7 @@ def serve(
             print(f"In a client: that address as the base URL, any API key, the model {MODEL_ID},")
             print("and chat completions, where there is a choice.", flush=True)
 
-    service = ChatService(folder, quantization or form_for(batching), batching)
+    service = ChatService(folder, quantization, batching)
     server.serve(service, listener, leased, on_start, shared.access())
 
 

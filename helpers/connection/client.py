@@ -14,6 +14,7 @@ import openai
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
+GONE = "server_gone"  # the type of an error that stands for a server that is no longer there
 SERVER_ENDED = (
     "The small model's server has ended: the machine ran out of memory or slept, or somebody ended "
     'it. Connect again with lab = connect("pocket"), then repeat the request.'
@@ -99,9 +100,8 @@ class PocketTransport(httpx2.HTTPTransport):
             return super().handle_request(request)
         except httpx2.ConnectError:
             # Without the header, the client would try again, and wait, in vain.
-            return httpx2.Response(
-                503, headers={"x-should-retry": "false"}, json={"error": {"message": SERVER_ENDED}}
-            )
+            error = {"message": SERVER_ENDED, "type": GONE}
+            return httpx2.Response(503, headers={"x-should-retry": "false"}, json={"error": error})
 
 
 def is_local(url: str) -> bool:

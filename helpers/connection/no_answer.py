@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx2
 import openai
 
-from helpers.connection.client import PROXY_VARIABLES, is_local, variables_present
+from helpers.connection.client import GONE, PROXY_VARIABLES, is_local, variables_present
 from helpers.connection.settings import on_colab
 
 _UNKNOWN_NAME = (
@@ -20,7 +20,6 @@ _CERTIFICATE = (
     "Use the name for which the certificate was made. If the server has one of its own making, set "
     "SSL_CERT_FILE to a file with it."
 )
-GONE = "server_gone"  # the type of the error that says so
 _NOTHING_LOST = (
     "Nothing is lost: the notebook keeps its cells, its outputs and its variables. When the server "
     "is back, run this cell again. If it has a new address or a new key, connect again first."

@@ -7,8 +7,8 @@ import openai
 
 from helpers.backends import BACKENDS
 from helpers.connection import choices
-from helpers.connection.client import BackendError
-from helpers.connection.no_answer import GONE, explain_no_answer
+from helpers.connection.client import GONE, BackendError
+from helpers.connection.no_answer import explain_no_answer
 from helpers.openrouter import explain
 from helpers.replies import without_key
 

@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 import torch
 from torch.nn.functional import linear, pad
 
-from pocket_model.build import DEFAULT_QUANTIZATION, Quantization
+from pocket_model.build import Quantization
 from pocket_model.processor import bf16_matmul_is_fast, dtype_for_many_rows
 
 ROWS_AT_A_TIME = 32
@@ -37,18 +37,6 @@ LAST_LAYER: dict[Quantization, Form] = {
     "int8": "int8 twice", "bf16": "bf16", "int4": "int4", "nf4": "nf4"
 }  # fmt: skip
 Tensors = Mapping[str, torch.Tensor]
-
-
-def form_for(batching: bool) -> Quantization:
-    """How `pocket_model serve` holds the weights unless it is told: for one request, or for many.
-
-    A row of int8 takes half the time of a row of bf16. But torch's int8 product repeats its work
-    for each row, and AMX multiplies many rows of bf16 at once. With AMX, bf16 is faster from
-    about ten requests at a time (16 of them, in one process on two cores: 285 tokens/s in bf16,
-    203 in int8).
-    """
-    with_amx = dtype_for_many_rows() == torch.bfloat16
-    return "bf16" if batching and with_amx else DEFAULT_QUANTIZATION
 
 
 class Linear(Protocol):

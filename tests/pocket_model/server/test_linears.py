@@ -4,7 +4,7 @@ import bitsandbytes.functional as bitsandbytes
 import pytest
 import torch
 
-from pocket_model.build import DEFAULT_QUANTIZATION, QUANTIZATIONS
+from pocket_model.build import QUANTIZATIONS
 from pocket_model.processor import bf16_matmul_is_fast
 from pocket_model.server import linears
 from pocket_model.server.linears import (
@@ -23,22 +23,6 @@ from pocket_model.server.linears import (
 SHAPES = [(1280, 576), (576, 768), (3072, 576), (576, 1536), (1003, 576), (37, 96)]
 KINDS = [Plain, Int8, Int8Twice, Int4]
 FORMS = [*QUANTIZATIONS, "int8 twice"]
-
-
-@pytest.mark.parametrize(
-    ("batching", "dtype", "form"),
-    [
-        (False, torch.bfloat16, DEFAULT_QUANTIZATION),
-        (False, torch.float32, DEFAULT_QUANTIZATION),
-        (True, torch.bfloat16, "bf16"),
-        (True, torch.float32, DEFAULT_QUANTIZATION),
-    ],
-)
-def test_a_server_for_many_holds_bf16_where_many_rows_are_fast_in_it(
-    batching, dtype, form, monkeypatch
-):
-    monkeypatch.setattr(linears, "dtype_for_many_rows", lambda: dtype)
-    assert linears.form_for(batching) == form
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
