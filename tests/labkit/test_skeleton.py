@@ -134,5 +134,5 @@ def test_ci_calls_the_documented_command():
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK) or sys.platform == "win32"
     commands = re.findall(r"^.*\bmake (test\S*)", script.read_text(), re.MULTILINE)
-    assert list(dict.fromkeys(commands)) == ["test", "test-clients", "test-browser", "test-vllm"]
+    assert list(dict.fromkeys(commands)) == ["test", "test-clients", "test-browser"]
     assert "```bash\nmake test\n```" in (ROOT / "README.md").read_text(encoding="utf-8")
