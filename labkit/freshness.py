@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,17 +161,18 @@ def execute_in_place(path: Path) -> None:
     """
     notebook = notebooks.read(path)
     # The outputs are for everybody: no one's own progress is in them.
-    environment = os.environ | {PROGRESS_VARIABLE: str(ROOT / "no-progress.json")}
-    NotebookClient(
-        notebook,
-        kernel_name="python3",
-        timeout=TIMEOUT_S,
-        record_timing=False,
-        coalesce_streams=True,
-        extra_arguments=notebooks.QUIET_KERNEL,
-        store_widget_state=False,
-        resources={"metadata": {"path": str(path.parent)}},
-    ).execute(env=environment)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {PROGRESS_VARIABLE: str(Path(folder) / "progress.json")}
+        NotebookClient(
+            notebook,
+            kernel_name="python3",
+            timeout=TIMEOUT_S,
+            record_timing=False,
+            coalesce_streams=True,
+            extra_arguments=notebooks.QUIET_KERNEL,
+            store_widget_state=False,
+            resources={"metadata": {"path": str(path.parent)}},
+        ).execute(env=environment)
     tidy(notebook)
     notebooks.write(notebook, path)
     record = recorded(path.parent) | {path.name: fingerprint(path)}

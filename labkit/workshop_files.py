@@ -88,7 +88,7 @@ def write(
     _write_pages(out / "pages", result)
     say(f"{out / 'pages' / pages.INDEX}: all notebooks as pages, without a network")
     drawn = _write_pictures(book, out / "pictures")
-    how = "pages and PNG" if drawn else "pages (no Chromium or Chrome was found to draw PNG)"
+    how = "pages and PNG" if drawn else "pages (no Chromium or Chrome could draw PNG)"
     say(f"{out / 'pictures'}: five pictures to project, {how}")
     return result, seconds(book)
 
@@ -199,5 +199,9 @@ def _draw(browser: str, page: Path) -> bool:
         *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         page.as_uri(),
     ]
-    done = subprocess.run(command, capture_output=True, timeout=120)
+    page.with_suffix(".png").unlink(missing_ok=True)  # of an earlier run
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        return False
     return done.returncode == 0 and page.with_suffix(".png").exists()

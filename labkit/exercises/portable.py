@@ -5,6 +5,7 @@ could import. So their code is sent, with the global names that it uses. Librari
 """
 
 import builtins
+import dis
 import importlib
 import io
 import marshal
@@ -84,7 +85,9 @@ def _used_globals(function: types.FunctionType) -> dict[str, Any]:
     names, waiting = set(), [function.__code__]
     while waiting:
         code = waiting.pop()
-        names |= set(code.co_names)
+        # `co_names` would have the names of attributes too.
+        used = dis.get_instructions(code)
+        names |= {each.argval for each in used if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
         waiting += [each for each in code.co_consts if isinstance(each, types.CodeType)]
     return {n: function.__globals__[n] for n in sorted(names) if n in function.__globals__}
 

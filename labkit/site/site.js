@@ -118,7 +118,7 @@
       } else if (place >= 0 && !box.hidden && ["ArrowDown", "ArrowUp"].includes(event.key)) {
         event.preventDefault();
         links[Math.max(0, place + (event.key === "ArrowDown" ? 1 : -1))]?.focus();
-      } else if (event.key === "Enter" && place === 0 && links[1]) links[1].click();
+      } else if (event.key === "Enter" && place === 0 && !box.hidden && links[1]) links[1].click();
     });
     document.addEventListener("focusin", (event) => {
       if (!event.target.closest("search")) box.hidden = true;
@@ -137,7 +137,10 @@
       const atEnd = scrollY > 0 && scrollY + innerHeight >= root.scrollHeight - 2;
       const above = targets.filter((target) => target.getBoundingClientRect().top < 120).length;
       const passed = atEnd ? targets.length : above;
-      links.forEach((link, number) => link.toggleAttribute("aria-current", number === passed - 1));
+      links.forEach((link, number) => {
+        if (number === passed - 1) link.setAttribute("aria-current", "location");
+        else link.removeAttribute("aria-current");
+      });
     }
     if (links.length) {
       addEventListener("scroll", mark, { passive: true });

@@ -6,7 +6,7 @@ import nbformat.v4 as v4
 import pytest
 
 from helpers.paths import DATA, NOTEBOOKS, ROOT
-from labkit import freshness, notebooks
+from labkit import freshness, notebooks, workshop
 
 FILES = {
     "fakekit/__init__.py": "from .first import one",
@@ -154,5 +154,5 @@ def test_execution_replaces_only_what_succeeded(tmp_path):
 
 def test_the_folder_of_notebooks_holds_only_notebooks():
     seen = [file for file in NOTEBOOKS.iterdir() if not file.name.startswith(".")]
-    assert sorted(seen) == notebooks.available()
+    assert sorted(seen) == [*notebooks.available(), workshop.NOTEBOOK]
     assert freshness.recorded().keys() <= {path.name for path in notebooks.available()}

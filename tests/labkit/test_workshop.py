@@ -4,6 +4,7 @@ import ast
 import copy
 import re
 import symtable
+from pathlib import Path
 
 import nbclient
 import nbformat.v4 as v4
@@ -13,6 +14,7 @@ from obedient_model import serving
 from helpers.paths import ROOT
 from labkit import notebooks, runner, workshop, workshop_files
 from labkit.exercises.engine import load_all, verdict
+from labkit.pages import DOCUMENTS
 
 BOOKS = {path.stem: notebooks.read(path) for path in notebooks.available()}
 SOLUTIONS = {
@@ -199,7 +201,8 @@ def test_what_a_teacher_gets(model_folder, tmp_path):
     assert not any(workshop.SOLUTION.search(c.source) for book in learners for c in book.cells)
 
     pages = list((tmp_path / "pages").glob("*.html"))
-    assert {page.stem for page in pages} == {*stems, "index", "glossary", "model_card"}
+    documents = {Path(name).stem for name in DOCUMENTS.values()}
+    assert {page.stem for page in pages} == {*stems, *documents, "index"}
     for page in pages:
         for link in re.findall(r'<a\b[^>]*href="([^"#]+)', page.read_text(encoding="utf-8")):
             assert ":" in link or (page.parent / link).exists(), (page.name, link)

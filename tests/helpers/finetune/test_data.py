@@ -141,3 +141,13 @@ def test_the_control_has_the_same_records_and_nobody_keeps_their_own():
     assert not any(a == b for a, b in zip(before, after, strict=True))
     assert [line["messages"][:-1] for line in lines] == [line["messages"][:-1] for line in moved]
     assert support.shuffled(lines) == moved
+
+
+def test_a_line_ends_at_a_line_feed_alone(tmp_path):
+    """JSON allows U+2028 and U+0085 in a string; a byte-order mark may begin the file."""
+    asked = USER | {"content": "one\u2028two\u0085three"}
+    path = tmp_path / "a.jsonl"
+    text = json.dumps({"messages": [asked, TOLD]}, ensure_ascii=False)
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode() + b"\r\n")
+    (line,) = data.read(path)
+    assert line["messages"][0] == asked

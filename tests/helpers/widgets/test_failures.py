@@ -12,11 +12,11 @@ from itertools import pairwise
 import openai
 import pytest
 from openai import _constants as package
+from solutions import solve
 
 from helpers import attempts, openrouter
 from helpers.attempts import COMPLETE, PACKAGE, PLAIN
 from helpers.widgets import failures
-from labkit.exercises.nb03 import judge_retried_statuses
 from openrouter_sim import faults
 from openrouter_sim.faults import FAULTS, STREAM_EFFECTS, Fault
 
@@ -84,7 +84,8 @@ def test_the_exceptions_are_the_openai_packages(shown):
 def test_what_can_be_retried_is_what_the_exercise_says(shown):
     entries = [entry for name, entry in shown.data["faults"].items() if name not in STREAMS]
     helps = {entry["code"] for entry in entries if entry["retry"]}
-    assert judge_retried_statuses(helps & {400, 401, 402, 404, 408, 429, 502, 503}) is None
+    rule = solve("03-retry")  # of a status, the attempt and the Retry-After
+    assert helps == {e["code"] for e in entries if rule(e["code"], 1, None) is not False}
     assert not helps & {entry["code"] for entry in entries if not entry["retry"]}
 
 

@@ -8,7 +8,7 @@ from obedient_model import serving
 from solutions import CELLS, solve
 
 from helpers.paths import ROOT
-from labkit.exercises import check
+from labkit.exercises import check, portable
 from labkit.exercises.engine import load_all, verdict
 
 EXERCISES = load_all()
@@ -130,3 +130,29 @@ def test_an_answer_that_raises_is_a_hint_not_a_crash():
     message = verdict("03-cost", broken)[1]
     assert "answer(1000, 500, 0.075, 0.2) stopped with an error" in message
     assert "ZeroDivisionError" not in message
+
+
+@pytest.mark.parametrize("name", [n for n, e in EXERCISES.items() if e.send and e.tests])
+def test_a_function_that_fails_is_never_called_in_this_process(name):
+    """Nothing would stop it here. Its tests run in another process, with a copy of the list."""
+    calls = []
+
+    def wrong(*_):
+        calls.append(1)
+
+    with serving() as (lab, _):
+        assert not verdict(name, wrong, lab)[0]
+    assert calls == []
+
+
+client = object()  # a global of the name of an attribute below
+
+
+def test_the_name_of_an_attribute_is_no_global():
+    def mine(status, attempt, retry_after):
+        if hasattr(status, "client"):
+            return status.client
+        return solve("03-retry")(status, attempt, retry_after)
+
+    assert "client" not in portable._used_globals(mine)
+    assert "solve" in portable._used_globals(mine)
