@@ -180,9 +180,9 @@ def site(
     out: Path = Option(Path("runs/site"), help="Folder for the pages."),
     notebooks: Path | None = Option(None, help="Executed notebooks; the kit's own by default."),
 ) -> int:
-    """Build a static site of the notebooks, with a search, and check its links.
+    """Build a static site of the notebooks, with a search.
 
-    It needs no network, neither to build nor to read.
+    Its links are checked. It needs no network, neither to build nor to read.
     """
     from helpers.paths import NOTEBOOKS
     from labkit.site import build
@@ -662,9 +662,10 @@ def workshop(
     backend: str = BACKEND,
     out: Path = Option(Path("runs/workshop"), help="Folder for the files."),
 ) -> int:
-    """Write what a teacher needs: copies without solutions, solutions, pages, five pictures.
+    """Write what a teacher needs into a folder.
 
-    The workshop's notebook is run once, from first to last cell: seconds for each part.
+    Copies without solutions, the solutions, pages, and five pictures. The workshop's notebook is
+    run once, from first to last cell: seconds for each part.
     """
     from labkit import runner, workshop_files
 

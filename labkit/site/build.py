@@ -37,6 +37,9 @@ PICTURES = {
 }
 
 
+WORKSHOP = "workshop.ipynb"
+
+
 class SiteError(RuntimeError):
     """The site cannot be built. The message says why and what to do."""
 
@@ -130,7 +133,9 @@ def build(out: Path, folder: Path = NOTEBOOKS) -> Report:
 def _paths(folder: Path) -> list[Path]:
     """The notebooks with a number in reading order, then the others by name."""
     numbered = notebooks.available(folder)
-    found = [*numbered, *sorted(set(folder.glob("*.ipynb")) - set(numbered))]
+    # The workshop's has no outputs: its parts are in the others, and its plan is a page.
+    others = {path for path in folder.glob("*.ipynb") if path.name != WORKSHOP}
+    found = [*numbered, *sorted(others - set(numbered))]
     if not found:
         raise SiteError(f"There are no notebooks in {folder}: name the folder that has them.")
     return found

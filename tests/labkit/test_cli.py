@@ -41,6 +41,7 @@ def test_top_help_names_every_command_without_loading_a_library():
     assert set(COMMANDS) == {
         *("lab", "play", "run", "doctor", "conformance", "fit", "claims", "compare"),
         *("latency", "serve", "simulate", "verify", "check", "notebooks"),
+        *("site", "progress", "workshop"),
     }
     for name in COMMANDS:
         assert f"\n  {name} " in done.stdout

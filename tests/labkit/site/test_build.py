@@ -33,7 +33,7 @@ def books(tmp_path):
     write(folder, "00_first.ipynb", v4.new_markdown_cell(HEAD), ran)
     second = v4.new_markdown_cell("# 01 · Second\n\n## Part\n\nSee [first](00_first.ipynb#part).")
     write(folder, "01_second.ipynb", second, v4.new_markdown_cell("← [00](00_first.ipynb)"))
-    write(folder, "workshop.ipynb", v4.new_markdown_cell("# A workshop\n\nIn one room."))
+    write(folder, "extra.ipynb", v4.new_markdown_cell("# A workshop\n\nIn one room."))
     nbformat.write(v4.new_notebook(), folder / "empty.ipynb")
     return folder
 
@@ -48,7 +48,7 @@ def test_every_notebook_and_document_has_a_page(books, tmp_path):
     report = build.build(tmp_path / "out", books)
     shown = {path.name for path in report.folder.glob("*.html")}
     assert shown == {
-        *("00_first.html", "01_second.html", "workshop.html", "empty.html", "index.html"),
+        *("00_first.html", "01_second.html", "extra.html", "empty.html", "index.html"),
         *(page for page, _, _ in pages.documents()),
     }
     assert {"glossary.html", "model_card.html"} <= shown
@@ -87,9 +87,9 @@ def test_the_second_build_removes_its_own_old_pages_only(books, tmp_path):
     build.build(out, books)
     (out / "CNAME").write_text("lab.example.org")
     (out / "mine.html").write_text("<p>a page of mine</p>")
-    (books / "workshop.ipynb").unlink()
+    (books / "extra.ipynb").unlink()
     build.build(out, books)
-    assert not (out / "workshop.html").exists()
+    assert not (out / "extra.html").exists()
     assert (out / "CNAME").exists()
     assert (out / "mine.html").exists()
     assert not list(out.glob(".*"))
