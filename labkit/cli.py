@@ -185,11 +185,11 @@ def site(
     Its links are checked. It needs no network, neither to build nor to read.
     """
     from helpers.paths import NOTEBOOKS
-    from labkit.site import build
+    from labkit.site import build as static
 
     try:
-        print(build.build(out, notebooks or NOTEBOOKS))
-    except build.SiteError as error:
+        print(static.build(out, notebooks or NOTEBOOKS))
+    except static.SiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return FINDING
     return SUCCESS

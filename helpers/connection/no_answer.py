@@ -4,7 +4,9 @@ import ipaddress
 import json
 import socket
 import ssl
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import httpx2
 import openai
@@ -80,6 +82,7 @@ class OwnServerClient(openai.DefaultHttpxClient):
 
     def send(self, request: httpx2.Request, **options) -> httpx2.Response:
         """As `httpx2.Client.send`."""
+        start = time.monotonic()
         try:
             response = super().send(request, **options)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
@@ -90,6 +93,8 @@ class OwnServerClient(openai.DefaultHttpxClient):
         self.answered = True
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             response.stream = _Events(response.stream, request.url)
+            # Until the stream's end, which sets it anew, the time to the first byte.
+            response.elapsed = timedelta(seconds=time.monotonic() - start)
         return response
 
 
