@@ -204,6 +204,8 @@ def solutions(book: NotebookNode) -> dict[str, str]:
             name, checks = waiting.pop()
             code = "\n\n".join(block.strip() for block in PYTHON_BLOCK.findall(fold[0]))
             found[name] = f"{code}\n{checks}"
+    if waiting:
+        raise PlanError(f"{notebooks.title(book)!r}: {waiting[0][0]} has no folded solution")
     return found
 
 

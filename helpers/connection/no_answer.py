@@ -110,7 +110,7 @@ class _Events(httpx2.SyncByteStream):
             for piece in self._stream:
                 yield piece
         except (httpx2.RemoteProtocolError, httpx2.ReadError):
-            if not piece.endswith((b"\n\n", b"\r\n\r\n")):
+            if piece and not piece.endswith((b"\n\n", b"\r\n\r\n")):
                 raise
             error = _gone(self._url, "it closed the connection in the middle of an answer")
             yield f"data: {json.dumps(error)}\n\n".encode()

@@ -1,7 +1,6 @@
 """An adapter merged into its base: one model again, which any program can serve."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -77,7 +76,7 @@ def served(folder: str | Path) -> Iterator[str]:
         command = [sys.executable, "-m", "pocket_model", "serve", "--folder", str(folder)]
         command += ["--quantization", "bf16", "--info", str(info)]
         with said.open("wb") as sink:
-            process = subprocess.Popen(command, stdout=sink, stderr=sink, env={**os.environ})
+            process = subprocess.Popen(command, stdout=sink, stderr=sink)
         try:
             while not info.exists():
                 if process.poll() is not None:

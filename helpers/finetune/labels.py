@@ -84,6 +84,8 @@ def pad_id(tokenizer: MistralTokenizer) -> int:
 def faults(example: Example, end: int) -> list[str]:
     """What is wrong with the labels of an example; an empty list means nothing was found.
 
+    Of a prompt that is learned, it sees the first token only.
+
     Args:
         end: the id of the token that ends a turn.
     """
@@ -92,8 +94,14 @@ def faults(example: Example, end: int) -> list[str]:
         return ["Nothing is learned: has the template no mark of what the assistant writes?"]
     if example.labels[0] != NOT_LEARNED:
         found.append("The prompt is learned too: the model is taught to write users' messages.")
-    pairs = zip(example.ids, example.labels, strict=True)
-    if any(token == end and label == NOT_LEARNED for token, label in pairs):
+    learned = [label != NOT_LEARNED for label in example.labels]
+    following = [*learned[1:], False]
+    ends = [
+        token
+        for token, own, later in zip(example.ids, learned, following, strict=True)
+        if own and not later
+    ]
+    if any(token != end for token in ends):
         found.append("The end of an answer is not learned: the tuned model would not stop.")
     return found
 

@@ -24,6 +24,8 @@ def batches(
     examples: Sequence[Example], size: int, steps: int, pad: int, seed: int = 0
 ) -> list[dict[str, torch.Tensor]]:
     """As many batches as there are steps, shuffled; the examples begin again when they end."""
+    if not examples:
+        raise ValueError("There are no examples to make batches of.")
     random_, order = random.Random(seed), []
     while len(order) < size * steps:
         order += random_.sample(range(len(examples)), len(examples))
@@ -84,6 +86,6 @@ def _memory_errors_in_words() -> Iterator[None]:
         reason = (str(error) or "out of memory").splitlines()[0]
         # On a CPU torch raises a plain RuntimeError.
         of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not of_memory and "alloc" not in reason:
+        if not of_memory and "alloc" not in reason.lower():
             raise
         raise TrainingError(WHAT_TO_LOWER.format(reason=reason)) from error

@@ -152,7 +152,8 @@ def kept_bytes(model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> tupl
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = model(**tensors).loss
     vocabulary = model.config.get_text_config().vocab_size
-    logits = sum(t.untyped_storage().nbytes() for t in kept.values() if vocabulary in t.shape)
+    of_vocabulary = [t for t in kept.values() if t.ndim > 1 and t.shape[-1] == vocabulary]
+    logits = sum(t.untyped_storage().nbytes() for t in of_vocabulary)
     everything = sum(t.untyped_storage().nbytes() for t in kept.values())
     del loss
     return everything - logits, logits

@@ -4,47 +4,71 @@ import re
 from typing import Any
 
 from labkit.exercises.answers import call, items
-from labkit.exercises.engine import exercise, number_exercise
+from labkit.exercises.engine import build, exercise, number_exercise, test
 
-_LABELS = [
-    ([1, 5, 9, 7, 2], [(3, 5)], "one turn, and its end"),
-    ([1, 5, 9, 7, 2, 5, 8, 6, 2], [(3, 5), (7, 9)], "two turns: both are learned"),
-    ([1, 5, 9], [], "no turn of the assistant's: nothing is learned"),
-    ([4, 4, 4, 4], [(1, 3)], "equal tokens: their places count"),
-]
+build(
+    "09-labels",
+    hint=(
+        "Which tokens should the model learn to write, and which does it only read?",
+        'Look at "Labels, token by token": what is only read has the label -100.',
+        "Half of it: labels = [-100] * len(ids). Then copy the ids of each turn to their places.",
+    ),
+    example="answer([1, 5, 9, 7, 2], [(3, 5)]) → [-100, -100, -100, 7, 2]",
+)
 
 
-@exercise("09-labels", hint="Begin with -100 at every place. Then copy the ids of each turn.")
-def judge_labels(answer: Any) -> str | None:
-    """Labels from ids and the places of the assistant's turns."""
-    for ids, turns, why in _LABELS:
-        given = list(ids)
-        found = items(call(answer, given, list(turns)), "a list of labels")
-        learned = {place for start, stop in turns for place in range(start, stop)}
-        wanted = [id_ if place in learned else -100 for place, id_ in enumerate(ids)]
-        if given != ids:
-            return "It changes the list of ids, which is also the model's input: make a new list."
-        if len(found) != len(ids):
-            return f"There is one label for each token: {len(ids)}, and you return {len(found)}."
-        if found == wanted:
-            continue
-        if found == ids:
-            return "You learn the whole prompt. What is only read has the label -100."
-        if all(label == (0 if place not in learned else ids[place])
-               for place, label in enumerate(found)):  # fmt: skip
-            return "0 is the id of a token and would be learned. Use -100."
-        if any(found[stop - 1] == -100 for _, stop in turns):
-            return (
-                "The last token of a turn is its end: it is learned too, or the model never stops."
-            )
-        return f"answer({ids}, {turns}) should give {wanted}: {why}."
-    return None
+def _labels(answer: Any, ids: list[int], turns: list[tuple[int, int]]) -> str | None:
+    given = list(ids)
+    found = items(call(answer, given, list(turns)), "a list of labels")
+    learned = {place for start, stop in turns for place in range(start, stop)}
+    wanted = [id_ if place in learned else -100 for place, id_ in enumerate(ids)]
+    if given != ids:
+        return "It changes the list of ids, which is also the model's input: make a new list."
+    if len(found) != len(ids):
+        return f"There is one label for each token: {len(ids)}, and you return {len(found)}."
+    if found == wanted:
+        return None
+    if found == ids:
+        return "You learn the whole prompt. What is only read has the label -100."
+    if found == [id_ if place in learned else 0 for place, id_ in enumerate(ids)]:
+        return "0 is the id of a token and would be learned. Use -100."
+    if any(found[stop - 1] == -100 for _, stop in turns):
+        return "The last token of a turn is its end: it is learned too, or the model never stops."
+    return f"answer({ids}, {turns}) should give {wanted}."
+
+
+@test("09-labels", "one turn, and its end")
+def one_turn(answer: Any) -> str | None:
+    """The end token is learned too."""
+    return _labels(answer, [1, 5, 9, 7, 2], [(3, 5)])
+
+
+@test("09-labels", "two turns: both are learned")
+def two_turns(answer: Any) -> str | None:
+    """A conversation goes on."""
+    return _labels(answer, [1, 5, 9, 7, 2, 5, 8, 6, 2], [(3, 5), (7, 9)])
+
+
+@test("09-labels", "no turn of the assistant's: nothing is learned")
+def no_turn(answer: Any) -> str | None:
+    """There may be nothing to learn."""
+    return _labels(answer, [1, 5, 9], [])
+
+
+@test("09-labels", "equal tokens: their places count")
+def equal_tokens(answer: Any) -> str | None:
+    """A token of the answer may be in the question too."""
+    return _labels(answer, [4, 4, 4, 4], [(1, 3)])
 
 
 number_exercise(
     "09-rank",
     303_104,
-    hint="A has r rows and a column for each input; B has a row for each output and r columns.",
+    hint=(
+        "What shapes have the two matrices that LoRA adds to a layer?",
+        'Look at "QLoRA: what is trained": A has r rows, B has r columns.',
+        "Half of it: A has 8 × 5,120 numbers.",
+    ),
     mistakes={
         167_772_160: "That is the layer itself, which is frozen.",
         1_342_177_280: "A and B are two matrices: add their sizes, do not multiply them.",
@@ -60,7 +84,11 @@ number_exercise(
 number_exercise(
     "09-memory",
     1.472,
-    hint="float32 takes 4 bytes. Count the adapter, its gradients, and two numbers for AdamW.",
+    hint=(
+        "What is kept in memory for each number that is trained?",
+        'Look at "Will training fit?": the adapter, its gradients, and two numbers for AdamW.',
+        "Half of it: the adapter alone takes 92e6 × 4 bytes.",
+    ),
     mistakes={
         0.368: "That is the adapter alone.",
         0.736: "That is without AdamW, or without adapter and gradients.",
@@ -80,7 +108,14 @@ _WEAK = {
 }
 
 
-@exercise("09-evidence", hint="Evidence comes from messages that were not trained on.")
+@exercise(
+    "09-evidence",
+    hint=(
+        "On which messages is it measured, and could luck or the form alone explain it?",
+        'Look at "A control, and another seed": evidence comes from messages not trained on.',
+        "Half of it: B is one of them, and A is not.",
+    ),
+)
 def judge_evidence(answer: Any) -> str | None:
     """The facts that are good evidence for a gain."""
     letters = {str(each).strip().strip(".").upper() for each in items(answer, "a list of letters")}

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,24 +201,29 @@ def _search_index(entries: list[Entry], parsed: dict[str, links.Page]) -> str:
     return f"window.siteSections = {json.dumps(index, ensure_ascii=False)};\n"
 
 
-def _refuse_foreign(out: Path) -> None:
-    """Refuse a folder whose start page somebody else made."""
-    index = out / pages.INDEX
+def _refuse_foreign(out: Path, names: Iterable[str] = (pages.INDEX,)) -> None:
+    """Refuse a folder in which somebody else made a page of one of the site's names."""
     if out.exists() and not out.is_dir():
         raise SiteError(f"{out} is a file: name a folder with --out.")
-    if index.exists() and not _own(index):
-        raise SiteError(
-            f"{index} is there, and not from this command. It is not replaced: name another folder "
-            "with --out."
-        )
+    for page in (out / name for name in names if name.endswith(".html")):
+        if page.exists() and not _own(page):
+            raise SiteError(
+                f"{page} is there, and not from this command. It is not replaced: name another "
+                "folder with --out."
+            )
 
 
 def _own(page: Path) -> bool:
-    return f'<meta name="generator" content="{GENERATOR}">' in page.read_text("utf-8", "replace")
+    try:
+        text = page.read_text("utf-8", "replace")
+    except OSError:  # nothing that may not be read is the site's
+        return False
+    return f'<meta name="generator" content="{GENERATOR}">' in text
 
 
 def _write(out: Path, files: dict[str, bytes]) -> None:
     """Write all files, and remove pages of an earlier build that are gone."""
+    _refuse_foreign(out, files)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():

@@ -77,15 +77,24 @@
   function search() {
     const [input, box] = [one("#search"), one("#found")];
     const [status, list] = [one("#found p"), one("#found ol")];
-    const loaded = () => new Promise((done) => {
-      if (window.siteSections) return done();
+    let index;
+    const loaded = () => (index ??= new Promise((done, failed) => {
       const script = make("script");
       script.src = "search-index.js";
       script.addEventListener("load", done);
+      script.addEventListener("error", failed);
       document.head.append(script);
-    });
+    }));
     async function show() {
-      await loaded();
+      try {
+        await loaded();
+      } catch {
+        index = undefined; // the next key tries again
+        status.textContent = "The search cannot be loaded: search-index.js is missing.";
+        list.replaceChildren();
+        box.hidden = false;
+        return;
+      }
       const query = input.value.trim();
       const found = find(query);
       const places = found.length === 1 ? "1 place" : `${found.length} places`;

@@ -8,9 +8,11 @@ end, forget `return`, yield, stop with an error, or change what they are given.
 import functools
 import json
 import math
+import tempfile
 from collections import OrderedDict
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,8 +43,11 @@ def prints_without_end(*_):
         print("a long line of text " * 100)
 
 
+WRITTEN = Path(tempfile.gettempdir()) / "an-answer-wrote-this"
+
+
 def writes(*_):
-    with open("/tmp/an-answer-wrote-this", "w") as file:
+    with open(WRITTEN, "w") as file:
         file.write("x")
     return 1
 

@@ -1,6 +1,7 @@
 """Merged models answer as the adapter beside its base does, up to rounding."""
 
 import shutil
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -27,10 +28,10 @@ def in_float32(folder):
 
 @pytest.fixture(scope="module")
 def tuned(model_folder, examples, tmp_path_factory):
-    """The pocket model with an adapter after two steps, and where the adapter is."""
+    """The pocket model with an adapter after eight steps, and where the adapter is."""
     encoded, pad = examples
     model = adapters.add(in_float32(model_folder), rank=4)
-    loop.train(model, [labels.batch(encoded, pad)] * 2, rate=1e-2)
+    loop.train(model, [labels.batch(encoded, pad)] * 8, rate=1e-2)
     folder = adapters.save(model, tmp_path_factory.mktemp("tuned") / "adapter")
     return model.eval(), folder
 
@@ -58,12 +59,18 @@ def test_a_merged_model_predicts_what_the_adapter_predicts(model_folder, tuned, 
 @pytest.mark.slow
 @pytest.mark.pocket
 def test_the_pocket_server_answers_with_the_merged_model(merged):
+    """It gives a record of the form that training taught, and the base does not."""
+    line = data.read(DATA / "finetune" / "train.jsonl")[0]
+    request = {"messages": line["messages"][:-1], "temperature": 0, "max_tokens": 24}
+
+    def answer(lab):
+        reply = lab.client.chat.completions.create(model=lab.model, **request)
+        return reply.choices[0].message.content
+
     with deploy.served(merged) as address:
-        lab = connect(address)
-        reply = lab.client.chat.completions.create(
-            model=lab.model, messages=[{"role": "user", "content": "Hello"}], max_tokens=4
-        )
-        assert reply.usage.completion_tokens > 0
+        assert answer(connect(address)).startswith('{"topic": "')
+    with closing(connect("pocket")) as lab:
+        assert not answer(lab).startswith('{"topic": "')
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path):

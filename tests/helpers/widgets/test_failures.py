@@ -83,6 +83,7 @@ def test_the_exceptions_are_the_openai_packages(shown):
 
 def test_what_can_be_retried_is_what_the_exercise_says(shown):
     entries = [entry for name, entry in shown.data["faults"].items() if name not in STREAMS]
+    entries = [entry for entry in entries if entry["code"]]  # no answer has no status
     helps = {entry["code"] for entry in entries if entry["retry"]}
     rule = solve("03-retry")  # of a status, the attempt and the Retry-After
     assert helps == {e["code"] for e in entries if rule(e["code"], 1, None) is not False}
