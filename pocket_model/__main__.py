@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pocket_model import lease, sharing
+from pocket_model import lease, memory, sharing
 from pocket_model.build import (
     DEFAULT_QUANTIZATION,
     DEFAULT_TEMPERATURE,
@@ -78,6 +78,7 @@ def serve(
         print(error)
         raise typer.Exit(1) from error
     folder = folder or ensure_built()
+    memory.return_large_blocks()
     listener = listen(shared.host, port)
     port = listener.getsockname()[1]
     # jsonschema, which the server needs, imports rfc3987_syntax if it is installed. That takes two

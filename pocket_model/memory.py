@@ -3,9 +3,23 @@
 import ctypes
 import os
 
+LARGE_BLOCK = 8 << 20  # bytes; temporary tensors of a decoding step are smaller
+_M_MMAP_THRESHOLD = -3  # glibc's number for it
+
 # Freed memory stays with the process in glibc: after 16 pictures of 20 MB each, 1.2 GB. Other C
-# libraries lack this function.
-_malloc_trim = None if os.name == "nt" else getattr(ctypes.CDLL(None), "malloc_trim", None)
+# libraries lack these functions.
+_libc = None if os.name == "nt" else ctypes.CDLL(None)
+_mallopt = getattr(_libc, "mallopt", None)
+_malloc_trim = getattr(_libc, "malloc_trim", None)
+
+
+def return_large_blocks() -> None:
+    """From now on blocks of `LARGE_BLOCK` or more go back to the system when they are freed.
+
+    Otherwise glibc raises this limit to 32 MB as a process frees larger ones.
+    """
+    if _mallopt and _malloc_trim:  # both: glibc
+        _mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def give_back() -> None:

@@ -15,7 +15,15 @@ from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attentio
 
 from pocket_model.build import Quantization
 from pocket_model.processor import bf16_matmul_is_fast
-from pocket_model.server.linears import HEAD, LAST_LAYER, Form, Linear, Tensors, linear_layer
+from pocket_model.server.linears import (
+    HEAD,
+    LAST_LAYER,
+    Form,
+    Linear,
+    Plain,
+    Tensors,
+    linear_layer,
+)
 
 TEXT = "language_model.model"
 
@@ -96,11 +104,13 @@ class Decoder:
         ]
         self._norm = tensors[f"{TEXT}.norm.weight"].float()
         self._embeddings = tensors[f"{TEXT}.embed_tokens.weight"].clone()
+        self._dtype, self._attend_in_float32 = self._embeddings.dtype, not bf16_matmul_is_fast()
         head = {"head.weight": self._embeddings}
         self._head = linear_layer(HEAD[quantization], head, ["head"])
+        if isinstance(self._head, Plain):  # the same numbers: held once
+            self._embeddings = self._head.weight
         every = [linear for layer in self._layers for linear in layer if callable(linear)]
         self.weight_bytes = sum(linear.nbytes for linear in [*every, self._head])
-        self._dtype, self._attend_in_float32 = self._embeddings.dtype, not bf16_matmul_is_fast()
         base = config["rope_parameters"]["rope_theta"]
         frequencies = base ** -(torch.arange(0, self._size, 2).float() / self._size)
         angles = torch.outer(torch.arange(self.context).float(), frequencies)

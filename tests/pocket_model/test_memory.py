@@ -1,0 +1,57 @@
+"""Freed memory goes back to the system."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from pocket_model import memory
+
+glibc = pytest.mark.skipif(not memory._malloc_trim, reason="not glibc")
+PROGRAM = """
+import numpy as np, psutil
+from pocket_model import memory
+
+BLOCK = 20 << 20
+
+def used():
+    return psutil.Process().memory_info().rss
+
+{start}
+first = np.ones(BLOCK, np.uint8)
+del first  # glibc raises its limit now, unless it was set
+before = used()
+blocks = [np.ones(BLOCK, np.uint8) for _ in range(4)]
+above = np.ones(1 << 20, np.uint8)  # on top of the heap: what is below stays
+del blocks
+{end}
+print((used() - before) // BLOCK)
+"""
+
+
+def blocks_kept(start: str = "", end: str = "") -> int:
+    """How many of four freed blocks of 20 MB a new process keeps."""
+    program = textwrap.dedent(PROGRAM).format(start=start, end=end)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    return int(done.stdout)
+
+
+@glibc
+def test_large_blocks_go_back_when_they_are_freed():
+    assert blocks_kept() > 0, "glibc gives them back by itself: nothing is needed"
+    assert blocks_kept("memory.return_large_blocks()") == 0
+
+
+@glibc
+def test_freed_memory_goes_back_when_that_is_asked_for():
+    assert blocks_kept(end="memory.give_back()") == 0
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(memory, "_mallopt", None)
+    monkeypatch.setattr(memory, "_malloc_trim", None)
+    memory.return_large_blocks()
+    memory.give_back()
