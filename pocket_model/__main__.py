@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pocket_model import lease, memory, sharing
+from pocket_model import lease, memory, processor, sharing
 from pocket_model.build import (
     DEFAULT_QUANTIZATION,
     DEFAULT_TEMPERATURE,
@@ -71,6 +71,8 @@ def serve(
 
     The key is made and printed, unless POCKET_API_KEY has one.
     """
+    memory.return_large_blocks()
+    processor.keep_few_kernels()  # here, before torch is imported
     try:
         # A leased server is for the programs of this machine, which have no key.
         shared = sharing.Sharing() if leased else sharing.sharing(host, public_host)
@@ -78,7 +80,6 @@ def serve(
         print(error)
         raise typer.Exit(1) from error
     folder = folder or ensure_built()
-    memory.return_large_blocks()
     listener = listen(shared.host, port)
     port = listener.getsockname()[1]
     # jsonschema, which the server needs, imports rfc3987_syntax if it is installed. That takes two

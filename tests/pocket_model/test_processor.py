@@ -111,3 +111,40 @@ def test_bf16_is_fast_where_onednn_has_it(monkeypatch):
 def test_many_rows_are_multiplied_in_bf16_with_amx_only(has_amx, dtype, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
     assert processor.dtype_for_many_rows() == dtype
+
+
+def test_what_the_user_has_chosen_of_kernels_stays(monkeypatch):
+    first, second = processor.FEW_KERNELS
+    monkeypatch.setenv(first, "7")
+    monkeypatch.setenv(second, "")  # so that it is restored
+    monkeypatch.delenv(second)
+    processor.keep_few_kernels()
+    assert os.environ[first] == "7"
+    assert os.environ[second] == processor.FEW_KERNELS[second]
+
+
+LINEARS = """
+import psutil
+from pocket_model import processor
+{start}
+import torch
+weight = torch.ones(1536, 576, dtype=torch.bfloat16)
+torch.nn.functional.linear(torch.ones(300, 576, dtype=torch.bfloat16), weight)
+before = psutil.Process().memory_info().rss
+for rows in range(1, 300):
+    torch.nn.functional.linear(torch.ones(rows, 576, dtype=torch.bfloat16), weight)
+print(psutil.Process().memory_info().rss - before)
+"""
+
+
+@pytest.mark.skipif(not processor.bf16_matmul_is_fast(), reason="oneDNN does not multiply bf16 here")
+def test_products_of_many_sizes_take_little_memory():
+    grown = {}
+    for start in ("", "processor.keep_few_kernels()"):
+        environment = {k: v for k, v in os.environ.items() if k not in processor.FEW_KERNELS}
+        done = subprocess.run(
+            [sys.executable, "-c", LINEARS.format(start=start)],
+            capture_output=True, text=True, check=True, env=environment,
+        )  # fmt: skip
+        grown[start] = int(done.stdout)
+    assert grown["processor.keep_few_kernels()"] < 0.7 * grown[""], grown
