@@ -18,14 +18,14 @@ from helpers.widgets.votes import VoteBox
 texts = ["{HOSTILE}", "Rome."], ["Paris.", "It is Paris."], ["Yes.", ""]
 pool = [votes.Ballot(f"q{{n}}", "{HOSTILE}?", "A", "B", *each) for n, each in enumerate(texts)]
 VoteBox(pool, "{MINE}")"""
-PICTURE = f"""from helpers.model import configs
+PICTURE = """from helpers.model import configs
 from helpers.paths import DATA
 from helpers.widgets import image_tokens
 from helpers.widgets.own_picture import OwnPicture
 
 model = configs.load("mistral-small-3.2-2506")
 OwnPicture(
-    lambda image: image_tokens.explore(image, {{"24B": model}}), DATA / "images" / "shapes.png"
+    lambda image: image_tokens.explore(image, {"24B": model}), DATA / "images" / "shapes.png"
 )"""
 # Something listens at that port, and never answers.
 DASHBOARD = """from functools import partial

@@ -137,7 +137,7 @@ print(psutil.Process().memory_info().rss - before)
 """
 
 
-@pytest.mark.skipif(not processor.bf16_matmul_is_fast(), reason="oneDNN does not multiply bf16 here")
+@pytest.mark.skipif(not processor.bf16_matmul_is_fast(), reason="no bf16 in oneDNN here")
 def test_products_of_many_sizes_take_little_memory():
     grown = {}
     for start in ("", "processor.keep_few_kernels()"):
