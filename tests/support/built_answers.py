@@ -178,7 +178,7 @@ CASES += [
     ("01-kv", lambda a, b, c, tokens, users: 4 * a * b * c * tokens, "Each user has a cache"),
     ("01-kv", lambda a, b, c, tokens, users: 4 * a * b * c * users, "That is one token"),
     ("01-kv", lambda *_: 163840, "That is one token"),
-    ("01-kv", lambda *_: 20, "should be 163840"),
+    ("01-kv", lambda *_: 20, "should be 163,840"),
 ]
 
 # 01-gqa
@@ -381,8 +381,10 @@ def stream_yields(lines):
 
 CASES += [
     ("03-stream", stream, None),
-    ("03-stream", stream_yields, None),
-    ("03-stream", lambda lines: list(stream_yields(lines)), None),
+    ("03-stream", lambda lines: "".join(stream_yields(lines)), None),
+    ("03-stream", lambda lines: functools.reduce(str.__add__, stream_yields(lines), ""), None),
+    ("03-stream", stream_yields, "`yield`"),
+    ("03-stream", lambda lines: list(stream_yields(lines)), "not a list"),
     ("03-stream", lambda lines: stream(lines, until=False), "After [DONE]"),
     ("03-stream", lambda lines: stream(lines, comments=False), "a comment. Skip it"),
     ("03-stream", lambda lines: stream(lines, none=False), "Content can be null"),
@@ -468,8 +470,8 @@ def loop_by_itself(ask, messages, functions, left=5):
         function = functions.get(called["function"]["name"])
         try:
             content = str(function(**json.loads(called["function"]["arguments"])))
-        except Exception:
-            content = "failed"
+        except Exception as error:
+            content = f"failed: {error!r} of {called['function']['name']}"
         results.append({"role": "tool", "tool_call_id": called["id"], "content": content})
     return loop_by_itself(ask, [*messages, message, *results], functions, left - 1)
 
@@ -478,7 +480,7 @@ CASES += [
     ("05-loop", loop, None),
     ("05-loop", loop_by_itself, None),
     ("05-loop", loop_raises_at_the_end, None),
-    ("05-loop", lambda a, m, f: loop(a, m, f, rounds=3), None),
+    ("05-loop", lambda a, m, f: loop(a, m, f, rounds=3), "5 requests are allowed"),
     ("05-loop", lambda a, m, f: loop(a, m, f, id_=False), "id of its call"),
     ("05-loop", lambda a, m, f: loop(a, m, f, keep=False), "user, assistant, tool"),
     ("05-loop", lambda a, m, f: loop(a, m, f, catch=False), "the error as the result"),
@@ -524,7 +526,7 @@ CASES += [
     ("06-stream", times, None),
     ("06-stream", lambda e: {k: v and np.float32(v) for k, v in times(e).items()}, None),
     ("06-stream", lambda e: {k.upper(): v for k, v in times(e).items()}, None),
-    ("06-stream", lambda e: times(e) | {"tpot": times(e)["tpot"] or 0}, None),
+    ("06-stream", lambda e: times(e) | {"tpot": times(e)["tpot"] or 0}, "return None for tpot"),
     ("06-stream", lambda e: times(e) | {"tpot": times(e)["tpot"] or float("nan")}, None),
     ("06-stream", lambda e: {k: f"{v} ms" if v else v for k, v in times(e).items()}, None),
     ("06-stream", lambda e: times(e) | {"ttft": e[0][0]}, "only the role came"),
