@@ -40,6 +40,5 @@ def test_the_verdict_is_the_other_authors(name, answer, expected, why, lab):
     assert len(found.message) <= 300
 
 
-def test_every_exercise_has_answers_of_both_kinds():
-    for verdict in ("right", "wrong"):
-        assert {name for name, _, said, _ in CASES if said == verdict} == set(EXERCISES)
+def test_every_answer_belongs_to_an_exercise():
+    assert {name for name, *_ in CASES} <= set(EXERCISES)
