@@ -134,7 +134,8 @@ def mapping(answer: Any, what: str = "a dict") -> dict:
     if hasattr(answer, "to_dict"):
         answer = answer.to_dict()
     if not isinstance(answer, Mapping):
-        raise WrongForm(f"The answer should be {what}, not {kind(answer)}.")
+        given = kind(answer).removesuffix(": call it")  # it need not return a dict
+        raise WrongForm(f"The answer should be {what}, not {given}.")
     return dict(answer)
 
 

@@ -40,7 +40,10 @@ def _tokens(answer: Any, sizes: dict[tuple[int, int], int]) -> str | None:
 def _why_other(tokens: float, width: float, height: float) -> str:
     if (longest := max(width, height)) > MOST:
         exact = width * MOST / longest, height * MOST / longest
-        if tokens in (_grid(*exact), _grid(*map(int, exact))):
+        ratio = longest / MOST  # to divide by it is a little more than to multiply, for some sizes
+        if tokens in (
+            _grid(*exact), _grid(*map(int, exact)), _grid(width / ratio, height / ratio)
+        ):  # fmt: skip
             return "After shrinking, round each side to whole pixels."
         if tokens == _grid(width, height):
             return "Was it shrunk first?"
@@ -56,6 +59,8 @@ def _why_other(tokens: float, width: float, height: float) -> str:
         return "Rows and columns are the wrong way round."
     if tokens == (height // 28) * (width // 28 + 1):
         return "Round up: a part of a square of 28 pixels counts too."
+    if tokens == round(height / 28) * (round(width / 28) + 1):
+        return "Round up, and not to the nearest."
     if tokens == math.ceil(height / 14) * (math.ceil(width / 14) + 1):
         return "The language model gets one token for 2 × 2 patches of 14 pixels."
     if tokens in (rows * columns + 1, rows * (columns + 1) + 1):

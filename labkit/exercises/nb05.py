@@ -177,7 +177,7 @@ class ScriptedModel:
     """Replies by rules in place of a model, and keeps what it was sent."""
 
     def __init__(self, *replies: Any, most: int = 8):
-        self.replies, self.most, self.sent = list(replies), most, []
+        self.replies, self.most, self.sent, self.last = list(replies), most, [], {}
 
     def __call__(self, messages: list[dict]) -> dict:
         """The next reply. A function among the replies makes one from the messages."""
@@ -188,7 +188,8 @@ class ScriptedModel:
             )
         self.sent.append(copy.deepcopy(messages))
         reply = self.replies[min(len(self.sent), len(self.replies)) - 1]
-        return reply(messages) if callable(reply) else copy.deepcopy(reply)
+        self.last = reply(messages) if callable(reply) else copy.deepcopy(reply)
+        return self.last
 
 
 def says(text: str) -> dict:
@@ -233,14 +234,33 @@ def _got(messages: list[dict]) -> str | None:
 
 
 def _looped(answer: Any, model: ScriptedModel, functions: dict) -> Any:
-    return call(
-        answer, model, [dict(m) for m in _ASKED], functions,
-        shown="answer(ask, messages, functions)",
-    )  # fmt: skip
+    try:
+        return call(
+            answer, model, [dict(m) for m in _ASKED], functions,
+            shown="answer(ask, messages, functions)",
+        )  # fmt: skip
+    except WrongForm as wrong:
+        count = len(model.sent)
+        if "returned None" not in str(wrong) or not model.last.get("tool_calls"):
+            raise
+        if count < 5:
+            raise WrongForm(
+                f"It ended after request {count}, whose reply was a call. Run the tool, and "
+                "ask again: 5 requests are allowed."
+            ) from None
+        raise WrongForm(
+            "The model called a tool in all 5 requests: it does not get every result. Send all "
+            "messages each time."
+        ) from None
 
 
 def _weather(city: str) -> str:
     return f"7 degrees in {city}"
+
+
+def route(start: str, to: str) -> str:
+    """A tool with two arguments."""
+    return f"from {start} to {to}"
 
 
 @test("05-loop", "a reply without a call is the answer")
@@ -274,7 +294,7 @@ def answer_follows_result(answer: Any) -> str | None:
 def arguments_by_name(answer: Any) -> str | None:
     """The model may write them in any order."""
     model = ScriptedModel(calls(("abcdefgh1", "route", {"to": "Rom", "start": "Oslo"})), repeats)
-    result = _looped(answer, model, {"route": lambda start, to: f"from {start} to {to}"})
+    result = _looped(answer, model, {"route": route})
     if "from Oslo to Rom" in str(result):
         return None
     said = _got(model.sent[-1]) or "The tool's result does not reach the model."

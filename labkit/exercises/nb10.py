@@ -200,7 +200,7 @@ class _Scripted:
     """Replies by rules in place of a model: it repeats what it can really see in the request."""
 
     def __init__(self, rule: Any, most: int = 8):
-        self.rule, self.most, self.sent = rule, most, []
+        self.rule, self.most, self.sent, self.last = rule, most, [], {}
 
     def __call__(self, messages: list[dict], tools: Any = None) -> dict:
         if len(self.sent) >= self.most:
@@ -215,8 +215,11 @@ class _Scripted:
                 "The messages or the tools contain something that JSON does not have. Give `ask` "
                 "the schemas alone, not the functions."
             ) from None
+        if not all(isinstance(each, dict) and "function" in each for each in tools or []):
+            raise WrongForm('Give `ask` whole schemas: {"type": "function", "function": {…}}.')
         self.sent.append(copy.deepcopy((messages, list(tools or []))))
-        return self.rule(messages, list(tools or []))
+        self.last = self.rule(messages, list(tools or []))
+        return self.last
 
 
 def _says(text: str) -> dict:
@@ -284,7 +287,21 @@ def _describes(messages: list[dict], tools: list[dict]) -> dict:
 
 
 def _assisted(answer: Any, model: _Scripted, tools: list, image: str | None, text: str = "Q?"):
-    return call(answer, model, text, tools, image, shown="answer(ask, question, tools, image)")
+    try:
+        return call(answer, model, text, tools, image, shown="answer(ask, question, tools, image)")
+    except WrongForm as wrong:
+        count = len(model.sent)
+        if "returned None" not in str(wrong) or not model.last.get("tool_calls"):
+            raise
+        if count < 5:
+            raise WrongForm(
+                f"It ended after request {count}, whose reply was a call. Run the tool, and "
+                "ask again: 5 requests are allowed."
+            ) from None
+        raise WrongForm(
+            "The model called a tool in all 5 requests: it does not get every result. Send all "
+            "messages each time."
+        ) from None
 
 
 @test("10-assistant", "a plain question gets the model's text")
