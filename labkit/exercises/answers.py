@@ -42,6 +42,8 @@ def kind(value: Any) -> str:
             return f"a {type(value).__name__}"
         case int() | float():
             return "a number"
+        case type():
+            return "a class"
         case _ if callable(value):
             return "a function: call it"
     return "another kind of object"
@@ -67,6 +69,12 @@ def alone(answer: Any) -> Any:
     return value
 
 
+def shown(value: float) -> str:
+    """A number as a message shows it: all its digits, with thousands separated."""
+    digits = 6 if abs(value) >= 0.001 else 12
+    return f"{value:,.{digits}f}".rstrip("0").rstrip(".")
+
+
 def number(answer: Any, what: str = "The answer", units: Sequence[str] = ()) -> float:
     """The number that a value is, of any numeric type or as text.
 
@@ -80,7 +88,7 @@ def number(answer: Any, what: str = "The answer", units: Sequence[str] = ()) -> 
     value = plain(answer)
     wrong = WrongForm(f"{what} should be a number, not {kind(value)}.")
     if isinstance(value, str):
-        found = _NUMBER.fullmatch(value)
+        found = _NUMBER.fullmatch(value.replace("−", "-"))
         if not found:
             raise wrong
         unit = found[2].strip()
@@ -116,26 +124,47 @@ def items(answer: Any, what: str = "a list") -> list:
 
 
 def mapping(answer: Any, what: str = "a dict") -> dict:
-    """The dict that an answer is, alone in a list or of pandas too.
+    """The dict that an answer is, of pandas too.
 
     Raises:
         WrongForm: it is no dict. The message says that it should be `what`.
     """
-    if isinstance(answer, list | tuple) and len(answer) == 1:
-        answer = answer[0]
+    if isinstance(answer, list | tuple) and len(answer) == 1 and isinstance(answer[0], Mapping):
+        raise WrongForm("The answer should be a dict, not a list: leave the outer [ ] out.")
     if hasattr(answer, "to_dict"):
         answer = answer.to_dict()
     if not isinstance(answer, Mapping):
-        raise WrongForm(f"The answer should be {what}, not {kind(answer)}.")
+        given = kind(answer).removesuffix(": call it")  # it need not return a dict
+        raise WrongForm(f"The answer should be {what}, not {given}.")
     return dict(answer)
 
 
-def call(function: Callable, *arguments: Any, shown: str = "", may_yield: bool = False) -> Any:
+def message_list(result: Any, what: str = "a list of dicts") -> list[dict]:
+    """The messages that a function returned.
+
+    Raises:
+        WrongForm: it is no list of dicts. The message says that it should be `what`.
+    """
+    if not isinstance(result, list | tuple):
+        raise WrongForm(f"It should return {what}, not {kind(result)}.")
+    for place, each in enumerate(result, 1):
+        if isinstance(each, list | tuple):
+            raise WrongForm(
+                f"Item {place} of the list is a list. Write * before it: [*messages, …]."
+            )
+        if not isinstance(each, dict):
+            raise WrongForm(
+                f"Item {place} of the list is {kind(each)}. Make it a message: a dict with a role "
+                "and a content."
+            )
+    return list(result)
+
+
+def call(function: Callable, *arguments: Any, shown: str = "") -> Any:
     """What the learner's function returns. Call it only in a judge or a test.
 
     Args:
         shown: the call as a message shows it, if the arguments are too long for one.
-        may_yield: a generator is a right form of the result, too.
 
     Raises:
         RunApart: this is not a process with limits. The engine then runs the judge in one.
@@ -157,9 +186,7 @@ def call(function: Callable, *arguments: Any, shown: str = "", may_yield: bool =
     try:
         result = function(*arguments)
         if inspect.isgenerator(result):
-            if not may_yield:
-                raise WrongForm("Your function has a `yield`. Write `return` instead.")
-            result = plain(result)
+            raise WrongForm("Your function has a `yield`. Write `return` instead.")
     except WrongForm:
         raise
     except (Exception, SystemExit) as error:
@@ -190,6 +217,31 @@ def _stopped(example: str, error: BaseException, function: Callable) -> str:
         if (code := trace.tb_frame.f_code) is getattr(function, "__code__", None):
             line = f" in line {trace.tb_lineno - code.co_firstlineno + 1}"
         trace = trace.tb_next
-    return (
-        f"The call {example} stopped with an error{line}. Run it in a cell of its own to see why."
-    )
+    return f"The call {example} stopped with an error{line}. {_words(error)}"
+
+
+def _words(error: BaseException) -> str:
+    """What Python says of an error, without the names of its classes."""
+    try:
+        text = " ".join(str(error).split()) if isinstance(error, Exception) else ""
+    except Exception:  # the error is of a class of the learner's
+        text = ""
+    for pattern, plainer in (
+        (r"<class '(.*?)'>", r"\1"),
+        (r"<?(\w+) object at 0x\w+>?", r"\1"),
+        (r"NoneType", "None"),
+        (r"\w*(Error|Exception)\b", "error"),
+        (r"\binstance of", "of"),
+    ):
+        text = re.sub(pattern, plainer, text)
+    if isinstance(error, KeyError):
+        text = f"there is no key {text}"
+    if not text:
+        return "Run it in a cell of its own to see why."
+    said = f"Python says: {_cut(text, 110).rstrip('.')}."
+    broken = getattr(error, "doc", None)  # the text that is no JSON
+    return f"{said} The text was {_cut(broken, 40)!r}." if isinstance(broken, str) else said
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,6 +1,7 @@
 """Sends a learner's answer to a model, for exercises that use it, and keeps the replies to show."""
 
 import json
+import re
 from typing import Any
 
 MOST_CHARACTERS = 600  # of a reply that is shown
@@ -58,7 +59,9 @@ class Model:
         except Exception as error:
             refused = isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError)
             unsendable = isinstance(error, TypeError)  # an argument that the client does not know
-            text = "The request has an argument that does not exist."
+            named = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            which = f": {named[1]}" if named else ""
+            text = f"The request has an argument that does not exist{which}."
             raise NoReply(
                 text if unsendable else words(error, self.lab), refused or unsendable
             ) from None

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.exercises import apart, record, view
-from labkit.exercises.answers import RunApart, WrongForm, alone, number
+from labkit.exercises.answers import RunApart, WrongForm, alone, number, shown
 from labkit.exercises.asking import Model, NoReply
 
 RECALL, USE, BUILD = "recall", "use the model", "build"
@@ -67,14 +67,14 @@ _FILES = sorted(Path(__file__).parent.glob("nb[0-9][0-9].py"))
 _MODULES = [path.stem for path in _FILES]
 _REGISTERED = re.compile(r'\b(?:(?:number_)?exercise|build)\(\s*"(\d\d-[^"]+)"')
 _exercises: dict[str, Exercise] = {}
-# How often an exercise was checked in this session, by (name, whether it was answered).
-_tries: Counter[tuple[str, bool]] = Counter()
+# How often an exercise was answered in this session. An untouched `answer = ...` is no answer.
+_tries: Counter[str] = Counter()
 
 
 def check(name: str, answer: Any, lab: Any = None) -> None:
     """Show whether `answer` solves the exercise `name`, with hints if it does not.
 
-    Each further wrong or empty answer gets one more hint. A wrong or right answer counts in the
+    Each further wrong answer gets one more hint. A wrong or right answer counts in the
     progress; see `python -m helpers progress`.
 
     Args:
@@ -86,9 +86,9 @@ def check(name: str, answer: Any, lab: Any = None) -> None:
     exercise = find(name)
     answered = answer is not ...
     found = assess(name, answer, lab)
-    _tries[name, answered] += 1
+    _tries[name] += answered
     if not found.right:
-        found.hints = exercise.hints[: max(_tries[name, True], _tries[name, False])]
+        found.hints = exercise.hints[: max(_tries[name], 1)]
     found.example = "" if found.right else exercise.example
     standing = record.add(name, found.right) if answered else None
     view.show(found, standing, names())
@@ -286,5 +286,4 @@ def judge_number(
     for wrong, hint in mistakes.items():
         if math.isclose(value, wrong, rel_tol=tolerance):
             return hint
-    shown = f"{value:,.6f}".rstrip("0").rstrip(".")
-    return f"{shown} is too {'small' if value < expected else 'large'}."
+    return f"{shown(value)} is too {'small' if value < expected else 'large'}."

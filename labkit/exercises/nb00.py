@@ -4,7 +4,7 @@ import copy
 import re
 from typing import Any
 
-from labkit.exercises.answers import WrongForm, call, items, kind, mapping, number
+from labkit.exercises.answers import WrongForm, call, items, mapping, message_list, number
 from labkit.exercises.asking import Model
 from labkit.exercises.engine import USE, build, exercise, test
 
@@ -14,7 +14,7 @@ CAPITAL_OF_ITALY = re.compile(r"(?=.*\bital(y|ian)\b)(?=.*\bcapital\b)", re.IGNO
 
 def _send_messages(answer: Any, model: Model) -> None:
     model.ask("your messages", [dict(message) for message in answer])
-    if getattr(model.lab, "model", "") == "pocket-small":
+    if getattr(model.lab, "model", "") == "pocket-small" and judge_messages(answer) is None:
         model.note("The pocket model often breaks such a rule. A larger model follows it.")
 
 
@@ -32,14 +32,14 @@ def judge_messages(answer: Any) -> str | None:
     """A system message with the rule, then a user message with the question."""
     if isinstance(answer, str | dict):
         raise WrongForm("The answer should be a list of two dicts.")
-    messages = [mapping(message, "a list of dicts") for message in items(answer)]
-    if any(not {"role", "content"} <= set(message) for message in messages):
+    sent = [mapping(message, "a list of dicts") for message in items(answer)]
+    if any(not {"role", "content"} <= set(message) for message in sent):
         return 'Each message needs the keys "role" and "content".'
-    roles = [str(message["role"]).strip().lower() for message in messages]
+    roles = [str(message["role"]).strip().lower() for message in sent]
     if roles not in (["system", "user"], ["developer", "user"]):  # OpenAI's newer name
-        sent = ", ".join(roles) or "none"
-        return f'The roles should be "system", then "user". Here they are: {sent}.'
-    system, user = (_text(message["content"]) for message in messages)
+        found = ", ".join(roles) or "none"
+        return f'The roles should be "system", then "user". Here they are: {found}.'
+    system, user = (_text(message["content"]) for message in sent)
     if not system.strip() or not user.strip():
         return "The content of one message is empty."
     if not ONE_WORD.search(system) or re.search(r"\bnot\b|n't\b", system):
@@ -58,14 +58,20 @@ def _text(content: Any) -> str:
 
 def _send_settings(answer: Any, model: Model) -> None:
     settings = dict(answer) | {"max_tokens": 16}
-    messages = [{"role": "user", "content": "Describe the sea."}]
+    asked = [{"role": "user", "content": "Describe the sea."}]
     first, second = (
-        model.ask(f"request {number}", messages, **settings).choices[0].message.content
+        model.ask(f"request {number}", asked, **settings).choices[0].message.content
         for number in (1, 2)
     )
-    same = "The two answers are the same: the seed works."
-    other = "The two answers differ: this server does not keep to a seed, or nothing fixed one."
-    model.note(same if first == second else other)
+    if first != second:
+        note = "The two answers differ: this server does not keep to a seed, or nothing fixed one."
+    elif judge_seed(answer) is None:
+        note = "The two answers are the same: the seed works."
+    elif settings.get("temperature"):
+        note = "The two answers are the same. That alone does not show that a seed works."
+    else:
+        note = "The two answers are the same, because nothing was sampled."
+    model.note(note)
 
 
 @exercise(
@@ -115,8 +121,8 @@ _TALK = [
 
 def _send_history(answer: Any, model: Model) -> None:
     first = model.ask("first question", _TALK).choices[0].message.content
-    messages = answer(copy.deepcopy(_TALK), first, "And what is the capital of Italy?")
-    model.ask(f"{len(messages)} messages", [dict(message) for message in messages])
+    talk = answer(copy.deepcopy(_TALK), first, "And what is the capital of Italy?")
+    model.ask(f"{len(talk)} messages", [dict(message) for message in talk])
 
 
 build(
@@ -135,9 +141,7 @@ def _history(
     answer: Any, before: list[dict], reply: str = "Tokyo.", question: str = "Why?"
 ) -> list:
     result = call(answer, before, reply, question, shown="answer(messages, reply, question)")
-    if not isinstance(result, list | tuple) or not all(isinstance(each, dict) for each in result):
-        raise WrongForm(f"It should return a list of dicts, not {kind(result)}.")
-    return list(result)
+    return message_list(result)
 
 
 @test("00-history", "the new question comes last, as the user's")
@@ -173,7 +177,7 @@ def earlier_stay(answer: Any) -> str | None:
     ]
     result = _history(answer, copy.deepcopy(before), "Rome.")
     if result[: len(before)] == before:
-        return None if len(result) == len(before) + 2 else "Two messages are added, no more."
+        return None if len(result) <= len(before) + 2 else "Two messages are added, no more."
     return "A message of the earlier conversation is missing or changed."
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from labkit.exercises.answers import WrongForm, alone, call, items, kind, number
+from labkit.exercises.answers import WrongForm, alone, call, items, kind, number, shown
 from labkit.exercises.engine import build, exercise, number_exercise, test
 
 build(
@@ -40,7 +40,7 @@ def _kv(answer: Any, *shape: int) -> str | None:
         return "That is the cache of one user. Each user has a cache."
     if tokens > 1 and value == right / tokens:
         return "That is one token. Each token of the context has its own key and value."
-    return f"answer{shape} should be {right}, not {value:g}."
+    return f"answer{shape} should be {right:,}, not {shown(value)}."
 
 
 @test("01-kv", "one token of Mistral Small: 163,840 bytes")
@@ -70,7 +70,8 @@ def kv_of_another_model(answer: Any) -> str | None:
 build(
     "01-gqa",
     hint=(
-        "Which key/value head does query head 3 use, if 4 query heads share 2 of them?",
+        "Which tokens may a token see? And which key/value head does query head 3 use, if 4 query "
+        "heads share 2?",
         'Look at "Attention, by hand": `attention(head)`, with `head // group`.',
         "Half of it: scores = q[head] @ k[head // group].T / size**0.5, with the future set to "
         "-inf. Then softmax, then @ v[head // group].",
@@ -80,24 +81,29 @@ build(
 )
 
 
-def _attention(q, k, v, *, causal=True, scaled=True, strict=False, interleaved=False):
-    """Grouped-query attention, right or with one mistake. Shapes: (heads, tokens, size)."""
+def _attention(q, k, v, *, hidden=-math.inf, divisor=None, shares=None):
+    """Grouped-query attention, right or with one mistake. Shapes: (heads, tokens, size).
+
+    Args:
+        hidden: in place of the scores of later tokens; None leaves them as they are.
+        divisor: of the scores; None stands for the right one.
+        shares: the key/value head of a query head; None stands for the right one.
+    """
     import numpy as np
 
     heads, tokens, size = q.shape
     group, out = heads // len(k), []
     for head in range(heads):
-        shared = head % len(k) if interleaved else head // group
-        scores = q[head] @ k[shared].T / (size**0.5 if scaled else 1)
-        if causal:
-            scores = np.where(np.tri(tokens, k=-1 if strict else 0, dtype=bool), scores, -np.inf)
-        with np.errstate(invalid="ignore"):
-            weights = np.exp(scores - scores.max(-1, keepdims=True))
-            out.append(weights / weights.sum(-1, keepdims=True) @ v[shared])
+        shared = min(shares(head) if shares else head // group, len(k) - 1)
+        scores = q[head] @ k[shared].T / (divisor or size**0.5)
+        if hidden is not None:
+            scores = np.where(np.tri(tokens, dtype=bool), scores, hidden)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        out.append(weights / weights.sum(-1, keepdims=True) @ v[shared])
     return np.array(out)
 
 
-def _heads(heads: int, shared: int, tokens: int = 5, size: int = 8, seed: int = 0):
+def _heads(heads: int, shared: int, tokens: int = 5, size: int = 16, seed: int = 0):
     import numpy as np
 
     draw = np.random.default_rng(seed).normal
@@ -130,7 +136,7 @@ def attention_is_causal(answer: Any) -> str | None:
     """The first token attends to itself alone; a later value changes nothing before it."""
     import numpy as np
 
-    q, k, v = _heads(2, 2)
+    q, k, v = _heads(1, 1)
     if not np.allclose(_attended(answer, q, k, v)[:, 0], v[:, 0], atol=1e-5):
         return "The first token can attend to itself only, so its result is its own value."
     before, v[:, -1] = _attended(answer, q, k, v), 9.0
@@ -141,8 +147,13 @@ def attention_is_causal(answer: Any) -> str | None:
 
 @test("01-gqa", "neighbouring query heads share a key/value head")
 def attention_in_groups(answer: Any) -> str | None:
-    """Heads 0 to 2 use key/value head 0, and so on."""
-    return _compare_attention(answer, 6, 2)
+    """Groups of four and of two: the size of a group comes from the shapes."""
+    try:
+        return _compare_attention(answer, 8, 2) or _compare_attention(answer, 6, 3)
+    except WrongForm as wrong:
+        if "out of bounds" in str(wrong):
+            return f"A query head asks for a key/value head that does not exist. {GROUP}"
+        raise
 
 
 @test("01-gqa", "the 24B's ratio: 32 query heads, 8 key/value heads")
@@ -151,34 +162,47 @@ def attention_of_the_24b(answer: Any) -> str | None:
     return _compare_attention(answer, 32, 8)
 
 
+GROUP = "Compute the size of a group from the shapes: len(q) // len(k)."
+
+
 def _compare_attention(answer: Any, heads: int, shared: int) -> str | None:
     import numpy as np
 
     q, k, v = _heads(heads, shared)
     result = _attended(answer, q, k, v)
+    size = q.shape[-1]
     for mistake, said in (
         ({}, None),
-        ({"causal": False}, "The future is not masked: each token attends to later ones, too."),
-        ({"scaled": False}, "Divide the scores by the square root of the head's size."),
-        ({"interleaved": True}, "Neighbours share a head: head // group, not head % kv_heads."),
-        ({"causal": False, "scaled": False}, "Two are missing: the mask and the scale."),
+        ({"hidden": None}, "The future is not masked: each token attends to later ones, too."),
+        ({"hidden": 0}, "A score of 0 still gets a weight. Set the future to minus infinity."),
+        ({"divisor": 1}, "Divide the scores by the square root of the head's size."),
+        ({"divisor": size}, "Divide by the square root of the head's size, not by the size."),
+        ({"divisor": 8}, "Divide by the square root of this q's size: q.shape[-1], not 64."),
+        (
+            {"shares": lambda head: head % shared},
+            "Neighbours share a head: head // group, not head % kv_heads.",
+        ),
+        ({"shares": lambda head: head // 3}, f"These are groups of 3 heads. {GROUP}"),
+        ({"shares": lambda head: head // 4}, f"These are groups of 4 heads. {GROUP}"),
+        ({"shares": lambda head: 0}, f"All query heads use key/value head 0. {GROUP}"),
+        ({"hidden": None, "divisor": 1}, "Two are missing: the mask and the scale."),
     ):
         if np.allclose(result, _attention(q, k, v, **mistake), atol=1e-4):
             return said
     if not np.isfinite(result).all():
         return "Some numbers are not finite. A token must be allowed to attend to itself."
-    return "The numbers differ. Is softmax over the keys, so that each row adds up to 1?"
-
-
-PLACES = "This notebook has each answer: see KV cache, windows, roofline and 3.2 against 3.1."
+    # The mean of ones is 1, whatever the weights are.
+    if not np.allclose(_attended(answer, q, k, np.ones_like(v)), 1, atol=1e-4):
+        return "The weights of a token should add up to 1: softmax over the keys, after the mask."
+    return "The weights add up to 1, but they are others. Look at mask, scale and groups."
 
 
 @exercise(
     "01-claim",
     hint=(
-        "For each claim: which number of this notebook would show that it is wrong?",
-        PLACES,
-        "Half of it: A and C are right.",
+        "For each claim: which number of this notebook would show that it is false?",
+        "This notebook has each answer: see KV cache, windows, roofline and 3.2 against 3.1.",
+        "Half of it: A is true, and B is false.",
     ),
 )
 def judge_claims(answer: Any) -> str | None:
@@ -188,17 +212,24 @@ def judge_claims(answer: Any) -> str | None:
     if not letters or not letters <= set("ABCDE"):
         return 'The answer should be a set of letters from A to E, such as {"A", "C"}.'
     reasons = {
-        "A": "A is right: 32 query heads share 8 key/value heads.",
-        "B": "B is wrong: shared key/value heads save memory; no more tokens are seen.",
-        "C": "C is right: the upper limit is 73 tokens per second.",
-        "D": "D is wrong: half of 2.11 would be 1.06.",
-        "E": "E is wrong: its sliding_window is null.",
+        "A": "Claim A is true: 32 query heads share 8 key/value heads.",
+        "B": "Claim B is false: shared key/value heads save memory; no more tokens are seen.",
+        "C": "Claim C is true: the upper limit is 73 tokens per second.",
+        "D": "Claim D is false: half of 2.11 would be 1.06.",
+        "E": "Claim E is false: its sliding_window is null.",
     }
-    wrong = {"B", "D", "E"}
-    if letters < wrong:
-        return f"Those are wrong, and {len(wrong - letters)} more. {PLACES}"
-    mistaken = sorted(letters ^ wrong)
-    return reasons[mistaken[0]] if mistaken else None
+    false = {"B", "D", "E"}
+    if letters < false:
+        found, more = sorted(letters), len(false - letters)
+        return (
+            f"{' and '.join(found)} {'is' if len(found) == 1 else 'are'} false, as you say. "
+            f"{more} more {'is' if more == 1 else 'are'} false."
+        )
+    mistaken = sorted(letters ^ false)
+    if not mistaken:
+        return None
+    what = "It does not belong in" if mistaken[0] in letters else "It belongs in"
+    return f"{reasons[mistaken[0]]} {what} the set."
 
 
 number_exercise(
@@ -211,6 +242,7 @@ number_exercise(
     ),
     mistakes={
         44.0: "Each parameter takes two bytes at 16 bits.",
+        22.672: "That is without lm_head, which is read for each token too.",
         21.0: "A token of text reads neither the vision encoder nor the table of embeddings.",
         0.04544: "That is seconds per token; take the inverse.",
         88.0: "Each parameter takes two bytes, so divide by 2 instead of multiplying.",

@@ -1,6 +1,7 @@
 """Exercises of notebook 02, Load it in 4 bits."""
 
 import math
+import re
 from typing import Any
 
 from labkit.exercises.answers import WrongForm, alone, call, items, number
@@ -15,6 +16,8 @@ number_exercise(
         "Half of it: the codes take 4 bits, and the scale of 32 bits is shared by 64 weights.",
     ),
     mistakes={
+        4.13: "That is with double quantization.",
+        36.0: "64 weights share the scale: divide its 32 bits by 64.",
         4.0: "The codes take 4 bits, but each block of 64 also has a scale.",
         4.127: "That is with double quantization.",
         4.125: "That is close to double quantization: there the scales have 8 bits, not 32.",
@@ -25,7 +28,22 @@ number_exercise(
 )
 
 
-RIGHT_SKIP_LIST = {"model.vision_tower", "model.multi_modal_projector", "lm_head"}
+# Linear layers of Mistral Small 3.2, of each part some.
+_VISION = ("model.vision_tower.transformer.layers.0.attention.q_proj",
+           "model.vision_tower.transformer.layers.23.feed_forward.up_proj")  # fmt: skip
+_PROJECTOR = ("model.multi_modal_projector.linear_1",
+              "model.multi_modal_projector.patch_merger.merging_layer")  # fmt: skip
+_LANGUAGE = ("model.language_model.layers.0.self_attn.q_proj",
+             "model.language_model.layers.39.mlp.up_proj")  # fmt: skip
+
+
+def _keeps(name: str, path: str) -> bool:
+    """Whether transformers 5 keeps a module for a name: it reads the name as a pattern."""
+    try:
+        found = re.match(rf"(?:{name})(?:(?<=\.)|(?=\.|$))", path)
+    except re.error:
+        found = None
+    return bool(found) or path.endswith(name)
 
 
 @exercise(
@@ -41,15 +59,23 @@ def judge_skip_list(answer: Any) -> str | None:
     names = {str(item).strip() for item in items(answer)}
     if {"vision_tower", "multi_modal_projector"} & names:
         return "A name must match from the start of the path: what is before vision_tower?"
-    if "lm_head" not in names:
+    names.discard("")
+
+    def kept(path: str) -> bool:
+        return any(_keeps(name, path) for name in names)
+
+    if not kept("lm_head"):
+        if any(name.endswith(".lm_head") for name in names):
+            return "lm_head is not below `model`: its path begins with lm_head."
         return "The list replaces the defaults: the module that predicts the tokens is missing."
-    missing = RIGHT_SKIP_LIST - names
-    if missing:
-        return f"Of the vision part, {len(missing)} of 2 modules would still be quantized."
-    if any("language_model" in name or name == "model" for name in names):
+    if missing := sum(not all(map(kept, part)) for part in (_VISION, _PROJECTOR)):
+        return f"Of the vision part, {missing} of 2 modules would still be quantized."
+    if any(map(kept, _LANGUAGE)):
         return "That would keep the language model in full precision too."
-    if extra := sorted(names - {*RIGHT_SKIP_LIST}):
-        return f"{extra[0]!r} was not asked for: three names are enough."
+    asked_for = (*_VISION, *_PROJECTOR, "lm_head")
+    for name in sorted(names):
+        if not any(_keeps(name, path) for path in asked_for):
+            return f"{name!r} was not asked for: three names are enough."
     return None
 
 
@@ -139,4 +165,6 @@ def block_of_zeros(answer: Any) -> str | None:
         if "stopped with an error" in str(wrong) or "finite" in str(wrong):
             return "A block of zeros has the scale 0, and nothing can be divided by it."
         raise
-    return None if scale * NF4[int(numbers[0]) % 16] == 0 else "Zeros should come back as zeros."
+    if scale * NF4[int(numbers[0]) % 16] == 0 and set(numbers) == {7}:
+        return None
+    return "Each zero should get the number of the value 0.0, which is 7. 0 / 0 is no number."

@@ -25,6 +25,8 @@ def cost_of_an_example(answer: Any) -> str | None:
     mistakes = {
         175.0: "Prices are per million tokens.",
         0.175: "Prices are per million tokens, not per thousand.",
+        0.0001125: "That is the price of the prompt for all tokens. The answer has its own price.",
+        0.0003: "That is the price of the answer for all tokens. The prompt has its own price.",
         0.0002375: "The prices are the wrong way round: the first is for what you send.",
         0.0004125: "You applied both prices to all tokens.",
         0.0002: "You rounded it: return all digits.",
@@ -38,6 +40,8 @@ def cost_of_another(answer: Any) -> str | None:
     """No number of the example is fixed in the function."""
     if not math.isclose(number(call(answer, 120, 30, 0.1, 0.3)), 0.000021, rel_tol=1e-9):
         return "120 tokens in and 30 out at 0.10 and 0.30 cost 0.000021."
+    if not math.isclose(number(call(answer, 7, 1, 0.05, 0.08)), 4.3e-7, rel_tol=1e-9):
+        return "7 tokens in and 1 out at 0.05 and 0.08 cost 0.00000043: do not round."
     return None
 
 
@@ -141,7 +145,8 @@ build(
     "03-stream",
     hint=(
         "Which lines hold a chunk, and where in a chunk is the new text?",
-        'Look at "Streaming": lines that begin with `data:`, and what each chunk contains.',
+        "What to read is in the exercise's own lines: `data:`, then JSON, with the text in "
+        '["choices"][0]["delta"]["content"].',
         "Half of it: skip lines without `data:`, stop at [DONE], json.loads the rest, and add "
         'chunk["choices"][0]["delta"].get("content") if it is there.',
     ),
@@ -159,13 +164,13 @@ FIRST = "The text is in delta, content."
 
 def _collected(answer: Any, lines: list[str], problem: str, right: str = "Hello there"):
     try:
-        text = call(answer, lines, shown="answer(lines)", may_yield=True)
+        text = call(answer, lines, shown="answer(lines)")
     except WrongForm as wrong:
         if "stopped with an error" in str(wrong) and problem != FIRST:
             return f"It stops with an error. {problem}"
         raise
-    if isinstance(text, list | tuple) and all(isinstance(each, str) for each in text):
-        text = "".join(text)  # pieces are as good as the whole
+    if isinstance(text, list | tuple):
+        raise WrongForm("Return one text, not a list: join the pieces.")
     if not isinstance(text, str):
         raise WrongForm(f"It should return a string, not {kind(text)}.")
     if text == right:
@@ -257,6 +262,8 @@ def judge_format(answer: Any) -> str | None:
     """A response format whose schema has two required strings, `city` and `country`."""
     from jsonschema import Draft202012Validator, SchemaError
 
+    if isinstance(answer, type) and hasattr(answer, "model_json_schema"):
+        return 'Put its `model_json_schema()` under "schema", inside "json_schema".'
     given = mapping(answer, "a dict, the value of `response_format`")
     if given.get("type") == "object" or "properties" in given:
         return "That is the schema alone. The server wants a type and a name around it."

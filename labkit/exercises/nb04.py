@@ -5,46 +5,72 @@ import math
 import re
 from typing import Any
 
-from labkit.exercises.answers import call, mapping, number
+from labkit.exercises.answers import call, mapping, number, shown
 from labkit.exercises.asking import Model
 from labkit.exercises.engine import USE, build, exercise, judge_number, test
 
 build(
     "04-tokens",
     hint=(
-        "How many patches of 28 pixels cover a row, and what comes after each row?",
+        "How many squares of 28 pixels cover a row, and what comes after each row?",
         'Look at "What an image costs". What happens to an image above 1540 pixels?',
         "Half of it: rows * (columns + 1), each rounded up. Before that, shrink the image until "
-        "its longer side is at most 1540.",
+        "its longer side is at most 1540, and round its sides.",
     ),
     example="answer(448, 448) → 272",
 )
 
 
+MOST = 1540  # pixels on a side
+
+
+def _grid(width: float, height: float) -> int:
+    return math.ceil(height / 28) * (math.ceil(width / 28) + 1)
+
+
 def _tokens(answer: Any, sizes: dict[tuple[int, int], int]) -> str | None:
     for (width, height), expected in sizes.items():
         tokens = number(call(answer, width, height))
-        if tokens == expected:
-            continue
-        said = f"{width} × {height} is {expected} tokens, not {tokens:g}."
-        rows, columns = math.ceil(height / 28), math.ceil(width / 28)
-        if max(width, height) > 1540:
-            return f"{said} Was it shrunk first?"
-        if tokens == rows * columns:
-            return f"{said} Each row ends with one more token."
-        if tokens == columns * (rows + 1):
-            return f"{said} Rows and columns are the wrong way round."
-        if tokens == (height // 28) * (width // 28 + 1):
-            return f"{said} Round up: a part of a patch counts as a patch."
-        if tokens == math.ceil(height / 14) * (math.ceil(width / 14) + 1):
-            return f"{said} The language model gets one token for 2 × 2 patches of 14 pixels."
-        return said
+        if tokens != expected:
+            why = _why_other(tokens, width, height)
+            return f"{width} × {height} is {expected:,} tokens, not {shown(tokens)}. {why}".strip()
     return None
 
 
-@test("04-tokens", "a square of 16 × 16 patches")
+def _why_other(tokens: float, width: float, height: float) -> str:
+    if (longest := max(width, height)) > MOST:
+        exact = width * MOST / longest, height * MOST / longest
+        ratio = longest / MOST  # to divide by it is a little more than to multiply, for some sizes
+        if tokens in (
+            _grid(*exact), _grid(*map(int, exact)), _grid(width / ratio, height / ratio)
+        ):  # fmt: skip
+            return "After shrinking, round each side to whole pixels."
+        if tokens == _grid(width, height):
+            return "Was it shrunk first?"
+        width, height = map(round, exact)
+    elif tokens == _grid(width * MOST / longest, height * MOST / longest):
+        return "A small image is not enlarged."
+    elif tokens == _grid(width * min(1, 168 / longest), height * min(1, 168 / longest)):
+        return "168 pixels are the limit of the pocket model; the 24B's is 1,540."
+    rows, columns = math.ceil(height / 28), math.ceil(width / 28)
+    if tokens == rows * columns:
+        return "Each row ends with one more token."
+    if tokens == columns * (rows + 1):
+        return "Rows and columns are the wrong way round."
+    if tokens == (height // 28) * (width // 28 + 1):
+        return "Round up: a part of a square of 28 pixels counts too."
+    if tokens == round(height / 28) * (round(width / 28) + 1):
+        return "Round up, and not to the nearest."
+    if tokens == math.ceil(height / 14) * (math.ceil(width / 14) + 1):
+        return "The language model gets one token for 2 × 2 patches of 14 pixels."
+    if tokens in (rows * columns + 1, rows * (columns + 1) + 1):
+        return "One more token for each row, and none for the whole image."
+    return "Was it shrunk first, both sides by the same ratio?" if longest > MOST else ""
+
+
+@test("04-tokens", "a square of 16 × 16 image tokens")
 def tokens_of_a_square(answer: Any) -> str | None:
-    """16 rows of 16 patches, and one more token for each row."""
+    """16 rows of 16 image tokens, and one more token for each row."""
     return _tokens(answer, {(448, 448): 272})
 
 
@@ -63,7 +89,7 @@ def tokens_of_an_upright_image(answer: Any) -> str | None:
 @test("04-tokens", "large images are shrunk first")
 def tokens_of_a_large_image(answer: Any) -> str | None:
     """The longer side has at most 1540 pixels."""
-    return _tokens(answer, {(1540, 1540): 3080, (4000, 3000): 2352})
+    return _tokens(answer, {(1540, 1540): 3080, (4000, 3000): 2352, (1600, 1164): 2240})
 
 
 def _send_image(answer: Any, model: Model) -> None:
@@ -91,6 +117,11 @@ def _send_image(answer: Any, model: Model) -> None:
     )
 
 
+def _asks_for_color(text: str) -> bool:
+    named = set(re.findall(r"\b(red|blue|green|yellow|black|white|orange|purple)\b", text))
+    return "square" in text and (len(named) > 1 or bool(re.search(r"colou?r|\bhue\b", text)))
+
+
 @exercise(
     "04-message",
     hint=(
@@ -109,14 +140,16 @@ def judge_image_message(answer: Any) -> str | None:
     parts = message.get("content")
     if not isinstance(parts, list | tuple) or not all(isinstance(part, dict) for part in parts):
         return "With an image in it, the content is a list of parts, each a dict."
-    by_type = {part.get("type"): part for part in parts}
-    if len(parts) != 2 or set(by_type) != {"text", "image_url"}:
-        types = [part.get("type") for part in parts]
+    types = [part.get("type") for part in parts]
+    if {*types} != {"text", "image_url"} or types.count("image_url") > 1:
         return f'There should be one "text" and one "image_url" part; there are {types}.'
-    text = str(by_type["text"].get("text")).lower()
-    if not re.search(r"colou?r", text) or "square" not in text:
-        return 'The "text" should ask for the color of the square.'
-    url = by_type["image_url"].get("image_url")
+    text = " ".join(str(part.get("text")) for part in parts if part["type"] == "text").lower()
+    if not _asks_for_color(text):
+        return (
+            'The "text" should ask for the color of the square. The check looks for two words: '
+            '"square", and "color", "colour" or the names of colors.'
+        )
+    url = next(part for part in parts if part["type"] == "image_url").get("image_url")
     if not isinstance(url, dict):
         return '"image_url" should be a dict with the key "url".'
     head = re.match(

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from typing import Any
 
 from labkit.exercises.answers import WrongForm, call, items, mapping
@@ -90,7 +91,8 @@ def judge_schema(answer: Any) -> str | None:
         return "It should accept an amount of 3.5 and the currency EUR."
     if accepts({"currency": "EUR"}) or accepts({"amount": 1}):
         return 'A call without one of the arguments should not pass: see "required".'
-    if any(accepts({"amount": 1, "currency": other}) for other in ("CHF", "eur", "usd", "", None)):
+    named = set(re.findall(r"\w+", json.dumps(schema))) - {"EUR", "USD"}
+    if any(accepts({"amount": 1, "currency": other}) for other in ("CHF", "eur", "", None, *named)):
         return 'Only EUR and USD should pass: see "enum".'
     if accepts({"amount": "much", "currency": "EUR"}):
         return "The amount should be a number."
@@ -175,7 +177,7 @@ class ScriptedModel:
     """Replies by rules in place of a model, and keeps what it was sent."""
 
     def __init__(self, *replies: Any, most: int = 8):
-        self.replies, self.most, self.sent = list(replies), most, []
+        self.replies, self.most, self.sent, self.last = list(replies), most, [], {}
 
     def __call__(self, messages: list[dict]) -> dict:
         """The next reply. A function among the replies makes one from the messages."""
@@ -186,7 +188,8 @@ class ScriptedModel:
             )
         self.sent.append(copy.deepcopy(messages))
         reply = self.replies[min(len(self.sent), len(self.replies)) - 1]
-        return reply(messages) if callable(reply) else copy.deepcopy(reply)
+        self.last = reply(messages) if callable(reply) else copy.deepcopy(reply)
+        return self.last
 
 
 def says(text: str) -> dict:
@@ -214,15 +217,50 @@ def repeats(messages: list[dict]) -> dict:
 _ASKED = [{"role": "user", "content": "How warm is it in Oslo?"}]
 
 
+def results(messages: list[dict]) -> list[dict]:
+    """The messages with the results of tools."""
+    return [message for message in messages if message.get("role") == "tool"]
+
+
+def _got(messages: list[dict]) -> str | None:
+    """What the model read in place of a tool's result; None if no result has the right form."""
+    content = results(messages)[-1].get("content") if results(messages) else None
+    if content is None:
+        return None
+    if not isinstance(content, str):
+        return "The content of a result is a string: str(result)."
+    read = content if len(content) <= 60 else f"{content[:59]}…"
+    return f"The model got {read!r} and not the tool's result."
+
+
 def _looped(answer: Any, model: ScriptedModel, functions: dict) -> Any:
-    return call(
-        answer, model, [dict(m) for m in _ASKED], functions,
-        shown="answer(ask, messages, functions)",
-    )  # fmt: skip
+    try:
+        return call(
+            answer, model, [dict(m) for m in _ASKED], functions,
+            shown="answer(ask, messages, functions)",
+        )  # fmt: skip
+    except WrongForm as wrong:
+        count = len(model.sent)
+        if "returned None" not in str(wrong) or not model.last.get("tool_calls"):
+            raise
+        if count < 5:
+            raise WrongForm(
+                f"It ended after request {count}, whose reply was a call. Run the tool, and "
+                "ask again: 5 requests are allowed."
+            ) from None
+        raise WrongForm(
+            "The model called a tool in all 5 requests: it does not get every result. Send all "
+            "messages each time."
+        ) from None
 
 
 def _weather(city: str) -> str:
     return f"7 degrees in {city}"
+
+
+def route(start: str, to: str) -> str:
+    """A tool with two arguments."""
+    return f"from {start} to {to}"
 
 
 @test("05-loop", "a reply without a call is the answer")
@@ -240,12 +278,27 @@ def answer_follows_result(answer: Any) -> str | None:
     """Another result, another answer."""
     for degrees in (7, 31):
         model = ScriptedModel(calls(("abcdefgh1", "weather", {"city": "Oslo"})), repeats)
-        result = _looped(answer, model, {"weather": lambda city, d=degrees: f"{d} in {city}"})
+        result = _looped(answer, model, {"weather": lambda city, d=degrees: d})
         if len(model.sent) < 2:
             return "After a call, run the tool and ask the model again, with the result."
-        if result != f"{degrees} in Oslo":
+        if str(degrees) not in str(result):
+            if said := _got(model.sent[-1]):
+                return f"{said} Look the name up in `functions`, and pass the arguments by name."
             return "The tool's result does not reach the model. Its role is tool."
+        if not isinstance(results(model.sent[-1])[-1].get("content"), str):
+            return "The content of a result is a string: str(result)."
     return None
+
+
+@test("05-loop", "arguments are passed by their names")
+def arguments_by_name(answer: Any) -> str | None:
+    """The model may write them in any order."""
+    model = ScriptedModel(calls(("abcdefgh1", "route", {"to": "Rom", "start": "Oslo"})), repeats)
+    result = _looped(answer, model, {"route": route})
+    if "from Oslo to Rom" in str(result):
+        return None
+    said = _got(model.sent[-1]) or "The tool's result does not reach the model."
+    return f"{said} Pass the arguments by name, in any order: function(**arguments)."
 
 
 @test("05-loop", "the call is in the conversation, and its result has the same id")
@@ -262,8 +315,6 @@ def call_before_result(answer: Any) -> str | None:
         return "Append the model's whole message, with its tool_calls."
     if result.get("tool_call_id") != "abcdefgh1":
         return "The result needs the id of its call, under tool_call_id."
-    if not isinstance(result.get("content"), str):
-        return "The content of a result is a string."
     return None
 
 
@@ -280,7 +331,26 @@ def two_calls(answer: Any) -> str | None:
     ids = [m.get("tool_call_id") for m in model.sent[-1] if m.get("role") == "tool"]
     if ids != ["aaaaaaaa1", "bbbbbbbb2"]:
         return "Two calls need two results, in their order, each with the id of its call."
-    return None if "Rom" in result and "Oslo" in result else "One of the two results is missing."
+    if [m.get("role") for m in model.sent[-1]] != ["user", "assistant", "tool", "tool"]:
+        return "The model's message comes once, then the results of all its calls."
+    return (
+        None
+        if "Rom" in str(result) and "Oslo" in str(result)
+        else "One of the two results is missing."
+    )
+
+
+@test("05-loop", "a second call, after the first result")
+def calls_in_a_row(answer: Any) -> str | None:
+    """The fifth request is the last one."""
+    called = [calls((f"abcdefgh{n}", "weather", {"city": "Oslo"})) for n in range(4)]
+    model = ScriptedModel(*called, says("Cold."))
+    result = _looped(answer, model, {"weather": _weather})
+    if len(model.sent) < 5:
+        return (
+            f"The model calls again after a result: 5 requests are allowed, not {len(model.sent)}."
+        )
+    return None if result == "Cold." else "The fifth reply has no call: return its content."
 
 
 @test("05-loop", "a tool that fails or is unknown: the model reads the error")
@@ -288,19 +358,32 @@ def errors_as_results(answer: Any) -> str | None:
     """The loop does not stop with an exception."""
 
     def broken(city: str) -> str:
-        raise ValueError("no such city")
+        raise ConnectionError("code 7413")
 
-    for name, functions in (("weather", {"weather": broken}), ("news", {"weather": _weather})):
-        model = ScriptedModel(calls(("abcdefgh1", name, {"city": "Oslo"})), says("Sorry."))
+    known = calls(("abcdefgh1", "weather", {"city": "Oslo"}))
+    unknown = calls(("abcdefgh1", "news", {"city": "Oslo"}))
+    cut = copy.deepcopy(known)
+    cut["tool_calls"][0]["function"]["arguments"] = '{"city": "Os'
+    for what, happened, called, function, sign in (
+        ("a tool fails in any way", "The tool said 'code 7413'", known, broken, "7413"),
+        ("a tool does not exist", "There is no tool 'news'", unknown, _weather, "news"),
+        ("the arguments are no JSON", "The arguments are no JSON", cut, _weather, ""),
+    ):
+        model = ScriptedModel(called, says("Sorry."))
         try:
-            result = _looped(answer, model, functions)
+            result = _looped(answer, model, {"weather": function})
         except WrongForm as wrong:
             if "stopped with an error" in str(wrong):
-                what = "fails" if name == "weather" else "does not exist"
-                return f"If a tool {what}, the loop should go on, with the error as the result."
+                return f"If {what}, the loop should go on, with the error as the result."
             raise
-        if len(model.sent) < 2 or not any(m.get("role") == "tool" for m in model.sent[-1]):
+        if len(model.sent) < 2 or not results(model.sent[-1]):
             return "An error is a result, too: send it, so that the model can react to it."
+        content = results(model.sent[-1])[-1].get("content")
+        if not isinstance(content, str):
+            return "The content of a result is a string, also of an error: str(error)."
+        if sign not in content or not content.strip():
+            read = f"{happened}, but the model reads {content[:60]!r}."
+            return f"{read} Put the error's text in the result."
         if result != "Sorry.":
             return "After the error, return what the model then says."
     return None

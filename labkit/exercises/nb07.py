@@ -5,7 +5,7 @@ import math
 from itertools import takewhile
 from typing import Any
 
-from labkit.exercises.answers import WrongForm, call, items, mapping, number
+from labkit.exercises.answers import WrongForm, call, items, mapping, number, shown
 from labkit.exercises.asking import Model
 from labkit.exercises.engine import USE, build, exercise, test
 
@@ -66,7 +66,7 @@ def conversations_of_a_class(answer: Any) -> str | None:
     }.items():
         if math.isclose(value, wrong, rel_tol=0.002):
             return said
-    return None if value == 18 else f"18 fit, not {value:g}."
+    return None if value == 18 else f"18 fit, not {shown(value)}."
 
 
 @test("07-conversations", "longer conversations, another cache")
@@ -74,7 +74,9 @@ def conversations_of_another(answer: Any) -> str | None:
     """No number of the example is fixed in the function."""
     value = _conversations(answer, 24e9, 14e9, 80 * 1024, 32768)
     return (
-        None if value == 2 else f"With 24 GB, 14 GB, 80 KiB and 32,768 tokens 2 fit, not {value:g}."
+        None
+        if value == 2
+        else f"With 24 GB, 14 GB, 80 KiB and 32,768 tokens 2 fit, not {shown(value)}."
     )
 
 

@@ -78,7 +78,10 @@ def interval_holds_the_mean(answer: Any) -> str | None:
     """The mean of 100 differences is 0.16."""
     low, high = _interval(answer, _DIFFERENCES, 1000)
     if low <= 0.16 <= high:
-        return None
+        low, high = _interval(answer, [-each for each in _DIFFERENCES], 1000)
+        if low <= -0.16 <= high:
+            return None
+        return "The sign is lost: a negative difference says that model B is better."
     if max(abs(low), abs(high)) > 1:
         return "The mean of a draw is from -1 to 1. Was the sum taken, and not the mean?"
     return "The mean difference is 0.16, and it is not in the interval."
@@ -122,6 +125,9 @@ _ANSWERS = [
     ("Paris", True, "one word"),
     ("Paris.", True, "punctuation around the word does not matter"),
     ("\n\n  Paris  \n", True, "empty lines and blanks do not matter"),
+    ("don't", True, "it has no blank in it"),
+    ("Zürich", True, "a word can have any letters"),
+    ("42", True, "a number is a word too"),
     ("Paris\nIt is the capital of France.", True, "only the first line counts"),
     ("The capital is Paris", False, "four words"),
     ("New York", False, "two words"),
@@ -168,25 +174,25 @@ def _scored(answer: Any, texts: slice) -> str | None:
 @test("08-scorer", "one word, with and without punctuation")
 def one_word(answer: Any) -> str | None:
     """The rule is kept."""
-    return _scored(answer, slice(0, 3))
+    return _scored(answer, slice(0, 6))
 
 
 @test("08-scorer", "only the first line that is not empty counts")
 def first_line(answer: Any) -> str | None:
     """What follows is not read."""
-    return _scored(answer, slice(3, 4))
+    return _scored(answer, slice(6, 7))
 
 
 @test("08-scorer", "more words")
 def more_words(answer: Any) -> str | None:
     """The rule is broken."""
-    return _scored(answer, slice(4, 7))
+    return _scored(answer, slice(7, 10))
 
 
 @test("08-scorer", "no word at all")
 def no_word(answer: Any) -> str | None:
     """An empty answer, blanks, punctuation alone."""
-    return _scored(answer, slice(7, None))
+    return _scored(answer, slice(10, None))
 
 
 @exercise(

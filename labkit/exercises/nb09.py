@@ -32,6 +32,8 @@ def _labels(answer: Any, ids: list[int], turns: list[tuple[int, int]]) -> str | 
         return "You learn the whole prompt. What is only read has the label -100."
     if found == [id_ if place in learned else 0 for place, id_ in enumerate(ids)]:
         return "0 is the id of a token and would be learned. Use -100."
+    if any({*found[start:stop]} == {-100} for start, stop in turns):
+        return "A whole turn is not learned, its end included: then the model never stops."
     if any(found[stop - 1] == -100 for _, stop in turns):
         return "The last token of a turn is its end: it is learned too, or the model never stops."
     return f"answer({ids}, {turns}) should give {wanted}."

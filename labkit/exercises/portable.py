@@ -59,6 +59,10 @@ class _Pickler(pickle.Pickler):
             members = {k: v for k, v in vars(value).items() if k not in OF_A_CLASS}
             made = (type(value), value.__name__, value.__bases__)
             return _class, made, members, None, None, _finish_class
+        if isinstance(value, staticmethod | classmethod):
+            return type(value), (value.__func__,)
+        if isinstance(value, property):
+            return property, (value.fget, value.fset, value.fdel, value.__doc__)
         if isinstance(value, types.CodeType):
             return marshal.loads, (marshal.dumps(value),)
         return NotImplemented

@@ -15,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pydantic
 import torch
 
 CASES = []
@@ -178,7 +179,7 @@ CASES += [
     ("01-kv", lambda a, b, c, tokens, users: 4 * a * b * c * tokens, "Each user has a cache"),
     ("01-kv", lambda a, b, c, tokens, users: 4 * a * b * c * users, "That is one token"),
     ("01-kv", lambda *_: 163840, "That is one token"),
-    ("01-kv", lambda *_: 20, "should be 163840"),
+    ("01-kv", lambda *_: 20, "should be 163,840"),
 ]
 
 # 01-gqa
@@ -381,8 +382,10 @@ def stream_yields(lines):
 
 CASES += [
     ("03-stream", stream, None),
-    ("03-stream", stream_yields, None),
-    ("03-stream", lambda lines: list(stream_yields(lines)), None),
+    ("03-stream", lambda lines: "".join(stream_yields(lines)), None),
+    ("03-stream", lambda lines: functools.reduce(str.__add__, stream_yields(lines), ""), None),
+    ("03-stream", stream_yields, "`yield`"),
+    ("03-stream", lambda lines: list(stream_yields(lines)), "not a list"),
     ("03-stream", lambda lines: stream(lines, until=False), "After [DONE]"),
     ("03-stream", lambda lines: stream(lines, comments=False), "a comment. Skip it"),
     ("03-stream", lambda lines: stream(lines, none=False), "Content can be null"),
@@ -468,8 +471,8 @@ def loop_by_itself(ask, messages, functions, left=5):
         function = functions.get(called["function"]["name"])
         try:
             content = str(function(**json.loads(called["function"]["arguments"])))
-        except Exception:
-            content = "failed"
+        except Exception as error:
+            content = f"failed: {error!r} of {called['function']['name']}"
         results.append({"role": "tool", "tool_call_id": called["id"], "content": content})
     return loop_by_itself(ask, [*messages, message, *results], functions, left - 1)
 
@@ -478,7 +481,7 @@ CASES += [
     ("05-loop", loop, None),
     ("05-loop", loop_by_itself, None),
     ("05-loop", loop_raises_at_the_end, None),
-    ("05-loop", lambda a, m, f: loop(a, m, f, rounds=3), None),
+    ("05-loop", lambda a, m, f: loop(a, m, f, rounds=3), "5 requests are allowed"),
     ("05-loop", lambda a, m, f: loop(a, m, f, id_=False), "id of its call"),
     ("05-loop", lambda a, m, f: loop(a, m, f, keep=False), "user, assistant, tool"),
     ("05-loop", lambda a, m, f: loop(a, m, f, catch=False), "the error as the result"),
@@ -524,7 +527,7 @@ CASES += [
     ("06-stream", times, None),
     ("06-stream", lambda e: {k: v and np.float32(v) for k, v in times(e).items()}, None),
     ("06-stream", lambda e: {k.upper(): v for k, v in times(e).items()}, None),
-    ("06-stream", lambda e: times(e) | {"tpot": times(e)["tpot"] or 0}, None),
+    ("06-stream", lambda e: times(e) | {"tpot": times(e)["tpot"] or 0}, "return None for tpot"),
     ("06-stream", lambda e: times(e) | {"tpot": times(e)["tpot"] or float("nan")}, None),
     ("06-stream", lambda e: {k: f"{v} ms" if v else v for k, v in times(e).items()}, None),
     ("06-stream", lambda e: times(e) | {"ttft": e[0][0]}, "only the role came"),
@@ -764,4 +767,204 @@ CASES += [
     ("10-assistant", assistant_image_once, "in every request"),
     ("10-assistant", assistant_gives_pairs, "the schemas alone"),
     ("10-assistant", assistant_guesses, "content of the message is the question itself"),
+]
+
+# What a learner answered who worked through the notebooks, and what the verdict should have said
+
+
+def loop_that_tells(said=lambda error: str(error), caught=Exception, **more):
+    """The loop above, with another text for an error, or with fewer errors caught."""
+
+    def answer(ask, messages, functions, tools=None):
+        messages = list(messages)
+        for _ in range(5):
+            message = ask(messages) if tools is None else ask(messages, tools)
+            if not message.get("tool_calls"):
+                return message["content"]
+            messages.append(message)
+            for called in message["tool_calls"]:
+                function = called["function"]
+                try:
+                    content = functions[function["name"]](**json.loads(function["arguments"]))
+                    content = content if more.get("raw") else str(content)
+                except caught as error:
+                    content = said(error)
+                messages.append({"role": "tool", "tool_call_id": called["id"], "content": content})
+        return "no answer"
+
+    return answer
+
+
+def assistant_with(loop):
+    """An assistant without images that uses a loop."""
+
+    def answer(ask, question, tools, image):
+        text = {"type": "text", "text": question}
+        picture = [{"type": "image_url", "image_url": {"url": image}}] if image else []
+        functions = {schema["function"]["name"]: function for schema, function in tools}
+        schemas = [schema for schema, _ in tools]
+        return loop(ask, [{"role": "user", "content": [text, *picture]}], functions, schemas)
+
+    return answer
+
+
+def loop_of_the_lesson(ask, messages, functions):
+    """With the lesson's own `run`, which looks names up in the lesson's functions."""
+    return loop_that_tells()(ask, messages, {"add": max})
+
+
+def assistant_by_python_names(ask, question, tools, image):
+    named = [({"function": {"name": function.__name__}}, function) for _, function in tools]
+    sent = [schema for schema, _ in tools]
+    return assistant_with(loop_that_tells())(lambda m, _: ask(m, sent), question, named, image)
+
+
+def assistant_first_call(ask, question, tools, image):
+    def asked(messages, schemas):
+        message = ask(messages, schemas)
+        if "tool_calls" in message:
+            message["tool_calls"] = message["tool_calls"][:1]
+        return message
+
+    return assistant(asked, question, tools, image)
+
+
+def assistant_offers_once(ask, question, tools, image):
+    def asked(messages, schemas):
+        return ask(messages, schemas if len(messages) == 1 else [])
+
+    return assistant(asked, question, tools, image)
+
+
+def tokens_unrounded(width, height):
+    share = min(1, 1540 / max(width, height))
+    return math.ceil(height * share / 28) * (math.ceil(width * share / 28) + 1)
+
+
+class Place(pydantic.BaseModel):
+    city: str
+    country: str
+
+
+class WithAllKinds:
+    """A class with what a class can have."""
+
+    def __init__(self):
+        self.bytes = 2
+
+    @property
+    def factors(self):
+        return self.bytes * 2
+
+    @staticmethod
+    def product(numbers):
+        return math.prod(numbers)
+
+    @classmethod
+    def size(cls, *numbers):
+        return cls.product(numbers) * cls().factors
+
+
+SOME = (KeyError, TypeError, ValueError)
+WITH_IMAGE = [
+    {"type": "text", "text": "Is the square red or blue?"},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+]
+SKIPPED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+CONVERT = {
+    "type": "function",
+    "function": {
+        "name": "convert",
+        "description": "Convert an amount of money.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "amount": {"type": "number"},
+                "currency": {"type": "string", "enum": ["EUR", "USD"]},
+            },
+            "required": ["amount", "currency"],
+        },
+    },
+}
+
+CASES += [
+    # 1: an error that the model does not read
+    ("05-loop", loop_that_tells(), None),
+    ("05-loop", loop_that_tells(lambda _: "error"), "The tool said 'code 7413', but the model"),
+    ("05-loop", loop_that_tells(lambda _: ""), "but the model reads ''"),
+    ("05-loop", loop_that_tells(lambda error: error), "is a string"),
+    ("10-assistant", assistant_with(loop_that_tells()), None),
+    ("10-assistant", assistant_with(loop_that_tells(lambda _: "error")), "the model reads 'error'"),
+    ("10-assistant", assistant_with(loop_that_tells(lambda _: "")), "the model reads ''"),
+    # 2: only some errors are caught
+    ("05-loop", loop_that_tells(caught=SOME), "a tool fails in any way"),
+    ("05-loop", loop_that_tells(caught=(KeyError, ValueError)), "a tool fails in any way"),
+    ("05-loop", loop_that_tells(caught=(ConnectionError, ValueError)), "a tool does not exist"),
+    ("05-loop", loop_that_tells(caught=(ConnectionError, KeyError)), "arguments are no JSON"),
+    ("10-assistant", assistant_with(loop_that_tells(caught=SOME)), "If a tool fails, go on"),
+    # 3: the capstone is as strict as the loop
+    ("10-assistant", assistant_first_call, "Run all calls"),
+    ("10-assistant", assistant_offers_once, "to every request"),
+    ("10-assistant", assistant_with(loop_that_tells(raw=True)), "a string: str(result)"),
+    ("05-loop", loop_that_tells(raw=True), "a string: str(result)"),
+    # 4: sides that are not rounded after shrinking
+    ("04-tokens", tokens_unrounded, "round each side to whole pixels"),
+    # 5: a question that names the colors
+    ("04-message", said("user", WITH_IMAGE), None),
+    ("04-message", said("user", [{**WITH_IMAGE[0], "text": "Hi"}, WITH_IMAGE[1]]), "two words"),
+    # 6: layers that are not quantized anyway, and patterns
+    ("02-skip", [*SKIPPED, "model.language_model.embed_tokens"], "was not asked for"),
+    ("02-skip", [*SKIPPED, "model.language_model.norm"], "was not asked for"),
+    ("02-skip", [*SKIPPED, "model.language_model.layers.3"], "was not asked for"),
+    ("02-skip", [*SKIPPED, "q_proj"], "language model in full precision"),
+    ("02-skip", ["model\\.(vision_tower|multi_modal_projector)", "lm_head"], None),
+    ("02-skip", [*SKIPPED, "model.(vision"], "was not asked for"),
+    # 11: the name is not found, so the result is an error
+    ("05-loop", loop_of_the_lesson, "Look the name up in `functions`"),
+    ("10-assistant", assistant_by_python_names, "Take the tool's name from the schema"),
+    # 12: attention with a number of the lesson
+    ("01-gqa", lambda q, k, v: gqa(q * q.shape[-1] ** 0.5 / 8, k, v), "not 64"),
+    ("01-gqa", lambda q, k, v: gqa(q / q.shape[-1] ** 0.5, k, v), "not by the size"),
+    ("01-gqa", lambda q, k, v: gqa(q, k, v, share=lambda h, *_: h // 3), "does not exist"),
+    ("01-gqa", lambda q, k, v: gqa(q, k, v, share=lambda h, *_: h // 4), "groups of 4 heads"),
+    ("01-gqa", lambda q, k, v: gqa(q, k, v, share=lambda *_: 0), "use key/value head 0"),
+    ("01-gqa", lambda q, k, v: gqa(q * 3, k, v), "The weights add up to 1"),
+    # 13: what Python says
+    ("03-stream", lambda lines: [json.loads(line[5:]) for line in lines], "Expecting value"),
+    ("03-cost", lambda a, b, c, d: jsn.loads(a), "name 'jsn' is not defined"),  # noqa: F821
+    ("03-cost", lambda a, b, c, d: {"a": 1}["b"], "there is no key 'b'"),
+    ("03-cost", lambda a, b, c, d: a + None, "'int' and 'None'"),
+    ("03-cost", lambda a, b, c, d: object().price, "no attribute 'price'"),
+    # 14: a pair of brackets too many
+    ("04-message", [said("user", WITH_IMAGE)], "leave the outer [ ] out"),
+    ("05-schema", [CONVERT], "leave the outer [ ] out"),
+    ("05-schema", CONVERT, None),
+    ("00-seed", [{"temperature": 1, "seed": 7}], "leave the outer [ ] out"),
+    ("03-format", [form(place())], "leave the outer [ ] out"),
+    # 15: the output layer under a wrong path
+    ("02-skip", [*SKIPPED[:2], "model.lm_head"], "lm_head is not below `model`"),
+    # 16: right and wrong claims
+    ("01-claim", {"A", "D"}, "Claim A is true: 32 query heads"),
+    ("01-claim", {"A", "B", "D", "E"}, "does not belong in the set"),
+    ("01-claim", {"D", "E", "C"}, "Claim B is false"),
+    ("01-claim", {"B", "D"}, "B and D are false, as you say. 1 more is false"),
+    ("01-claim", {"E"}, "E is false, as you say. 2 more are false"),
+    # 18: items that are no messages
+    ("00-history", lambda m, r, q: [m, said("assistant", r), said("user", q)], "Item 1 of the"),
+    ("00-history", lambda m, r, q: [*m, said("assistant", r), q], "Item 3 of the list is a string"),
+    ("10-edit", lambda m, n, text: [*m[:4], text], "Item 5 of the list is a string"),
+    # 23: whole numbers in full
+    ("01-kv", lambda *s: 4 * math.prod(s) if s[0] == 40 else 8192000, "not 8,192,000"),
+    # 24: near misses
+    ("02-bits", 4.13, "with double quantization"),
+    ("02-bits", 36, "64 weights share"),
+    ("01-roofline", 22.67, "without lm_head"),
+    ("03-cost", lambda a, b, c, d: (a + b) * c / 1e6, "answer has its own price"),
+    ("04-tokens", lambda w, h: 42, "limit of the pocket model"),
+    ("04-tokens", lambda w, h: 3080, "not enlarged"),
+    # 25: a list of pieces is above; a class in place of a dict
+    ("03-format", WithAllKinds, "not a class"),
+    ("03-format", Place, "Put its `model_json_schema()` under"),
+    # an instance's class, with all that a class can have
+    ("01-kv", WithAllKinds().size, None),
 ]

@@ -89,6 +89,32 @@ def test_an_answer_that_uses_a_connection_of_the_notebook_is_told_so(obedient):
     assert "such as a connection" in found.message
 
 
+def failed(name, answer):
+    """The names of the tests that an answer fails."""
+    return [test for test, hint in assess(name, answer).tests if hint]
+
+
+def test_a_mark_is_missing_only_where_the_fault_is():
+    from built_answers import gqa
+
+    def without_reply(messages, reply, question):
+        return [*messages, {"role": "user", "content": question}]
+
+    def by_twos(messages, number, text):
+        return [*messages[: 2 * (number - 1)], {"role": "user", "content": text}]
+
+    assert failed("00-history", without_reply) == ["the model's reply comes before it"]
+    in_threes = failed("01-gqa", lambda q, k, v: gqa(q, k, v, share=lambda head, *_: head // 3))
+    assert in_threes == [
+        "neighbouring query heads share a key/value head",
+        "the 24B's ratio: 32 query heads, 8 key/value heads",
+    ]
+    assert failed("10-edit", by_twos) == [
+        "the second question: what was before it stays, the tool's messages too",
+        "a system message stays, and is no question",
+    ]
+
+
 def test_every_build_exercise_has_named_tests_an_example_and_three_hints():
     for name in BUILDS:
         exercise = EXERCISES[name]
@@ -177,6 +203,36 @@ def test_a_wrong_answer_that_can_be_sent_is_sent_too(obedient):
     found = assess("00-messages", swapped, obedient[0])
     assert not found.right
     assert found.replies == [("your messages", "2 messages")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "note"),
+    [
+        ({"temperature": 1.0, "seed": 7}, "the seed works"),
+        ({"temperature": 0, "seed": 7}, "because nothing was sampled"),
+        ({"seed": 7}, "because nothing was sampled"),
+        ({"temperature": 1.0}, "does not show that a seed works"),
+    ],
+)
+def test_two_equal_answers_are_explained(settings, note, obedient):
+    (said,) = assess("00-seed", settings, obedient[0]).notes
+    assert note in said
+
+
+def test_an_argument_that_does_not_exist_is_named(obedient):
+    found = assess("00-seed", {"temperature": 1.0, "random_seed": 7}, obedient[0])
+    assert not found.right
+    assert "does not exist: random_seed." in found.message
+
+
+def test_only_a_right_rule_is_said_to_be_broken_by_the_pocket_model(obedient):
+    from dataclasses import replace
+
+    pocket = replace(obedient[0], model="pocket-small")
+    rule = {"role": "system", "content": "Answer with one word."}
+    for country, notes in (("Italy", 1), ("Japan", 0)):
+        asked = {"role": "user", "content": f"What is the capital of {country}?"}
+        assert len(assess("00-messages", [rule, asked], pocket).notes) == notes
 
 
 @pytest.mark.parametrize("answer", ["Rome", None, {"role": "user"}, 5])

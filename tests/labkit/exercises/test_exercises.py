@@ -1,5 +1,7 @@
 """Every exercise: its stub fails, its solution passes, and typical mistakes get their hint."""
 
+import json
+import re
 import subprocess
 import sys
 
@@ -48,9 +50,9 @@ def test_notebooks_and_exercises_belong_together():
         ("00-seed", {"temperature": 0, "seed": 1}, "above 0"),
         ("00-messages", [{"role": "user", "content": "x"}], "system"),
         ("01-claim", {"B", "D"}, "1 more"),
-        ("01-claim", {"A", "B", "D"}, "A is right"),
+        ("01-claim", {"A", "B", "D"}, "A is true"),
         ("01-roofline", 1008 / 48, "vision encoder"),
-        ("01-claim", {"B", "C", "D", "E"}, "C is right"),
+        ("01-claim", {"B", "C", "D", "E"}, "C is true"),
         ("01-roofline", 1008 / 22.901, "two bytes"),
         ("02-bits", 4 + 8 / 64 + 32 / (64 * 256), "with double quantization"),
         ("02-skip", ["vision_tower", "multi_modal_projector", "lm_head"], "start of the path"),
@@ -156,3 +158,32 @@ def test_the_name_of_an_attribute_is_no_global():
 
     assert "client" not in portable._used_globals(mine)
     assert "solve" in portable._used_globals(mine)
+
+
+def test_names_keep_the_modules_that_transformers_keeps():
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    from labkit.exercises import nb02
+
+    names = [
+        "model",
+        "model.vision_tower",
+        ".*vision_tower",
+        "q_proj",
+        "lm_head",
+        "head",
+        "model.vis",
+    ]
+    for name in names:
+        for path in (*nb02._VISION, *nb02._PROJECTOR, *nb02._LANGUAGE, "lm_head"):
+            assert nb02._keeps(name, path) is not should_convert_module(path, [name])
+
+
+def test_the_lines_of_the_streams_text_give_the_expected_text():
+    from helpers.paths import NOTEBOOKS
+
+    cells = json.loads((NOTEBOOKS / "03_openrouter.ipynb").read_text(encoding="utf-8"))["cells"]
+    text = "".join(next(each["source"] for each in cells if each["id"] == "exercise-3"))
+    namespace = {}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], namespace)
+    assert solve("03-stream")(namespace["lines"]) == "Hello there"

@@ -140,12 +140,17 @@ def test_hints_come_one_by_one_and_stay(capsys):
     assert "Hint" not in capsys.readouterr().out
 
 
-def test_an_empty_answer_gets_the_next_hint_too(capsys):
-    check("02-bits", ...)
-    check("02-bits", ...)
-    assert "Hint 2" in capsys.readouterr().out
-    check("02-bits", 4)  # two empty ones were seen
-    assert "Hint 3" not in capsys.readouterr().out
+def test_an_untouched_cell_that_is_run_again_uses_up_no_hint(capsys):
+    for _ in range(3):
+        check("02-bits", ...)
+        said = capsys.readouterr().out
+        assert "Hint 1" in said
+        assert "Hint 2" not in said
+    for number in (1, 2):
+        check("02-bits", 4)
+        said = capsys.readouterr().out
+        assert f"Hint {number}" in said
+        assert f"Hint {number + 1}" not in said
 
 
 def test_the_verdict_as_a_page_escapes_what_the_learner_wrote(monkeypatch):
