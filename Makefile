@@ -133,7 +133,7 @@ $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
 	@pwd -P > $@
 
-$(DEV): $(INSTALLED) requirements-dev.txt
+$(DEV): $(INSTALLED) requirements-dev.txt requirements-train.txt
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	@touch $@
 

@@ -6,6 +6,7 @@ in memory can be asked in all ways, a chat server with conversations only.
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -112,7 +113,7 @@ class InMemory:
             pad = min(ends)
             ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
             mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-            with torch.inference_mode():
+            with torch.inference_mode(), _contiguous_head(self.model):
                 made = self.model.generate(
                     input_ids=ids.to(self.model.device),
                     attention_mask=mask.to(self.model.device),
@@ -137,6 +138,21 @@ class InMemory:
             return torch.tensor(done, device=ids.device)
 
         return ended
+
+
+@contextmanager
+def _contiguous_head(model: Any) -> Iterator[None]:
+    """Give the vocabulary's head its rows in one block.
+
+    `generate` gives it each prompt's last position, a view with gaps. In float32 on a CPU torch
+    then copies the head's weights once for each prompt: 5 GB and 3 s for 48.
+    """
+    head = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, rows: tuple(each.contiguous() for each in rows))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _ends(model: Any) -> list[int]:

@@ -72,6 +72,15 @@ def test_a_batch_answers_as_each_prompt_alone(pocket):
         pocket.model.to(torch.bfloat16)
 
 
+def test_the_head_gets_its_rows_in_one_block(pocket):
+    seen, head = [], pocket.model.get_output_embeddings()
+    hook = head.register_forward_hook(lambda _, rows, out: seen.append(rows[0].is_contiguous()))
+    list(pocket.ask(ways.Way("chat"), ["Hello!", "What is the capital of Italy?"], max_tokens=2))
+    hook.remove()
+    assert seen == [True, True]
+    assert not head._forward_pre_hooks
+
+
 def test_few_shot_answers_end_at_their_line(pocket):
     answers = list(pocket.ask(Way("few-shot", examples=SHOTS), ["Grass?", "2 + 2?"], max_tokens=12))
     assert all(answer and "\n" not in answer and "Question" not in answer for answer in answers)
