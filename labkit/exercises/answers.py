@@ -7,6 +7,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -70,8 +71,16 @@ def alone(answer: Any) -> Any:
 
 
 def shown(value: float) -> str:
-    """A number as a message shows it: all its digits, with thousands separated."""
+    """A number as a message shows it, with thousands separated.
+
+    It has 6 decimals, or 12 if it is small. A number that would then read as a whole one, and is
+    none, has all its digits.
+    """
+    if abs(value) >= 1e21:
+        return f"{value:g}"
     digits = 6 if abs(value) >= 0.001 else 12
+    if round(value, digits) % 1 == 0 != value % 1:
+        return f"{value:g}" if abs(value) < 1e-12 else f"{Decimal(repr(value)):,f}"
     return f"{value:,.{digits}f}".rstrip("0").rstrip(".")
 
 
@@ -123,19 +132,26 @@ def items(answer: Any, what: str = "a list") -> list:
     return [plain(item) for item in value]
 
 
-def mapping(answer: Any, what: str = "a dict") -> dict:
+def mapping(
+    answer: Any, what: str = "a dict", *, name: str = "The answer", whole: bool = False
+) -> dict:
     """The dict that an answer is, of pandas too.
+
+    Args:
+        name: the value's name in a message.
+        whole: whether this one dict is all that the exercise asks for.
 
     Raises:
         WrongForm: it is no dict. The message says that it should be `what`.
     """
-    if isinstance(answer, list | tuple) and len(answer) == 1 and isinstance(answer[0], Mapping):
-        raise WrongForm("The answer should be a dict, not a list: leave the outer [ ] out.")
     if hasattr(answer, "to_dict"):
         answer = answer.to_dict()
     if not isinstance(answer, Mapping):
         given = kind(answer).removesuffix(": call it")  # it need not return a dict
-        raise WrongForm(f"The answer should be {what}, not {given}.")
+        one = isinstance(answer, list | tuple) and len(answer) == 1
+        if whole and one and isinstance(answer[0], Mapping):
+            given += ": leave the outer [ ] out"
+        raise WrongForm(f"{name} should be {what}, not {given}.")
     return dict(answer)
 
 
@@ -148,9 +164,9 @@ def message_list(result: Any, what: str = "a list of dicts") -> list[dict]:
     if not isinstance(result, list | tuple):
         raise WrongForm(f"It should return {what}, not {kind(result)}.")
     for place, each in enumerate(result, 1):
-        if isinstance(each, list | tuple):
+        if isinstance(each, list | tuple) and all(isinstance(one, dict) for one in each):
             raise WrongForm(
-                f"Item {place} of the list is a list. Write * before it: [*messages, …]."
+                f"Item {place} of the list is {kind(each)}. Write * before it: [*messages, …]."
             )
         if not isinstance(each, dict):
             raise WrongForm(
@@ -220,27 +236,39 @@ def _stopped(example: str, error: BaseException, function: Callable) -> str:
     return f"The call {example} stopped with an error{line}. {_words(error)}"
 
 
+# Errors of Python's about keys that name no key.
+_EMPTY = ("pop from an empty set", "popitem(): dictionary is empty")
+
+
 def _words(error: BaseException) -> str:
     """What Python says of an error, without the names of its classes."""
+    is_key = isinstance(error, KeyError) and error.args and error.args[0] not in _EMPTY
     try:
-        text = " ".join(str(error).split()) if isinstance(error, Exception) else ""
+        said = error.args[0] if isinstance(error, KeyError) and error.args and not is_key else error
+        text = " ".join(str(said).split()) if isinstance(error, Exception) else ""
     except Exception:  # the error is of a class of the learner's
         text = ""
-    for pattern, plainer in (
-        (r"<class '(.*?)'>", r"\1"),
-        (r"<?(\w+) object at 0x\w+>?", r"\1"),
-        (r"NoneType", "None"),
-        (r"\w*(Error|Exception)\b", "error"),
-        (r"\binstance of", "of"),
-    ):
-        text = re.sub(pattern, plainer, text)
-    if isinstance(error, KeyError):
+    text = plainer(text)
+    if is_key:
         text = f"there is no key {text}"
     if not text:
         return "Run it in a cell of its own to see why."
     said = f"Python says: {_cut(text, 110).rstrip('.')}."
     broken = getattr(error, "doc", None)  # the text that is no JSON
     return f"{said} The text was {_cut(broken, 40)!r}." if isinstance(broken, str) else said
+
+
+def plainer(text: str) -> str:
+    """The text of an error of Python's without the names of its classes."""
+    for pattern, word in (
+        (r"<class '(.*?)'>", r"\1"),
+        (r"<?(\w+) object at 0x\w+>?", r"\1"),
+        (r"NoneType", "None"),
+        (r"\w*(Error|Exception)\b", "error"),
+        (r"\binstance of", "of"),
+    ):
+        text = re.sub(pattern, word, text)
+    return text
 
 
 def _cut(text: str, most: int) -> str:

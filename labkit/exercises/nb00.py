@@ -32,7 +32,7 @@ def judge_messages(answer: Any) -> str | None:
     """A system message with the rule, then a user message with the question."""
     if isinstance(answer, str | dict):
         raise WrongForm("The answer should be a list of two dicts.")
-    sent = [mapping(message, "a list of dicts") for message in items(answer)]
+    sent = [mapping(message, name="Each message") for message in items(answer)]
     if any(not {"role", "content"} <= set(message) for message in sent):
         return 'Each message needs the keys "role" and "content".'
     roles = [str(message["role"]).strip().lower() for message in sent]
@@ -52,7 +52,7 @@ def judge_messages(answer: Any) -> str | None:
 def _text(content: Any) -> str:
     """The text of a message's content, which may be a list of parts."""
     if isinstance(content, list | tuple):
-        return " ".join(str(mapping(part).get("text", "")) for part in content)
+        return " ".join(str(mapping(part, name="Each part").get("text", "")) for part in content)
     return str(content)
 
 
@@ -67,10 +67,10 @@ def _send_settings(answer: Any, model: Model) -> None:
         note = "The two answers differ: this server does not keep to a seed, or nothing fixed one."
     elif judge_seed(answer) is None:
         note = "The two answers are the same: the seed works."
-    elif settings.get("temperature"):
-        note = "The two answers are the same. That alone does not show that a seed works."
-    else:
+    elif settings.get("temperature") == 0:
         note = "The two answers are the same, because nothing was sampled."
+    else:
+        note = "The two answers are the same. That alone does not show that a seed works."
     model.note(note)
 
 
@@ -86,8 +86,9 @@ def _send_settings(answer: Any, model: Model) -> None:
 )
 def judge_seed(answer: Any) -> str | None:
     """A seed, and a temperature at which it matters."""
-    settings = mapping(answer, "a dict of keyword arguments")
-    settings |= mapping(settings.pop("extra_body", {}))  # as `lab.seed` writes it for Mistral AI
+    settings = mapping(answer, "a dict of keyword arguments", whole=True)
+    # as `lab.seed` writes it for Mistral AI
+    settings |= mapping(settings.pop("extra_body", {}), name="extra_body")
     if "random_seed" in settings:
         settings["seed"] = settings.pop("random_seed")
     if "seed" not in settings:

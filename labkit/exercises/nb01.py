@@ -1,6 +1,7 @@
 """Exercises of notebook 01, Architecture notes."""
 
 import math
+import re
 from typing import Any
 
 from labkit.exercises.answers import WrongForm, alone, call, items, kind, number, shown
@@ -151,7 +152,7 @@ def attention_in_groups(answer: Any) -> str | None:
     try:
         return _compare_attention(answer, 8, 2) or _compare_attention(answer, 6, 3)
     except WrongForm as wrong:
-        if "out of bounds" in str(wrong):
+        if re.search(r"out of bounds.* with size [23]\b", str(wrong)):
             return f"A query head asks for a key/value head that does not exist. {GROUP}"
         raise
 

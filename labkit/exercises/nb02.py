@@ -28,13 +28,25 @@ number_exercise(
 )
 
 
-# Linear layers of Mistral Small 3.2, of each part some.
-_VISION = ("model.vision_tower.transformer.layers.0.attention.q_proj",
-           "model.vision_tower.transformer.layers.23.feed_forward.up_proj")  # fmt: skip
-_PROJECTOR = ("model.multi_modal_projector.linear_1",
-              "model.multi_modal_projector.patch_merger.merging_layer")  # fmt: skip
-_LANGUAGE = ("model.language_model.layers.0.self_attn.q_proj",
-             "model.language_model.layers.39.mlp.up_proj")  # fmt: skip
+# Linear layers of Mistral Small 3.2.
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+_FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
+_VISION = tuple(
+    f"model.vision_tower.transformer.layers.{layer}.{part}.{name}"
+    for layer in range(24)
+    for part, names in (("attention", _ATTENTION), ("feed_forward", _FEED_FORWARD))
+    for name in names
+)
+_PROJECTOR = tuple(
+    f"model.multi_modal_projector.{name}"
+    for name in ("linear_1", "linear_2", "patch_merger.merging_layer")
+)
+_LANGUAGE = tuple(
+    f"model.language_model.layers.{layer}.{part}.{name}"
+    for layer in range(40)
+    for part, names in (("self_attn", _ATTENTION), ("mlp", _FEED_FORWARD))
+    for name in names
+)
 
 
 def _keeps(name: str, path: str) -> bool:

@@ -264,7 +264,7 @@ def judge_format(answer: Any) -> str | None:
 
     if isinstance(answer, type) and hasattr(answer, "model_json_schema"):
         return 'Put its `model_json_schema()` under "schema", inside "json_schema".'
-    given = mapping(answer, "a dict, the value of `response_format`")
+    given = mapping(answer, "a dict, the value of `response_format`", whole=True)
     if given.get("type") == "object" or "properties" in given:
         return "That is the schema alone. The server wants a type and a name around it."
     if given.get("type") == "json_object":

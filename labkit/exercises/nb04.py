@@ -89,7 +89,8 @@ def tokens_of_an_upright_image(answer: Any) -> str | None:
 @test("04-tokens", "large images are shrunk first")
 def tokens_of_a_large_image(answer: Any) -> str | None:
     """The longer side has at most 1540 pixels."""
-    return _tokens(answer, {(1540, 1540): 3080, (4000, 3000): 2352, (1600, 1164): 2240})
+    sizes = {(1540, 1540): 3080, (4000, 3000): 2352, (1600, 1164): 2240, (2000, 983): 1568}
+    return _tokens(answer, sizes)
 
 
 def _send_image(answer: Any, model: Model) -> None:
@@ -134,7 +135,7 @@ def _asks_for_color(text: str) -> bool:
 )
 def judge_image_message(answer: Any) -> str | None:
     """A user message of a text part and an image part with a data URL."""
-    message = mapping(answer, "one message, as a dict")
+    message = mapping(answer, "one message, as a dict", whole=True)
     if message.get("role") != "user":
         return 'The answer should be a dict with the role "user".'
     parts = message.get("content")

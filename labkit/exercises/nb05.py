@@ -5,9 +5,22 @@ import json
 import re
 from typing import Any
 
-from labkit.exercises.answers import WrongForm, call, items, mapping
+from labkit.exercises.answers import WrongForm, call, items, mapping, plainer
 from labkit.exercises.asking import Model, arguments
 from labkit.exercises.engine import USE, build, exercise, test
+from labkit.exercises.scripted import (
+    NAME_THE_TOOL,
+    TELL_THE_ERROR,
+    ScriptedModel,
+    calls,
+    contents,
+    in_turn,
+    judge_error,
+    judge_limit,
+    last_text,
+    results,
+    says,
+)
 
 
 @exercise(
@@ -66,7 +79,7 @@ def judge_schema(answer: Any) -> str | None:
     """A tool's description whose schema accepts right arguments and refuses wrong ones."""
     from jsonschema import Draft202012Validator, SchemaError
 
-    tool = mapping(answer, 'a dict: {"type": "function", "function": {…}}')
+    tool = mapping(answer, 'a dict: {"type": "function", "function": {…}}', whole=True)
     function = tool.get("function")
     if tool.get("type") != "function" or not isinstance(function, dict):
         return 'The outermost dict should be {"type": "function", "function": {…}}.'
@@ -173,53 +186,12 @@ build(
 )
 
 
-class ScriptedModel:
-    """Replies by rules in place of a model, and keeps what it was sent."""
-
-    def __init__(self, *replies: Any, most: int = 8):
-        self.replies, self.most, self.sent, self.last = list(replies), most, [], {}
-
-    def __call__(self, messages: list[dict]) -> dict:
-        """The next reply. A function among the replies makes one from the messages."""
-        if len(self.sent) >= self.most:
-            raise WrongForm(
-                f"It asked the model {self.most} times, which called the tool each time. A loop "
-                "needs a limit: end it after 5 requests."
-            )
-        self.sent.append(copy.deepcopy(messages))
-        reply = self.replies[min(len(self.sent), len(self.replies)) - 1]
-        self.last = reply(messages) if callable(reply) else copy.deepcopy(reply)
-        return self.last
-
-
-def says(text: str) -> dict:
-    """A reply of text."""
-    return {"role": "assistant", "content": text}
-
-
-def calls(*wanted: tuple[str, str, dict]) -> dict:
-    """A reply of calls: (id, name, arguments) each."""
-    return {
-        "role": "assistant",
-        "content": "",
-        "tool_calls": [
-            {"id": id_, "type": "function", "function": {"name": n, "arguments": json.dumps(a)}}
-            for id_, n, a in wanted
-        ],
-    }
-
-
 def repeats(messages: list[dict]) -> dict:
     """A reply that repeats the results it was given, in order."""
-    return says(" and ".join(str(m.get("content")) for m in messages if m.get("role") == "tool"))
+    return says(" and ".join(contents(messages)))
 
 
 _ASKED = [{"role": "user", "content": "How warm is it in Oslo?"}]
-
-
-def results(messages: list[dict]) -> list[dict]:
-    """The messages with the results of tools."""
-    return [message for message in messages if message.get("role") == "tool"]
 
 
 def _got(messages: list[dict]) -> str | None:
@@ -229,29 +201,18 @@ def _got(messages: list[dict]) -> str | None:
         return None
     if not isinstance(content, str):
         return "The content of a result is a string: str(result)."
+    content = plainer(content)
     read = content if len(content) <= 60 else f"{content[:59]}…"
     return f"The model got {read!r} and not the tool's result."
 
 
 def _looped(answer: Any, model: ScriptedModel, functions: dict) -> Any:
-    try:
-        return call(
-            answer, model, [dict(m) for m in _ASKED], functions,
-            shown="answer(ask, messages, functions)",
-        )  # fmt: skip
-    except WrongForm as wrong:
-        count = len(model.sent)
-        if "returned None" not in str(wrong) or not model.last.get("tool_calls"):
-            raise
-        if count < 5:
-            raise WrongForm(
-                f"It ended after request {count}, whose reply was a call. Run the tool, and "
-                "ask again: 5 requests are allowed."
-            ) from None
-        raise WrongForm(
-            "The model called a tool in all 5 requests: it does not get every result. Send all "
-            "messages each time."
-        ) from None
+    def ask(messages: list[dict]) -> dict:
+        return model(messages)
+
+    asked = copy.deepcopy(_ASKED)
+    shown = "answer(ask, messages, functions)"
+    return last_text(answer, model, ask, asked, functions, shown=shown)
 
 
 def _weather(city: str) -> str:
@@ -266,7 +227,7 @@ def route(start: str, to: str) -> str:
 @test("05-loop", "a reply without a call is the answer")
 def text_is_the_answer(answer: Any) -> str | None:
     """One request, no tool."""
-    model = ScriptedModel(says("Cold."))
+    model = ScriptedModel(in_turn(says("Cold.")))
     result = _looped(answer, model, {"weather": _weather})
     if result != "Cold.":
         return "If the model's message has no tool_calls, return its content."
@@ -277,15 +238,15 @@ def text_is_the_answer(answer: Any) -> str | None:
 def answer_follows_result(answer: Any) -> str | None:
     """Another result, another answer."""
     for degrees in (7, 31):
-        model = ScriptedModel(calls(("abcdefgh1", "weather", {"city": "Oslo"})), repeats)
+        model = ScriptedModel(in_turn(calls(("abcdefgh1", "weather", {"city": "Oslo"})), repeats))
         result = _looped(answer, model, {"weather": lambda city, d=degrees: d})
         if len(model.sent) < 2:
             return "After a call, run the tool and ask the model again, with the result."
         if str(degrees) not in str(result):
-            if said := _got(model.sent[-1]):
+            if said := _got(model.latest):
                 return f"{said} Look the name up in `functions`, and pass the arguments by name."
             return "The tool's result does not reach the model. Its role is tool."
-        if not isinstance(results(model.sent[-1])[-1].get("content"), str):
+        if not isinstance(results(model.latest)[-1].get("content"), str):
             return "The content of a result is a string: str(result)."
     return None
 
@@ -293,24 +254,25 @@ def answer_follows_result(answer: Any) -> str | None:
 @test("05-loop", "arguments are passed by their names")
 def arguments_by_name(answer: Any) -> str | None:
     """The model may write them in any order."""
-    model = ScriptedModel(calls(("abcdefgh1", "route", {"to": "Rom", "start": "Oslo"})), repeats)
+    called = calls(("abcdefgh1", "route", {"to": "Rom", "start": "Oslo"}))
+    model = ScriptedModel(in_turn(called, repeats))
     result = _looped(answer, model, {"route": route})
     if "from Oslo to Rom" in str(result):
         return None
-    said = _got(model.sent[-1]) or "The tool's result does not reach the model."
+    said = _got(model.latest) or "The tool's result does not reach the model."
     return f"{said} Pass the arguments by name, in any order: function(**arguments)."
 
 
 @test("05-loop", "the call is in the conversation, and its result has the same id")
 def call_before_result(answer: Any) -> str | None:
     """The order that the format asks for."""
-    model = ScriptedModel(calls(("abcdefgh1", "weather", {"city": "Oslo"})), repeats)
+    model = ScriptedModel(in_turn(calls(("abcdefgh1", "weather", {"city": "Oslo"})), repeats))
     _looped(answer, model, {"weather": _weather})
-    roles = [message.get("role") for message in model.sent[-1]]
+    roles = [message.get("role") for message in model.latest]
     if roles != ["user", "assistant", "tool"]:
         shown = ", ".join(map(str, roles))
         return f"The second request should have the roles user, assistant, tool. It has: {shown}."
-    called, result = model.sent[-1][1:]
+    called, result = model.latest[1:]
     if not called.get("tool_calls"):
         return "Append the model's whole message, with its tool_calls."
     if result.get("tool_call_id") != "abcdefgh1":
@@ -321,17 +283,15 @@ def call_before_result(answer: Any) -> str | None:
 @test("05-loop", "two calls in one reply get two results")
 def two_calls(answer: Any) -> str | None:
     """Each with its own id."""
-    model = ScriptedModel(
-        calls(
-            ("aaaaaaaa1", "weather", {"city": "Oslo"}), ("bbbbbbbb2", "weather", {"city": "Rom"})
-        ),
-        repeats,
+    both = calls(
+        ("aaaaaaaa1", "weather", {"city": "Oslo"}), ("bbbbbbbb2", "weather", {"city": "Rom"})
     )
+    model = ScriptedModel(in_turn(both, repeats))
     result = _looped(answer, model, {"weather": _weather})
-    ids = [m.get("tool_call_id") for m in model.sent[-1] if m.get("role") == "tool"]
+    ids = [m.get("tool_call_id") for m in model.latest if m.get("role") == "tool"]
     if ids != ["aaaaaaaa1", "bbbbbbbb2"]:
         return "Two calls need two results, in their order, each with the id of its call."
-    if [m.get("role") for m in model.sent[-1]] != ["user", "assistant", "tool", "tool"]:
+    if [m.get("role") for m in model.latest] != ["user", "assistant", "tool", "tool"]:
         return "The model's message comes once, then the results of all its calls."
     return (
         None
@@ -344,7 +304,7 @@ def two_calls(answer: Any) -> str | None:
 def calls_in_a_row(answer: Any) -> str | None:
     """The fifth request is the last one."""
     called = [calls((f"abcdefgh{n}", "weather", {"city": "Oslo"})) for n in range(4)]
-    model = ScriptedModel(*called, says("Cold."))
+    model = ScriptedModel(in_turn(*called, says("Cold.")))
     result = _looped(answer, model, {"weather": _weather})
     if len(model.sent) < 5:
         return (
@@ -364,26 +324,29 @@ def errors_as_results(answer: Any) -> str | None:
     unknown = calls(("abcdefgh1", "news", {"city": "Oslo"}))
     cut = copy.deepcopy(known)
     cut["tool_calls"][0]["function"]["arguments"] = '{"city": "Os'
-    for what, happened, called, function, sign in (
-        ("a tool fails in any way", "The tool said 'code 7413'", known, broken, "7413"),
-        ("a tool does not exist", "There is no tool 'news'", unknown, _weather, "news"),
-        ("the arguments are no JSON", "The arguments are no JSON", cut, _weather, ""),
-    ):
-        model = ScriptedModel(called, says("Sorry."))
+    for what, happened, called, function, sign, advice in (
+        (
+            "a tool fails in any way", "The tool said 'code 7413'",
+            known, broken, "7413", TELL_THE_ERROR,
+        ),
+        (
+            "a tool does not exist", "There is no tool 'news'",
+            unknown, _weather, "news", NAME_THE_TOOL,
+        ),
+        (
+            "the arguments are no JSON", "The arguments are no JSON",
+            cut, _weather, "", TELL_THE_ERROR,
+        ),
+    ):  # fmt: skip
+        model = ScriptedModel(in_turn(called, says("Sorry.")))
         try:
             result = _looped(answer, model, {"weather": function})
         except WrongForm as wrong:
             if "stopped with an error" in str(wrong):
                 return f"If {what}, the loop should go on, with the error as the result."
             raise
-        if len(model.sent) < 2 or not results(model.sent[-1]):
-            return "An error is a result, too: send it, so that the model can react to it."
-        content = results(model.sent[-1])[-1].get("content")
-        if not isinstance(content, str):
-            return "The content of a result is a string, also of an error: str(error)."
-        if sign not in content or not content.strip():
-            read = f"{happened}, but the model reads {content[:60]!r}."
-            return f"{read} Put the error's text in the result."
+        if said := judge_error(model, happened, sign, advice):
+            return said
         if result != "Sorry.":
             return "After the error, return what the model then says."
     return None
@@ -392,15 +355,5 @@ def errors_as_results(answer: Any) -> str | None:
 @test("05-loop", "a model that never stops calling is stopped")
 def limited_rounds(answer: Any) -> str | None:
     """At most 5 requests."""
-    model = ScriptedModel(calls(("abcdefgh1", "weather", {"city": "Oslo"})))
-    try:
-        _looped(answer, model, {"weather": _weather})
-    except WrongForm as wrong:
-        # To end with nothing or with an error of its own is a good end, too.
-        if "returned None" not in str(wrong) and len(model.sent) >= model.most:
-            raise
-        if "stopped with an error" in str(wrong) and len(model.sent) < 2:
-            raise
-    if len(model.sent) > 5:
-        return f"It asked {len(model.sent)} times. End it after 5 requests."
-    return None
+    model = ScriptedModel(in_turn(calls(("abcdefgh1", "weather", {"city": "Oslo"}))))
+    return judge_limit(lambda: _looped(answer, model, {"weather": _weather}), model)

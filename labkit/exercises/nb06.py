@@ -31,7 +31,8 @@ EVENTS = [
 
 def _times(answer: Any, events: list[tuple]) -> dict[str, Any]:
     result = call(answer, list(events), shown="answer(EVENTS)")
-    given = {str(key).strip().lower(): v for key, v in mapping(result, "a dict of times").items()}
+    found = mapping(result, "a dict of times", whole=True)
+    given = {str(key).strip().lower(): v for key, v in found.items()}
     if not {"ttft", "tpot", "e2e"} <= set(given):
         raise WrongForm('It should return a dict with the keys "ttft", "tpot" and "e2e".')
     return given

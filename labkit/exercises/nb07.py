@@ -130,7 +130,7 @@ def judge_prefix(answer: Any) -> str | None:
         raise WrongForm("The answer should be a list of two requests, each a list of messages.")
     texts = []
     for messages in pair:
-        found = [mapping(each, "a list of messages") for each in items(messages)]
+        found = [mapping(each, name="Each message") for each in items(messages)]
         if not found or any(not {"role", "content"} <= set(each) for each in found):
             raise WrongForm('Each message should be a dict with "role" and "content".')
         if any(not isinstance(each["content"], str) for each in found):

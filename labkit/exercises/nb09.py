@@ -33,7 +33,7 @@ def _labels(answer: Any, ids: list[int], turns: list[tuple[int, int]]) -> str | 
     if found == [id_ if place in learned else 0 for place, id_ in enumerate(ids)]:
         return "0 is the id of a token and would be learned. Use -100."
     if any({*found[start:stop]} == {-100} for start, stop in turns):
-        return "A whole turn is not learned, its end included: then the model never stops."
+        return "A whole turn is not learned: copy the ids of every turn."
     if any(found[stop - 1] == -100 for _, stop in turns):
         return "The last token of a turn is its end: it is learned too, or the model never stops."
     return f"answer({ids}, {turns}) should give {wanted}."

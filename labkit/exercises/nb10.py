@@ -2,11 +2,24 @@
 
 import copy
 import json
+import re
 from typing import Any
 
-from labkit.exercises.answers import WrongForm, call, message_list
+from labkit.exercises.answers import WrongForm, call, message_list, plainer
 from labkit.exercises.asking import Model
 from labkit.exercises.engine import build, number_exercise, test
+from labkit.exercises.scripted import (
+    NAME_THE_TOOL,
+    TELL_THE_ERROR,
+    ScriptedModel,
+    calls,
+    contents,
+    judge_error,
+    judge_limit,
+    last_text,
+    results,
+    says,
+)
 
 number_exercise(
     "10-memory",
@@ -64,6 +77,8 @@ def _judge_edit(answer: Any, chat: list[dict], number: int, place: int) -> str |
     expected = [*chat[:place], {"role": "user", "content": "New?"}]
     if result == expected:
         return None
+    if chat[0] != _SYSTEM and result == [chat[0], expected[-1]]:
+        return "The first message need not be a system message."
     if len(result) > len(expected):
         return "What follows the changed question should be gone: it answered the old one."
     if not result or result[-1].get("content") != "New?":
@@ -126,8 +141,8 @@ def _live_ask(model: Model) -> Any:
 KEPT = {"role", "content", "tool_calls"}
 
 
-def _thermometer(name: str, degrees: int) -> tuple[dict, Any]:
-    schema = {
+def _schema(name: str) -> dict:
+    return {
         "type": "function",
         "function": {
             "name": name,
@@ -139,7 +154,17 @@ def _thermometer(name: str, degrees: int) -> tuple[dict, Any]:
             },
         },
     }
-    return schema, lambda city: degrees
+
+
+def _thermometer(name: str, degrees: int) -> tuple[dict, Any]:
+    """A tool that knows the temperature of one city, so that it shows what it was given."""
+
+    def measure(city: str) -> int:
+        if city != "Oslo":
+            raise ValueError(f"there is no city {city!r}")
+        return degrees
+
+    return _schema(name), measure
 
 
 def square(color: str) -> str:
@@ -159,7 +184,9 @@ def square(color: str) -> str:
 def _send_assistant(answer: Any, model: Model) -> None:
     question, swaps = "What is the temperature in Oslo?", {}
     for degrees, name in ((7, "get_temperature"), (31, "get_temperature"), (7, "read_sensor")):
-        said = answer(_live_ask(model), question, [_thermometer(name, degrees)], None)
+        # A model may write the city in other words, so this tool takes any.
+        tool = _schema(name), lambda city, degrees=degrees: degrees
+        said = answer(_live_ask(model), question, [tool], None)
         model.replies.append((f"{name} says {degrees}", str(said)))
         swaps[degrees, name] = str(degrees) in str(said)
     colors = []
@@ -196,73 +223,34 @@ build(
 )
 
 
-class _Scripted:
-    """Replies by rules in place of a model: it repeats what it can really see in the request."""
-
-    def __init__(self, rule: Any, most: int = 8):
-        self.rule, self.most, self.sent, self.last = rule, most, [], {}
-
-    def __call__(self, messages: list[dict], tools: Any = None) -> dict:
-        if len(self.sent) >= self.most:
-            raise WrongForm(
-                f"It asked the model {self.most} times, and each time the model called a tool. A "
-                "loop needs a limit: end it after 5 requests."
-            )
-        try:
-            json.dumps([messages, tools])
-        except (TypeError, ValueError):
-            raise WrongForm(
-                "The messages or the tools contain something that JSON does not have. Give `ask` "
-                "the schemas alone, not the functions."
-            ) from None
-        if not all(isinstance(each, dict) and "function" in each for each in tools or []):
-            raise WrongForm('Give `ask` whole schemas: {"type": "function", "function": {…}}.')
-        self.sent.append(copy.deepcopy((messages, list(tools or []))))
-        self.last = self.rule(messages, list(tools or []))
-        return self.last
-
-
-def _says(text: str) -> dict:
-    return {"role": "assistant", "content": text}
-
-
-def _results(messages: list[dict]) -> list[str]:
-    return [str(m.get("content")) for m in messages if m.get("role") == "tool"]
-
-
 def _calls(*names: str, first: int = 1) -> dict:
-    calls = [
-        {"id": f"abcdefgh{n}", "type": "function", "function": {"name": name, "arguments": _OSLO}}
-        for n, name in enumerate(names, first)
-    ]
-    return _says("") | {"tool_calls": calls}
+    return calls(*[(f"abcdefgh{n}", name, {"city": "Oslo"}) for n, name in enumerate(names, first)])
 
 
-_OSLO = '{"city": "Oslo"}'
 NO_TOOL = "I have no tool for it."
 
 
 def _calls_first_tool(messages: list[dict], tools: list[dict]) -> dict:
     """Calls the tool that the request offers, then repeats its result."""
-    if found := _results(messages):
-        return _says(f"It is {' and '.join(found)}.")
-    return _calls(tools[0]["function"]["name"]) if tools else _says(NO_TOOL)
+    if found := contents(messages):
+        return says(f"It is {' and '.join(found)}.")
+    return _calls(tools[0]["function"]["name"]) if tools else says(NO_TOOL)
 
 
 def _calls_both_at_once(messages: list[dict], tools: list[dict]) -> dict:
     """Calls two tools in one reply, then repeats their results."""
-    if found := _results(messages):
-        return _says(f"It is {' and '.join(found)}.")
+    if found := contents(messages):
+        return says(f"It is {' and '.join(found)}.")
     return _calls(*[tool["function"]["name"] for tool in tools])
 
 
 def _calls_both_in_a_row(messages: list[dict], tools: list[dict]) -> dict:
     """Calls the second tool after the first one's result, then repeats both results."""
-    found = _results(messages)
+    found = contents(messages)
     if len(found) == 2:
-        return _says(f"It is {' and '.join(found)}.")
+        return says(f"It is {' and '.join(found)}.")
     if not tools:
-        return _says(NO_TOOL)
+        return says(NO_TOOL)
     return _calls(tools[len(found)]["function"]["name"], first=1 + len(found))
 
 
@@ -271,8 +259,8 @@ def _repeats_question(messages: list[dict], tools: list[dict]) -> dict:
     content = messages[-1]["content"]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if any(part.get("type") != "text" for part in parts):
-        return _says("I see an image.")
-    return _says(f"You asked: {''.join(part['text'] for part in parts)}")
+        return says("I see an image.")
+    return says(f"You asked: {''.join(part['text'] for part in parts)}")
 
 
 def _describes(messages: list[dict], tools: list[dict]) -> dict:
@@ -282,32 +270,32 @@ def _describes(messages: list[dict], tools: list[dict]) -> dict:
         for part in parts if isinstance(parts, list) else []:
             if isinstance(part, dict) and part.get("type") == "image_url":
                 url = part.get("image_url")
-                return _says(f"I see {url.get('url') if isinstance(url, dict) else None}")
-    return _says("I see no image.")
+                return says(f"I see {url.get('url') if isinstance(url, dict) else None}")
+    return says("I see no image.")
 
 
-def _assisted(answer: Any, model: _Scripted, tools: list, image: str | None, text: str = "Q?"):
-    try:
-        return call(answer, model, text, tools, image, shown="answer(ask, question, tools, image)")
-    except WrongForm as wrong:
-        count = len(model.sent)
-        if "returned None" not in str(wrong) or not model.last.get("tool_calls"):
-            raise
-        if count < 5:
-            raise WrongForm(
-                f"It ended after request {count}, whose reply was a call. Run the tool, and "
-                "ask again: 5 requests are allowed."
-            ) from None
-        raise WrongForm(
-            "The model called a tool in all 5 requests: it does not get every result. Send all "
-            "messages each time."
-        ) from None
+def _assisted(answer: Any, model: ScriptedModel, tools: list, image: str | None, text: str = "Q?"):
+    shown = "answer(ask, question, tools, image)"
+    return last_text(answer, model, model, text, tools, image, shown=shown)
+
+
+# Words of an error about arguments, and of one about a name that was not found.
+_ABOUT_ARGUMENTS = re.compile(r"argument|mapping|JSON|city", re.IGNORECASE)
+_ABOUT_NAME = re.compile(r"get_temperature|not callable|\b(tool|function)\b", re.IGNORECASE)
+
+
+def _other_result(content: str) -> str:
+    """What to say if the model read `content` in place of a tool's result."""
+    advice = "Pass the arguments: function(**json.loads(arguments))."
+    if _ABOUT_NAME.search(content) and not _ABOUT_ARGUMENTS.search(content):
+        advice = 'Take the tool\'s name from the schema: schema["function"]["name"].'
+    return f"The model got {plainer(content)[:60]!r} and not the tool's result. {advice}"
 
 
 @test("10-assistant", "a plain question gets the model's text")
 def plain_question(answer: Any) -> str | None:
     """No tool, no image."""
-    result = _assisted(answer, _Scripted(_repeats_question), [], None, "Hello?")
+    result = _assisted(answer, ScriptedModel(_repeats_question), [], None, "Hello?")
     if isinstance(result, dict):
         return "Return the text of the model's message, and not the whole message."
     if result == "I see an image.":
@@ -323,20 +311,17 @@ def plain_question(answer: Any) -> str | None:
 def result_is_followed(answer: Any) -> str | None:
     """7 degrees or 31."""
     for degrees in (7, 31):
-        model = _Scripted(_calls_first_tool)
+        model = ScriptedModel(_calls_first_tool)
         result = _assisted(answer, model, [_thermometer("get_temperature", degrees)], None)
-        if not model.sent or not model.sent[0][1]:
+        if not model.sent or not model.offered[0]:
             return "The model was offered no tool: give the schemas to `ask`."
         if len(model.sent) < 2:
             return "After a call, run the function and ask again, with the result."
         if str(degrees) not in str(result):
-            if read := _results(model.sent[-1][0]):
-                return (
-                    f"The model got {read[-1][:60]!r} and not the tool's result. Take the tool's "
-                    'name from the schema: schema["function"]["name"].'
-                )
+            if read := contents(model.latest):
+                return _other_result(read[-1])
             return "The result does not reach the answer: see the role and the id of a result."
-        called, last = model.sent[-1][0][-2:]
+        called, last = model.latest[-2:]
         if not called.get("tool_calls") or last.get("tool_call_id") != "abcdefgh1":
             return "Before a result comes its call, and the result has the id of the call."
         if not isinstance(last.get("content"), str):
@@ -348,7 +333,7 @@ def result_is_followed(answer: Any) -> str | None:
 def name_is_followed(answer: Any) -> str | None:
     """The name comes from the call, and chooses among several tools."""
     for first, second in (("read_sensor", "other"), ("a1", "get_temperature")):
-        model = _Scripted(_calls_first_tool)
+        model = ScriptedModel(_calls_first_tool)
         tools = [_thermometer(first, 7), _thermometer(second, 31)]
         try:
             result = _assisted(answer, model, tools, None)
@@ -364,15 +349,20 @@ def name_is_followed(answer: Any) -> str | None:
 @test("10-assistant", "two calls in one reply get two results")
 def two_calls_at_once(answer: Any) -> str | None:
     """All calls of a reply are run."""
-    model = _Scripted(_calls_both_at_once)
+    model = ScriptedModel(_calls_both_at_once)
     result = _assisted(
         answer, model, [_thermometer("inside", 21), _thermometer("outside", 7)], None
     )
-    found = _results(model.sent[-1][0])
+    found = results(model.latest)
     if len(found) < 2:
         return (
             f"A reply with 2 calls needs 2 results, and the model got {len(found)}. Run all calls."
         )
+    if [each.get("tool_call_id") for each in found] != ["abcdefgh1", "abcdefgh2"]:
+        return "Two calls need two results, in their order, each with the id of its call."
+    roles = [each.get("role") for each in model.latest]
+    if [role for role in roles if role != "system"] != ["user", "assistant", "tool", "tool"]:
+        return "The model's message comes once, then the results of all its calls."
     return (
         None if "21" in str(result) and "7" in str(result) else "A result does not reach the model."
     )
@@ -381,7 +371,7 @@ def two_calls_at_once(answer: Any) -> str | None:
 @test("10-assistant", "a second call, after the first result")
 def two_calls_in_a_row(answer: Any) -> str | None:
     """Every request has the tools."""
-    model = _Scripted(_calls_both_in_a_row)
+    model = ScriptedModel(_calls_both_in_a_row)
     result = _assisted(
         answer, model, [_thermometer("inside", 21), _thermometer("outside", 7)], None
     )
@@ -396,7 +386,7 @@ def two_calls_in_a_row(answer: Any) -> str | None:
 def image_is_followed(answer: Any) -> str | None:
     """The request holds the image."""
     for image in ("data:image/png;base64,AAAA", "data:image/png;base64,BBBB"):
-        result = _assisted(answer, _Scripted(_describes), [], image)
+        result = _assisted(answer, ScriptedModel(_describes), [], image)
         if result == "I see no image.":
             return "The model sees no image: the content needs a part of the type image_url."
         if result != f"I see {image}":
@@ -407,11 +397,11 @@ def image_is_followed(answer: Any) -> str | None:
 @test("10-assistant", "an image and a tool in one question")
 def image_and_tool(answer: Any) -> str | None:
     """The image is still there in the second request."""
-    model = _Scripted(_calls_first_tool)
+    model = ScriptedModel(_calls_first_tool)
     result = _assisted(answer, model, [_thermometer("f", 5)], "data:image/png;base64,AAAA", "Q?")
     if "5" not in str(result):
         return "With an image the tool is not used any more."
-    for messages, _ in model.sent:
+    for messages in model.sent:
         if "base64,AAAA" not in json.dumps(messages):
             return "The image should be in every request, also after a call."
         if "Q?" not in json.dumps(messages):
@@ -429,40 +419,26 @@ def failing_tool(answer: Any) -> str | None:
     def calls_unknown(messages: list[dict], tools: list[dict]) -> dict:
         return _calls_first_tool(messages, [{"function": {"name": "news"}}])
 
-    schema, _ = _thermometer("f", 5)
-    for what, rule, sign, said in (
-        ("fails", _calls_first_tool, "7413", "The tool said 'code 7413'"),
-        ("does not exist", calls_unknown, "news", "There is no tool 'news'"),
+    schema = _schema("f")
+    for what, rule, happened, sign, advice in (
+        ("fails", _calls_first_tool, "The tool said 'code 7413'", "7413", TELL_THE_ERROR),
+        ("does not exist", calls_unknown, "There is no tool 'news'", "news", NAME_THE_TOOL),
     ):
-        model = _Scripted(rule)
+        model = ScriptedModel(rule)
         try:
             _assisted(answer, model, [(schema, broken)], None)
         except WrongForm as wrong:
             if "stopped with an error" in str(wrong):
                 return f"If a tool {what}, go on: the error is the result that the model reads."
             raise
-        found = _results(model.sent[-1][0])
-        if len(model.sent) < 2 or not found:
-            return "An error is a result, too: send it, so that the model can react to it."
-        if sign not in found[-1]:
-            return (
-                f"{said}, but the model reads {found[-1][:60]!r}. Put the error's text in the "
-                "result."
-            )
+        if said := judge_error(model, happened, sign, advice):
+            return said
     return None
 
 
 @test("10-assistant", "a model that never stops calling is stopped")
 def assistant_ends(answer: Any) -> str | None:
     """At most 5 requests."""
-    model = _Scripted(lambda messages, tools: _calls_first_tool([], tools))
-    try:
-        _assisted(answer, model, [_thermometer("f", 5)], None)
-    except WrongForm as wrong:
-        if "returned None" not in str(wrong) and len(model.sent) >= model.most:
-            raise
-        if "stopped with an error" in str(wrong) and len(model.sent) < 2:
-            raise
-    if len(model.sent) > 5:
-        return f"It asked {len(model.sent)} times. End it after 5 requests."
-    return None
+    model = ScriptedModel(lambda messages, tools: _calls_first_tool([], tools))
+    tools = [_thermometer("f", 5)]
+    return judge_limit(lambda: _assisted(answer, model, tools, None), model)

@@ -915,7 +915,7 @@ CASES += [
     # 6: layers that are not quantized anyway, and patterns
     ("02-skip", [*SKIPPED, "model.language_model.embed_tokens"], "was not asked for"),
     ("02-skip", [*SKIPPED, "model.language_model.norm"], "was not asked for"),
-    ("02-skip", [*SKIPPED, "model.language_model.layers.3"], "was not asked for"),
+    ("02-skip", [*SKIPPED, "model.language_model.layers.3"], "in full precision"),
     ("02-skip", [*SKIPPED, "q_proj"], "language model in full precision"),
     ("02-skip", ["model\\.(vision_tower|multi_modal_projector)", "lm_head"], None),
     ("02-skip", [*SKIPPED, "model.(vision"], "was not asked for"),
@@ -967,4 +967,200 @@ CASES += [
     ("03-format", Place, "Put its `model_json_schema()` under"),
     # an instance's class, with all that a class can have
     ("01-kv", WithAllKinds().size, None),
+]
+
+# What a reviewer found
+
+
+def linear_layers():
+    """The path of each linear layer that should stay in 16 bits."""
+    attention, feed_forward = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj")
+    tower = "model.vision_tower.transformer.layers"
+    for layer in range(24):
+        yield from (f"{tower}.{layer}.attention.{name}" for name in attention)
+        yield from (f"{tower}.{layer}.feed_forward.{name}" for name in (*feed_forward, "down_proj"))
+    for name in ("linear_1", "linear_2", "patch_merger.merging_layer"):
+        yield f"model.multi_modal_projector.{name}"
+    yield "lm_head"
+
+
+def without(name):
+    return [path for path in linear_layers() if not path.endswith(name)]
+
+
+def tokens_by(rounded):
+    """The number of tokens of an image, with a function that makes a side whole."""
+
+    def answer(width, height):
+        share = min(1, 1540 / max(width, height))
+        width, height = max(rounded(width * share), 1), max(rounded(height * share), 1)
+        return math.ceil(height / 28) * (math.ceil(width / 28) + 1)
+
+    return answer
+
+
+def assistant_runs(run):
+    """An assistant that runs a tool with a function of its own, and goes on after an error."""
+
+    def answer(ask, question, tools, image):
+        content = question
+        if image:
+            content = [
+                {"type": "text", "text": question},
+                {"type": "image_url", "image_url": {"url": image}},
+            ]
+        messages = [{"role": "user", "content": content}]
+        functions = {schema["function"]["name"]: function for schema, function in tools}
+        for _ in range(5):
+            message = ask(messages, [schema for schema, _ in tools])
+            if not message.get("tool_calls"):
+                return message["content"]
+            messages.append(message)
+            for called in message["tool_calls"]:
+                try:
+                    text = str(run(functions, called["function"]))
+                except Exception as error:
+                    text = str(error)
+                messages.append({"role": "tool", "tool_call_id": called["id"], "content": text})
+        return "no answer"
+
+    return answer
+
+
+def assistant_sends(change):
+    """An assistant that changes the messages of the second request."""
+
+    def answer(ask, question, tools, image):
+        def asked(messages, schemas):
+            return ask(change(json.loads(json.dumps(messages))), schemas)
+
+        return assistant(asked, question, tools, image)
+
+    return answer
+
+
+def one_id(messages):
+    first = next((m["tool_call_id"] for m in messages if m["role"] == "tool"), "")
+    return [m | {"tool_call_id": first} if m["role"] == "tool" else m for m in messages]
+
+
+def call_before_each_result(messages):
+    changed = []
+    for message in messages:
+        if message["role"] == "tool" and changed[-1]["role"] == "tool":
+            changed.append(next(m for m in messages if m["role"] == "assistant"))
+        changed.append(message)
+    return changed
+
+
+def without_end(ask, messages, functions, rounds=8):
+    messages = list(messages)
+    for _ in range(rounds):
+        message = ask(messages)
+        if not message.get("tool_calls"):
+            return message["content"]
+        messages.append(message)
+        for called in message["tool_calls"]:
+            try:
+                given = json.loads(called["function"]["arguments"])
+                text = str(functions[called["function"]["name"]](**given))
+            except Exception as error:
+                text = str(error)
+            messages.append({"role": "tool", "tool_call_id": called["id"], "content": text})
+
+
+def assistant_without_end(ask, question, tools, image):
+    def end_missing(*arguments, **more):
+        found = assistant(*arguments, **more)
+        return None if found == "no answer" else found
+
+    return end_missing(ask, question, tools, image, rounds=8)
+
+
+def assistant_forgets(ask, question, tools, image):
+    def asked(messages, schemas):
+        return ask(messages[:1], schemas)
+
+    found = assistant(asked, question, tools, image)
+    return None if found == "no answer" else found
+
+
+def unknown_as(text):
+    """A loop that tells the model too little of an unknown tool."""
+    return loop_that_tells(lambda error: text if isinstance(error, KeyError) else str(error))
+
+
+def empty_pop(*_):
+    return set().pop()
+
+
+def bare_key_error(*_):
+    raise KeyError
+
+
+def labels(ids, turns):
+    found = [-100] * len(ids)
+    for start, stop in turns:
+        found[start:stop] = ids[start:stop]
+    return found
+
+
+def first_and_new(messages, number, text):
+    return [messages[0], said("user", text)]
+
+
+def gqa_past_the_end(q, k, v):
+    return gqa(q, k, v, share=lambda head, *_: int(q[head][99, 0]) if len(q) > 1 else 0)
+
+
+CASES += [
+    # 1: all layers
+    ("02-skip", list(linear_layers()), None),
+    ("02-skip", without("linear_2"), "1 of 2 modules"),
+    ("02-skip", without("layers.7.attention.k_proj"), "1 of 2 modules"),
+    ("02-skip", [*SKIPPED, "model.language_model.layers.7.mlp.down_proj"], "in full precision"),
+    # 2: the tool gets the city
+    ("10-assistant", assistant_runs(lambda f, c: f[c["name"]](c["arguments"])), "json.loads"),
+    ("10-assistant", assistant_sends(one_id), "each with the id of its call"),
+    ("10-assistant", assistant_sends(call_before_each_result), "message comes once"),
+    # 3: rounded, not cut
+    ("04-tokens", tokens_by(round), None),
+    ("04-tokens", tokens_by(int), "round each side to whole pixels"),
+    # 5: as often as it asked
+    ("05-loop", without_end, "It asked 8 times. End it after 5"),
+    ("05-loop", functools.partial(without_end, rounds=5), None),
+    ("10-assistant", assistant_without_end, "It asked 8 times. End it after 5"),
+    ("10-assistant", assistant_forgets, "in all 5 requests"),
+    # 6: an unknown tool
+    ("05-loop", unknown_as("failed"), "'failed'. Name the tool in the result."),
+    ("05-loop", loop_that_tells(lambda _: "error"), "'error'. Put the error's text in the"),
+    ("10-assistant", assistant_with(unknown_as("failed")), "Name the tool in the result."),
+    # 7: brackets that are not too many
+    ("07-flag", [{"image": 4}], "a string with a JSON object, not a list."),
+    ("00-messages", [[said("user", "Hi")]], "Each message should be a dict, not a list."),
+    ("07-prefix", [[request(SEA, "Who?")[:1]]] * 2, "Each message should be a dict, not a list."),
+    ("04-message", [said("user", WITH_IMAGE)], "one message, as a dict, not a list: leave"),
+    # 8: a pair that is no list of messages
+    ("00-history", lambda m, r, q: [*m, ("assistant", r), said("user", q)], "tuple. Make it a"),
+    ("00-history", lambda m, r, q: [tuple(m), said("user", q)], "Write * before it"),
+    # 9: one of two turns
+    ("09-labels", lambda ids, turns: labels(ids, turns[:1]), "copy the ids of every turn"),
+    ("09-labels", lambda ids, turns: labels(ids, turns), None),
+    # 10: what the error is about
+    ("10-assistant", assistant_runs(lambda f, c: f[c["name"]](**c["arguments"])), "json.loads"),
+    ("10-assistant", assistant_runs(lambda f, c: f.get(c)(**json.loads(c))), "json.loads"),
+    ("10-assistant", assistant_runs(lambda f, c: {}[c["name"]]), "name from the schema"),
+    ("10-assistant", assistant_runs(lambda f, c: {}.get(c["name"])()), "name from the schema"),
+    # 11: a result that is no JSON
+    ("10-assistant", assistant_with(loop_that_tells(lambda e: e)), "is a string: str(error)"),
+    # 12: an index of something else
+    ("01-gqa", lambda q, k, v: gqa(q, k, v, share=lambda h, *_: h), "does not exist"),
+    ("01-gqa", gqa_past_the_end, "Python says: index 99 is out of bounds"),
+    # 13: the first message
+    ("10-edit", first_and_new, "The first message need not be a system message."),
+    # 14: what is nearly right, and keys
+    ("01-kv", lambda *s: 4 * math.prod(s) + 1e-7, "not 163,840.0000001"),
+    ("04-tokens", lambda w, h: 272.00000001, "not 272.00000001"),
+    ("01-kv", empty_pop, "Python says: pop from an empty set."),
+    ("01-kv", bare_key_error, "Run it in a cell of its own"),
 ]

@@ -210,7 +210,7 @@ def test_a_wrong_answer_that_can_be_sent_is_sent_too(obedient):
     [
         ({"temperature": 1.0, "seed": 7}, "the seed works"),
         ({"temperature": 0, "seed": 7}, "because nothing was sampled"),
-        ({"seed": 7}, "because nothing was sampled"),
+        ({"seed": 7}, "does not show that a seed works"),
         ({"temperature": 1.0}, "does not show that a seed works"),
     ],
 )

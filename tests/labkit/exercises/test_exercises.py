@@ -80,7 +80,7 @@ def test_notebooks_and_exercises_belong_together():
         ("08-seat", 0.665, "Which seat gains?"),
         ("08-seat", 0.33, "share of the votes"),
         ("09-labels", lambda ids, turns: ids, "whole prompt"),
-        ("09-labels", lambda ids, turns: [-100] * len(ids), "never stops"),
+        ("09-labels", lambda ids, turns: [-100] * len(ids), "every turn"),
         ("09-rank", 8 * 5120 * 32768, "add their sizes"),
         ("09-memory", 1.104, "two numbers"),
         ("09-evidence", ["B", "D"], "One more"),
