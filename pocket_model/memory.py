@@ -4,7 +4,7 @@ import ctypes
 import os
 
 LARGE_BLOCK = 8 << 20  # bytes; temporary tensors of a decoding step are smaller
-_M_MMAP_THRESHOLD = -3  # glibc's number for it
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's numbers for them
 
 # Freed memory stays with the process in glibc: after 16 pictures of 20 MB each, 1.2 GB. Other C
 # libraries lack these functions.
@@ -20,6 +20,8 @@ def return_large_blocks() -> None:
     """
     if _mallopt and _malloc_trim:  # both: glibc
         _mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
+        # Set alone, that would leave this one at 128 KB, and each step would give memory back.
+        _mallopt(_M_TRIM_THRESHOLD, 2 * LARGE_BLOCK)
 
 
 def give_back() -> None:

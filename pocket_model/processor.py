@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 # running. After so many rounds, or milliseconds, a thread sleeps instead (measured:
 # `pocket-thread-spin`).
 SHORT_WAIT = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1"}
-# oneDNN compiles a kernel for each new number of rows, and keeps 1,024 of them: 150 MB after
-# prompts of a hundred lengths. With 64 no answer took longer: a step's rows are mostly as many as
-# the last step's.
+# oneDNN compiles a kernel for each new number of rows, and keeps 1,024 of them, which take memory.
+# A decoding step mostly has as many rows as the last one, so few are enough.
 FEW_KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 CHOSEN_BY_USER = {*SHORT_WAIT, "OMP_WAIT_POLICY", "KMP_LIBRARY"}
 

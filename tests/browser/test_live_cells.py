@@ -34,7 +34,7 @@ from helpers import connect
 from helpers.widgets.dashboard import Dashboard
 
 Dashboard({{"hangs": partial(connect, "http://127.0.0.1:{port}/v1", model="m")}})"""
-WAIT_S = 30_000  # milliseconds
+WAIT_MS = 30_000
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +56,16 @@ def book(jupyter, chromium, pictures, open_notebook, hanging):
     dialogs = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     book = open_notebook(jupyter, page, NAME)
-    book.run_all()
-    yield book
-    assert not dialogs, "a script ran"
-    assert not book.red_boxes()
-    page.close()
-    jupyter.stop_kernels()
-    for name in (NAME, MINE):
-        (jupyter.folder / name).unlink()
+    try:
+        book.run_all()
+        yield book
+        assert not dialogs, "a script ran"
+        assert not book.red_boxes()
+    finally:
+        page.close()
+        jupyter.stop_kernels()
+        for name in (NAME, MINE):
+            (jupyter.folder / name).unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def area(book):
 
 
 def wait_for(area, words):
-    area.locator("[role=status]", has_text=re.compile(words)).wait_for(timeout=WAIT_S)
+    area.locator("[role=status]", has_text=re.compile(words)).wait_for(timeout=WAIT_MS)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Freed memory goes back to the system."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -33,21 +34,23 @@ print((used() - before) // BLOCK)
 def blocks_kept(start: str = "", end: str = "") -> int:
     """How many of four freed blocks of 20 MB a new process keeps."""
     program = textwrap.dedent(PROGRAM).format(start=start, end=end)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, timeout=60, check=True, env=environment,
+    )  # fmt: skip
     return int(done.stdout)
 
 
 @glibc
 def test_large_blocks_go_back_when_they_are_freed():
     assert blocks_kept() > 0, "glibc gives them back by itself: nothing is needed"
-    assert blocks_kept("memory.return_large_blocks()") == 0
+    assert blocks_kept("memory.return_large_blocks()") <= 0
 
 
 @glibc
 def test_freed_memory_goes_back_when_that_is_asked_for():
-    assert blocks_kept(end="memory.give_back()") == 0
+    assert blocks_kept(end="memory.give_back()") <= 0
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):

@@ -144,7 +144,7 @@ def test_products_of_many_sizes_take_little_memory():
         environment = {k: v for k, v in os.environ.items() if k not in processor.FEW_KERNELS}
         done = subprocess.run(
             [sys.executable, "-c", LINEARS.format(start=start)],
-            capture_output=True, text=True, check=True, env=environment,
+            capture_output=True, text=True, check=True, env=environment, timeout=60,
         )  # fmt: skip
         grown[start] = int(done.stdout)
     assert grown["processor.keep_few_kernels()"] < 0.7 * grown[""], grown

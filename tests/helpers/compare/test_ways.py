@@ -75,8 +75,10 @@ def test_a_batch_answers_as_each_prompt_alone(pocket):
 def test_the_head_gets_its_rows_in_one_block(pocket):
     seen, head = [], pocket.model.get_output_embeddings()
     hook = head.register_forward_hook(lambda _, rows, out: seen.append(rows[0].is_contiguous()))
-    list(pocket.ask(ways.Way("chat"), ["Hello!", "What is the capital of Italy?"], max_tokens=2))
-    hook.remove()
+    try:
+        list(pocket.ask(Way("chat"), ["Hello!", "What is the capital of Italy?"], max_tokens=2))
+    finally:
+        hook.remove()
     assert seen == [True, True]
     assert not head._forward_pre_hooks
 
