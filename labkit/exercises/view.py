@@ -62,8 +62,8 @@ def show(found: Verdict, progress: Progress | None, names: tuple[str, ...]) -> N
         lines.append(textwrap.indent(found.printed, "  | "))
     if found.replies:
         rows = "".join(
-            f'<div style="padding: 0.2em 0"><span style="color: {GRAY}">{html.escape(sent)} → '
-            f'</span><span style="white-space: pre-wrap">{html.escape(reply)}</span></div>'
+            f'<div style="padding: 0.2em 0">{html.escape(sent)} → '
+            f'<span style="white-space: pre-wrap">{html.escape(reply)}</span></div>'
             for sent, reply in found.replies
         )
         parts.append(f"The model:{rows}")
@@ -78,7 +78,7 @@ def show(found: Verdict, progress: Progress | None, names: tuple[str, ...]) -> N
     lines += found.notes
     if progress is not None:
         text = standing(progress, names, found.name)
-        parts.append(f'<small style="color: {GRAY}">{html.escape(text)}</small>')
+        parts.append(f"<small>{html.escape(text)}</small>")
         lines.append(text)
     body = "".join(f"<div>{part}</div>" for part in parts)
     style = f"border-left: 4px solid {color}; padding: 0.3em 0.8em; max-width: 50em"
