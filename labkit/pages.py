@@ -12,7 +12,7 @@ import mimetypes
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -209,9 +209,14 @@ def documents(shown: set[str] | None = None) -> Iterator[tuple[str, str, str]]:
             yield page, notebooks.title(book), body(book, source=ROOT / name, shown=shown)
 
 
-def write_documents(target: Path) -> None:
-    """Write the pages of the documents."""
-    for page, title, text in documents():
+def names(paths: Iterable[Path]) -> set[str]:
+    """The file names of these notebooks' pages."""
+    return {f"{path.stem}.html" for path in paths}
+
+
+def write_documents(target: Path, shown: set[str]) -> None:
+    """Write the pages of the documents. `shown` has the pages of notebooks, as for `body`."""
+    for page, title, text in documents(shown):
         write_text(target / page, layout(title, text, navigation=[("Overview", INDEX)]))
 
 

@@ -236,7 +236,8 @@ def run_all(report: Report, paths: list[Path], parameters: dict[str, Any], lab: 
     for path in paths:  # a result of an earlier run must not look like one of this run
         for suffix in (".ipynb", ".html"):
             (report.folder / path.with_suffix(suffix).name).unlink(missing_ok=True)
-    pages.write_documents(report.folder)
+    shown = pages.names(notebooks.available(paths[0].parent))
+    pages.write_documents(report.folder, shown)
     pages.write_placeholders(report.folder, paths[0].parent, report.backend)
     report.write()
     try:

@@ -87,7 +87,7 @@ def build(out: Path, folder: Path = NOTEBOOKS) -> Report:
     start, notes = time.monotonic(), []
     _refuse_foreign(out)
     paths = _paths(folder)
-    shown = {f"{path.stem}.html" for path in paths}
+    shown = pages.names(paths)
     books = [_notebook(path, shown, notes) for path in paths]
     documents = [Entry(*parts) for parts in pages.documents(shown)]
     groups = [("Start", [Entry(pages.INDEX, "Home", "")]), ("Notebooks", [e for e, _ in books])]

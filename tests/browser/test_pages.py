@@ -16,7 +16,7 @@ def folder(tmp_path_factory) -> Path:
         page = pages.render(book, path.stem, source=path, navigation=pages.navigation(path))
         (target / f"{path.stem}.html").write_text(page, encoding="utf-8")
         results.append(runner.Result(path.stem, notebooks.title(book), runner.PASSED))
-    pages.write_documents(target)
+    pages.write_documents(target, pages.names(notebooks.available()))
     runner.Report(target, "pocket", "pocket-small", results).write()
     return target
 
