@@ -94,7 +94,7 @@ def evaluate(
     if out and not out.parent.is_dir():
         print(f"error: {out} cannot be written: there is no folder {out.parent}")
         raise typer.Exit(2)
-    if unknown := set(only or ()) - set(evaluate.SKILLS):
+    if unknown := set(only or ()) - {*evaluate.SKILLS, evaluate.CHAT}:
         names = ", ".join(sorted(evaluate.SKILLS))
         print(f"error: there is no skill {', '.join(sorted(unknown))}. Choose from: {names}")
         raise typer.Exit(2)

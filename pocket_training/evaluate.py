@@ -23,6 +23,7 @@ from pocket_training.examples import ExampleEncoder
 from pocket_training.score_tables import chat_row, share_row
 from pocket_training.scoring import Scorer, load_in_float32
 
+CHAT = "chat"  # beside the keys of SKILLS: the chats' loss
 SCORING_VERSION = 3  # results of different versions are not compared
 
 
@@ -38,7 +39,7 @@ def score(
     Args:
         chats: held-out examples whose reply is the base's own.
         cases: of each skill; the first ones are the same, whatever their number.
-        only: keys of `SKILLS`, to ask about these alone, without chats.
+        only: keys of `SKILLS`, and CHAT for the chats, to ask about these alone.
 
     Returns:
         `rows` is the table (skill, right, of, share, low, high, target). `right` has the scores
@@ -62,7 +63,7 @@ def score(
     if paired:
         right["counterfactual_pairs"] = [all(all(next(scores)) for _ in pair) for pair in paired]
     rows = [share_row(*SKILLS[skill], right[skill]) for skill in SKILLS if skill in right]
-    if not only:
+    if not only or CHAT in only:
         examples, base_losses = zip(*chats, strict=True)
         rows.append(chat_row(base_losses, scorer.losses(examples)))
     by_label = {SKILLS[skill][0]: scores for skill, scores in right.items()}

@@ -16,7 +16,7 @@ from helpers import openrouter
 if TYPE_CHECKING:
     from helpers.backends import Lab
 
-AT_ONCE = 48  # prompts in a batch
+AT_ONCE = 64  # prompts in a batch
 PATIENCE_S = 180.0  # for one request, its retries included: a shared server can be busy
 
 
@@ -106,6 +106,8 @@ class InMemory:
         """Greedy answers in the order of the prompts, in batches padded on the left."""
         import torch
 
+        from helpers.model.loading import unpacked
+
         ends = {self.tokenizer.eos_token_id, *_ends(self.model)}
         for start in range(0, len(prompts), AT_ONCE):
             rows = [self.ids(way, prompt) for prompt in prompts[start : start + AT_ONCE]]
@@ -113,7 +115,7 @@ class InMemory:
             pad = min(ends)
             ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
             mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-            with torch.inference_mode(), _contiguous_head(self.model):
+            with torch.inference_mode(), _contiguous_head(self.model), unpacked(self.model):
                 made = self.model.generate(
                     input_ids=ids.to(self.model.device),
                     attention_mask=mask.to(self.model.device),

@@ -17,6 +17,7 @@ from transformers import AutoConfig, PreTrainedModel
 from helpers.finetune import adapters
 from helpers.finetune.labels import NOT_LEARNED, Example
 from helpers.model.configs import auto_class
+from helpers.model.loading import unpacked
 from helpers.model.quality import Predictions, kl_divergence
 
 
@@ -46,7 +47,8 @@ def predictions(model: PreTrainedModel, examples: Sequence[Example]) -> list[Pre
     found = []
     for example in examples:
         ids = torch.tensor([example.ids], device=model.device)
-        logs = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1).cpu()
+        with unpacked(model):
+            logs = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1).cpu()
         labels = torch.tensor(example.labels[1:])
         learned = labels != NOT_LEARNED
         found.append(Predictions(logs[learned], labels[learned]))

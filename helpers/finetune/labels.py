@@ -106,14 +106,20 @@ def faults(example: Example, end: int) -> list[str]:
     return found
 
 
-def batch(examples: Sequence[Example], pad: int) -> dict[str, torch.Tensor]:
+def batch(
+    examples: Sequence[Example], pad: int, width: int | None = None
+) -> dict[str, torch.Tensor]:
     """Examples as rows of one length, filled on the right: what a model's forward pass takes.
+
+    Args:
+        pad: the token that fills.
+        width: tokens of each row; as many as the longest example has if None.
 
     Returns:
         `input_ids`, `attention_mask` (0 where filled) and `labels` (-100 where filled), each
-        int64 of shape (examples, tokens of the longest).
+        int64 of shape (examples, width).
     """
-    width = max(len(example.ids) for example in examples)
+    width = width or max(len(example.ids) for example in examples)
 
     def rows(values: list[list[int]], fill: int) -> torch.Tensor:
         return torch.tensor([row + [fill] * (width - len(row)) for row in values])

@@ -23,12 +23,19 @@ class TrainingError(RuntimeError):
 def batches(
     examples: Sequence[Example], size: int, steps: int, pad: int, seed: int = 0
 ) -> list[dict[str, torch.Tensor]]:
-    """As many batches as there are steps, shuffled; the examples begin again when they end."""
+    """As many batches as there are steps, shuffled; the examples begin again when they end.
+
+    Examples of about one length share a batch, so little of it is filled up.
+    """
     if not examples:
         raise ValueError("There are no examples to make batches of.")
     random_, order = random.Random(seed), []
     while len(order) < size * steps:
-        order += random_.sample(range(len(examples)), len(examples))
+        shuffled = random_.sample(range(len(examples)), len(examples))
+        shuffled.sort(key=lambda number: len(examples[number].ids))  # equal lengths stay shuffled
+        groups = [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
+        random_.shuffle(groups)
+        order += [number for group in groups for number in group]
     rows = [order[start : start + size] for start in range(0, size * steps, size)]
     return [batch([examples[number] for number in row], pad) for row in rows]
 

@@ -1,7 +1,7 @@
 """Support messages of an invented bicycle shop, each with its record: what notebook 09 teaches.
 
 A seeded program puts sentences together, so every record is right by construction. The held-out
-messages in `data/finetune/held_out.jsonl` have other wordings and were written by hand.
+messages in `data/finetune/held_out.jsonl` are another author's, who had not seen this program.
 """
 
 import json

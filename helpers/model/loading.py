@@ -8,7 +8,8 @@ import copy
 import gc
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -280,6 +281,23 @@ def linear_layers(model: PreTrainedModel) -> tuple[tuple[str, ...], tuple[str, .
     linears = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     quantized = tuple(name for name, module in linears.items() if isinstance(module, Linear4bit))
     return quantized, tuple(name for name in linears if name not in quantized)
+
+
+@contextmanager
+def unpacked(model: PreTrainedModel) -> Iterator[None]:
+    """Keep bitsandbytes on a CPU from packing a model's 4-bit layers for good.
+
+    Packed layers compute row by row: fast for one prompt, and slow for many rows. They also pass
+    no gradient, so a model that answers in this block can still be trained.
+    """
+    layers = [m for m in model.modules() if isinstance(m, Linear4bit) and not m.training]
+    for layer in layers:
+        layer.training = True  # it packs in evaluation only, and computes the same in both
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
 
 
 def linear_names(config: PretrainedConfig, skipped: Iterable[str] = ()) -> set[str]:

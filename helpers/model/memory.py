@@ -4,15 +4,21 @@ They are its weights, the KV cache, which grows with the context, and the activa
 pass.
 """
 
+import json
+import os
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import accumulate
 from math import ceil, nan
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import psutil
 import torch
 from bitsandbytes.nn import Params4bit
+from torch.profiler import ProfilerActivity, profile
 from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
 from helpers.model.sizes import (
@@ -70,6 +76,29 @@ class PeakMemory:
         self._done.set()
         self._watcher.join()
         self.bytes = max(self.bytes, self._process.memory_info().rss)
+
+
+def allocated_peak(step: Callable[[], object]) -> int:
+    """The most bytes that torch had allocated while `step` ran, above those from before.
+
+    On a GPU its allocator counts them. On a CPU torch's profiler notes each allocation, so the
+    count is exact and does not depend on the machine; what other libraries allocate is not in it.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to the notebook
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder, "trace.json")
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    notes = sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: e["ts"])
+    return max(accumulate((note["args"]["Bytes"] for note in notes), initial=0))
 
 
 def predict_memory(

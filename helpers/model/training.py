@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from helpers.model import configs, fit, sizes
-from helpers.model.memory import PeakMemory, memory_footprint
+from helpers.model.memory import allocated_peak, memory_footprint
 from helpers.model.sizes import expect_tokens, expect_whole
 
 if TYPE_CHECKING:
@@ -160,31 +160,35 @@ def kept_bytes(model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> tupl
 
 
 def measure(model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> dict[str, int]:
-    """The memory of a training step by part, counted, and the peak that it added, measured.
+    """The memory of a training step by part, counted, and its peak, measured.
 
-    The step has a learning rate of 0, so that nothing is learned. Call it before anything else is
-    trained: memory that was freed would be used again, and the peak would look smaller.
+    It makes two steps with a learning rate of 0, so that nothing is learned. The second one is
+    measured: from then on the optimizer has its numbers.
 
     Returns:
         bytes of weights, adapter, gradients, optimizer, activations and logits; and "step", the
-        peak of the whole step above what was in use before it (see `PeakMemory`).
+        peak above weights and adapter (see `allocated_peak`).
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     adapter = sum(parameter.nbytes for parameter in trained)
     weights = int(memory_footprint(model).loc["total", "bytes"]) - adapter
     optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0)
-    model.train()
-    with PeakMemory() as peak:
+
+    def step() -> None:
         model(**tensors).loss.backward()
         optimizer.step()
+
+    model.train()
+    step()
     states = [value for state in optimizer.state.values() for value in state.values()]
     found = {
         "weights": weights,
         "adapter": adapter,
         "gradients": sum(parameter.grad.nbytes for parameter in trained),
         "optimizer": sum(value.nbytes for value in states if value.ndim),
-        "step": peak.bytes - peak.before,
     }
+    optimizer.zero_grad()
+    found["step"] = found["optimizer"] + allocated_peak(step)
     optimizer.zero_grad()
     found["activations"], found["logits"] = kept_bytes(model, tensors)
     return found

@@ -74,8 +74,8 @@ _tries: Counter[str] = Counter()
 def check(name: str, answer: Any, lab: Any = None) -> None:
     """Show whether `answer` solves the exercise `name`, with hints if it does not.
 
-    Each further wrong answer gets one more hint. A wrong or right answer counts in the
-    progress; see `python -m helpers progress`.
+    Each further wrong answer gets one more hint, also after a restart. A wrong or right answer
+    counts in the progress; see `python -m helpers progress`.
 
     Args:
         lab: what `connect` returned. An exercise that uses the model sends the answer there.
@@ -87,10 +87,12 @@ def check(name: str, answer: Any, lab: Any = None) -> None:
     answered = answer is not ...
     found = assess(name, answer, lab)
     _tries[name] += answered
-    if not found.right:
-        found.hints = exercise.hints[: max(_tries[name], 1)]
-    found.example = "" if found.right else exercise.example
     standing = record.add(name, found.right) if answered else None
+    if not found.right:
+        # Who solved it once and tries again begins with the first hint.
+        before = standing.tries(name) if standing and not standing.solved(name) else 0
+        found.hints = exercise.hints[: max(_tries[name], before, 1)]
+    found.example = "" if found.right else exercise.example
     view.show(found, standing, names())
 
 

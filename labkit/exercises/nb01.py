@@ -74,8 +74,8 @@ build(
         "Which tokens may a token see? And which key/value head does query head 3 use, if 4 query "
         "heads share 2?",
         'Look at "Attention, by hand": `attention(head)`, with `head // group`.',
-        "Half of it: scores = q[head] @ k[head // group].T / size**0.5, with the future set to "
-        "-inf. Then softmax, then @ v[head // group].",
+        "Half of it: scores = q[head] @ k[shared].T / size**0.5. Which head is `shared`? And what "
+        "makes softmax give 0?",
     ),
     example="answer(q, k, v) returns an array with the shape of q",
     libraries=("numpy",),

@@ -102,8 +102,7 @@ build(
     hint=(
         "What is the largest number that a block of weights divided by its scale can have?",
         'Look at "One block of weights": one scale, and the number of the nearest value.',
-        "Half of it: scale = max(abs(w) for w in weights). Then, for each w / scale, the number of "
-        "the value that is nearest.",
+        "Half of it: scale = max(abs(w) for w in weights). Divide by it before you search.",
     ),
     example="answer([0.5, -2.0, 0.0], VALUES) → (2.0, [10, 0, 7])",
 )

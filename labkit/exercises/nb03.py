@@ -12,7 +12,7 @@ build(
     hint=(
         "For how many tokens is a price, and are both token counts paid at the same price?",
         'Look at "What does it cost?": prices are per million tokens, and there are two.',
-        "Half of it: prompt_tokens * price_in / 1e6, and the same for the completion.",
+        "Half of it: the prompt costs prompt_tokens * price_in / 1e6.",
     ),
     example="answer(1000, 500, 0.075, 0.20) → 0.000175",
 )
@@ -60,8 +60,8 @@ build(
     hint=(
         "Could exactly the same request succeed a little later? And who knows how much later?",
         'Look at "Retries": Retry-After, and pauses that become twice as long.',
-        "Half of it: after 408, 429 and 5xx return retry_after if it is not None, "
-        "else 2 ** (attempt - 1).",
+        "Half of it: if status in (408, 429) or status >= 500, a retry helps. The doubled wait is "
+        "2 ** (attempt - 1).",
     ),
     example="answer(429, 3, None) → 4, and answer(401, 1, None) → False",
 )
@@ -147,8 +147,8 @@ build(
         "Which lines hold a chunk, and where in a chunk is the new text?",
         "What to read is in the exercise's own lines: `data:`, then JSON, with the text in "
         '["choices"][0]["delta"]["content"].',
-        "Half of it: skip lines without `data:`, stop at [DONE], json.loads the rest, and add "
-        'chunk["choices"][0]["delta"].get("content") if it is there.',
+        "Half of it: chunk = json.loads(line.removeprefix('data:')) for the lines that hold JSON. "
+        "Which ones do not? And where is the text in a chunk?",
     ),
     example='answer(lines) → "Hello there"',
 )

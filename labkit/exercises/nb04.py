@@ -14,8 +14,8 @@ build(
     hint=(
         "How many squares of 28 pixels cover a row, and what comes after each row?",
         'Look at "What an image costs". What happens to an image above 1540 pixels?',
-        "Half of it: rows * (columns + 1), each rounded up. Before that, shrink the image until "
-        "its longer side is at most 1540, and round its sides.",
+        "Half of it: rows * (columns + 1), each rounded up. What comes before, if a side is longer "
+        "than 1540?",
     ),
     example="answer(448, 448) → 272",
 )
@@ -170,7 +170,7 @@ build(
     hint=(
         "What does a model answer that ignores the images: one answer, or two?",
         'Look at "Ask about it": a pair of images differs in exactly what is asked.',
-        "Half of it: a pair counts if both answers are right. Divide by the number of pairs.",
+        "Half of it: a pair counts if both of its answers are right.",
     ),
     example="answer([(True, True), (True, False)]) → 0.5",
 )

@@ -179,8 +179,8 @@ build(
     hint=(
         "After a tool has run, who needs its result, and how is it known which call it belongs to?",
         'Look at "The loop" and "The conversation": which messages come after a call?',
-        "Half of it: message = ask(messages); if it has no tool_calls, return its content; else "
-        'append it, and for each call {"role": "tool", "tool_call_id": call["id"], "content": …}.',
+        "Half of it: message = ask(messages); if it has no tool_calls, return its content. Else "
+        "two kinds of messages are appended before the next ask.",
     ),
     example="answer(ask, messages, functions) returns the model's last text",
 )

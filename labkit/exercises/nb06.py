@@ -12,8 +12,8 @@ build(
     hint=(
         "Which delta is the first that a user can read, and how many tokens come after it?",
         'Look at "One request, on a timeline": the definitions under the picture.',
-        "Half of it: ttft is the time of the first event with a text that is not empty. "
-        "tpot = (last text - first text) / (tokens - 1).",
+        "Half of it: ttft is the time of the first event with a text that is not empty. How many "
+        "gaps are between the tokens?",
     ),
     example="answer(EVENTS) → {'ttft': 300, 'tpot': 13.33, 'e2e': 350}",
 )

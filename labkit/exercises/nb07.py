@@ -117,8 +117,8 @@ def _send_pair(answer: Any, model: Model) -> None:
     hint=(
         "Which part of a second prompt can a server know already: its beginning or its end?",
         'Look at "Prefix caching": five questions after the same long text.',
-        'Half of it: text = "The sea was calm. " * 20, as the system message of both requests. '
-        "The user messages differ.",
+        'Half of it: text = "The sea was calm. " * 20 is long enough. Which message of both '
+        "requests should it be?",
     ),
     kind=USE,
     send=_send_pair,

@@ -51,8 +51,8 @@ build(
     hint=(
         "If the questions were drawn again, how far would the mean difference move?",
         'Look at "Is the difference real?": the questions are drawn again, thousands of times.',
-        "Half of it: draw = rng.choice(differences, size=len(differences)), with replacement, and "
-        "keep its mean. Do it `draws` times. The interval holds the middle 95 %.",
+        "Half of it: one draw is rng.choice(differences, size=len(differences)). What do you keep "
+        "of each draw?",
     ),
     example="answer([1, 0, 0, -1, 1, 0, 1, 0], 2000) → about (-0.25, 0.75)",
 )

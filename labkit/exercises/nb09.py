@@ -11,7 +11,7 @@ build(
     hint=(
         "Which tokens should the model learn to write, and which does it only read?",
         'Look at "Labels, token by token": what is only read has the label -100.',
-        "Half of it: labels = [-100] * len(ids). Then copy the ids of each turn to their places.",
+        "Half of it: begin with labels = [-100] * len(ids).",
     ),
     example="answer([1, 5, 9, 7, 2], [(3, 5)]) → [-100, -100, -100, 7, 2]",
 )

@@ -33,6 +33,12 @@ class Progress:
         entry = self.entries.get(name)
         return isinstance(entry, dict) and bool(entry.get("solved"))
 
+    def tries(self, name: str) -> int:
+        """How many answers to this exercise were checked, right ones included."""
+        entry = self.entries.get(name)
+        tries = entry.get("tries") if isinstance(entry, dict) else 0
+        return tries if isinstance(tries, int) else 0
+
 
 def file() -> Path:
     """Where the progress is kept: `MISTRAL_LAB_PROGRESS`, else `my/.lab/progress.json`."""

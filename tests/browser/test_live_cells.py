@@ -84,13 +84,31 @@ def kept(jupyter):
     return lambda: [vote.choice for vote in votes.read(jupyter.folder / MINE)]
 
 
-# The tests of the votes follow each other: three ballots, and each is voted on once.
+@pytest.fixture
+def run_votes(book, area):
+    """Run the cell of the votes again, as on a page that is opened again; its output."""
+
+    def run():
+        book.cell_with("VoteBox(").locator(".cm-content").click()
+        book.page.keyboard.press("ControlOrMeta+Enter")
+        book.wait_for_kernel()
+        return area("VoteBox(")
+
+    return run
 
 
-def test_no_name_is_seen_before_the_vote(area):
-    wait_for(area("VoteBox("), "3 to go")
-    assert area("VoteBox(").locator("img").count() == 0
-    shown = area("VoteBox(").inner_text()
+@pytest.fixture
+def ballots(jupyter, run_votes):
+    """The cell of the votes with three ballots and no vote yet."""
+    (jupyter.folder / MINE).unlink(missing_ok=True)
+    box = run_votes()
+    wait_for(box, "^3 to go")
+    return box
+
+
+def test_no_name_is_seen_before_the_vote(ballots):
+    assert ballots.locator("img").count() == 0
+    shown = ballots.inner_text()
     assert HOSTILE in shown
     assert not {"A", "B"} & set(shown.split())
 
@@ -103,34 +121,30 @@ def test_the_votes_are_readable(book, faults_of, serious_faults, pictures, theme
     assert serious_faults(book.page, ".jp-OutputArea:has(.kv)") == []
 
 
-def test_a_button_votes_and_the_file_has_it_at_once(area, kept):
-    area("VoteBox(").get_by_role("button", name="Left is better").click()
-    wait_for(area("VoteBox("), "Kept: left. 2 to go")
+def test_a_button_votes_and_a_page_that_is_opened_again_goes_on(ballots, run_votes, kept):
+    ballots.get_by_role("button", name="Left is better").click()
+    wait_for(ballots, "Kept: left. 2 to go")
+    assert kept() == ["left"]
+    wait_for(run_votes(), "^2 to go")
     assert kept() == ["left"]
 
 
-def test_a_page_that_is_opened_again_goes_on(book, area, kept):
-    book.cell_with("VoteBox(").locator(".cm-content").click()
-    book.page.keyboard.press("ControlOrMeta+Enter")
-    book.wait_for_kernel()
-    wait_for(area("VoteBox("), "^2 to go")
-    assert kept() == ["left"]
-
-
-def test_the_keyboard_alone_votes(book, area, kept):
-    keys, key = book.page.keyboard, area("VoteBox(").get_by_label("Key")
-    area("VoteBox(").get_by_role("button", name="Left is better").focus()
+def test_the_keyboard_alone_votes(book, ballots, kept):
+    keys, key = book.page.keyboard, ballots.get_by_label("Key")
+    ballots.get_by_role("button", name="Left is better").focus()
     for _ in range(3):
         keys.press("Tab")
     assert key.evaluate("element => element === document.activeElement")
     keys.type("7")
-    wait_for(area("VoteBox("), "The keys are 1")
+    wait_for(ballots, "The keys are 1")
+    keys.type("1")
+    wait_for(ballots, "Kept: left. 2 to go")
     keys.type("2")
-    wait_for(area("VoteBox("), "Kept: right. 1 to go")
+    wait_for(ballots, "Kept: right. 1 to go")
     keys.type("0")
-    wait_for(area("VoteBox("), "3 votes are in")
+    wait_for(ballots, "3 votes are in")
     assert kept() == ["left", "right", "tie"]
-    assert area("VoteBox(").get_by_role("button", name="Tie").is_disabled()
+    assert ballots.get_by_role("button", name="Tie").is_disabled()
 
 
 def upload(book, area, file):

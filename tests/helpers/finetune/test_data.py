@@ -91,6 +91,9 @@ def test_a_duplicate_is_found_whatever_its_case_and_punctuation():
     data.check_apart(train * 2, [{"id": "h", "messages": [USER | {"content": "Why?"}, TOLD]}])
 
 
+ORDER = r"(?:#|\b(?:order|purchase)(?: is| number| no\.)? ?#?)(\d{4})\b"
+
+
 def test_the_committed_files_are_right_and_apart():
     train, held_out = (data.read(FOLDER / f"{name}.jsonl") for name in ("train", "held_out"))
     assert train == support.generate(300)
@@ -101,7 +104,8 @@ def test_the_committed_files_are_right_and_apart():
         asked, told = line["messages"][1]["content"], line["messages"][2]["content"]
         assert support.record_fault(told, line["messages"]) is None
         record = json.loads(told)
-        orders = [int(digits) for digits in re.findall(r"\b\d{4}\b", asked)]
+        # A year or a price has four digits as well, so what stands before the number decides.
+        orders = [int(digits) for digits in re.findall(ORDER, asked, re.IGNORECASE)]
         assert orders == ([] if record["order"] is None else [record["order"]]), asked
     # Other wordings: no sentence of the program is in a held-out message.
     said = " ".join(line["messages"][1]["content"].lower() for line in held_out)

@@ -1,5 +1,6 @@
 """The loop on tiny models and on the pocket model; its figures are trl's."""
 
+import random
 import subprocess
 import sys
 
@@ -31,6 +32,12 @@ def test_batches_use_every_example_before_one_comes_again():
     assert all(torch.equal(a["labels"], b["labels"]) for a, b in zip(made, again, strict=True))
     other = loop.batches(EXAMPLES, size=3, steps=8, pad=0, seed=2)
     assert not all(torch.equal(a["labels"], b["labels"]) for a, b in zip(made, other, strict=True))
+
+
+def test_examples_of_about_one_length_share_a_batch():
+    examples = [labels.Example([1] * n, [-100] * n) for n in random.Random(0).sample(range(99), 80)]
+    filled = sum((e["attention_mask"] == 0).sum() for e in loop.batches(examples, 8, 10, pad=0))
+    assert filled < 0.1 * sum(len(example.ids) for example in examples)
 
 
 def test_the_loss_falls_and_the_base_stays():

@@ -106,6 +106,26 @@ def test_on_a_gpu_activations_and_the_allocators_spare_memory_are_measured(
     assert table.index[-1] == "allocator"
 
 
+def test_the_allocated_peak_is_exact():
+    kept = []
+
+    def step():
+        first = torch.ones(1_000_000)  # 4 MB
+        second = first + 1
+        del first
+        kept.append(torch.cat([second, second]))  # 4 MB and 8 MB
+
+    before = torch.ones(10)
+    assert memory.allocated_peak(step) == pytest.approx(12e6, abs=1000)
+    assert memory.allocated_peak(lambda: None) < 1000
+    assert before.sum() == 10
+
+
+def test_the_allocated_peak_is_silent(capfd):
+    memory.allocated_peak(lambda: torch.ones(10))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_peak_includes_what_was_freed_again():
     with memory.PeakMemory() as peak:
         block = np.ones(200_000_000, dtype=np.uint8)  # 200 MB, touched

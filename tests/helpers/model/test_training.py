@@ -51,7 +51,9 @@ def test_the_pocket_model_in_4_bits_keeps_what_was_planned(model_folder):
     for part in ("weights", "adapter", "gradients", "optimizer", "logits"):
         assert plan.parts[part] == found[part], part
     assert plan.parts["activations"] == pytest.approx(found["activations"], rel=0.002)
-    assert found["step"] > 0
+    # At the peak the backward pass has not made the gradients of the adapters yet.
+    together = sum(plan.parts.values()) - plan.parts["weights"] - plan.parts["adapter"]
+    assert together - plan.parts["gradients"] == pytest.approx(found["step"], rel=0.02)
 
 
 def test_measuring_changes_no_weight():

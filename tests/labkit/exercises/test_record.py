@@ -129,6 +129,21 @@ def test_the_page_says_what_comes_next(file):
     assert 'href="02_load_in_4_bits.ipynb"' in page._repr_html_()
 
 
+def test_hints_go_on_after_a_restart_until_the_exercise_is_solved(capsys):
+    third = engine.find("02-bits").hints[2]
+    for answer in (4, 4):
+        check("02-bits", answer)
+    engine._tries.clear()  # as a new kernel begins
+    capsys.readouterr()
+    check("02-bits", 4)
+    assert third in " ".join(capsys.readouterr().out.split())
+    check("02-bits", 4.5)
+    engine._tries.clear()
+    capsys.readouterr()
+    check("02-bits", 4)
+    assert third not in " ".join(capsys.readouterr().out.split())
+
+
 def test_hints_come_one_by_one_and_stay(capsys):
     hints = engine.find("02-bits").hints
     for tries in (1, 2, 3, 4):
