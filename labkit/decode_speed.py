@@ -8,6 +8,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 
 import pandas as pd
 import torch
@@ -15,6 +16,7 @@ from transformers import DynamicCache, Mistral3ForConditionalGeneration
 from transformers.utils import logging
 
 from pocket_model.build import ensure_built
+from pocket_model.progress import Progress
 from pocket_model.server.decoder import Decoder
 
 EAGER = "transformers, bf16"
@@ -33,10 +35,14 @@ def measure(ways: Iterable[str], *, tokens: int = 12, rounds: int = 3) -> pd.Dat
     """
     steps = {way: _eager() if way == EAGER else _lean(way) for way in ways}
     rates: dict[str, list[float]] = {way: [] for way in steps}
-    with torch.inference_mode():
+    progress = Progress("Timing a token", quiet_s=2, lines=False)
+    with ExitStack() as stack:
+        stack.callback(progress.end)
+        stack.enter_context(torch.inference_mode())
         for step, _ in steps.values():
             step()  # the first one may rearrange weights
-        for _ in range(rounds):
+        for number in range(rounds):
+            progress.update(f"round {number + 1} of {rounds}", number / rounds)
             for way in random.sample(list(steps), len(steps)):
                 start = time.perf_counter()
                 for _ in range(tokens):

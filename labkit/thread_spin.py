@@ -14,6 +14,7 @@ from contextlib import ExitStack
 import pandas as pd
 
 from helpers.paths import ROOT
+from pocket_model.progress import Progress
 
 # Settings of the environment. To name any of them keeps the kit from choosing. libgomp ignores
 # KMP_BLOCKTIME, and 200 ms is the default of the other runtimes.
@@ -87,8 +88,12 @@ def measure(
         children = {name: stack.enter_context(Child(s, preload)) for name, s in settings.items()}
         for child in children.values():  # loads the model, and is not counted
             child.tokens_per_s(2)
-        for _ in range(rounds):
+        progress = Progress("Timing threads", quiet_s=2, lines=False)
+        stack.callback(progress.end)
+        for number in range(rounds):
             for busy in (0, 1, 2):
+                step = 3 * number + busy
+                progress.update(f"busy processes: {busy}", step / (3 * rounds))
                 others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(busy)]
                 time.sleep(0.3)
                 for name in random.sample(list(children), len(children)):

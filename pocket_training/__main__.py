@@ -62,7 +62,7 @@ def evaluate(
         bool, typer.Option("--quick", help="Few cases a skill, for a first look.")
     ] = False,
     cases: Annotated[int | None, typer.Option(min=1, help="Another number of cases.")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="A skill; repeat it for several.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A skill, or chat; repeatable.")] = None,
     quantization: Annotated[Quantization, typer.Option(help="Of the weights.")] = "bf16",
     out: Annotated[Path | None, typer.Option(help="Also write the result as JSON.")] = None,
     against: Annotated[
@@ -95,7 +95,7 @@ def evaluate(
         print(f"error: {out} cannot be written: there is no folder {out.parent}")
         raise typer.Exit(2)
     if unknown := set(only or ()) - {*evaluate.SKILLS, evaluate.CHAT}:
-        names = ", ".join(sorted(evaluate.SKILLS))
+        names = ", ".join(sorted([*evaluate.SKILLS, evaluate.CHAT]))
         print(f"error: there is no skill {', '.join(sorted(unknown))}. Choose from: {names}")
         raise typer.Exit(2)
     if (cases or only) and (stranger or base):

@@ -85,7 +85,7 @@ def run(
         quantization: of the weights, as the server has them.
         quick: 30 cases a skill instead of 300, for a first look.
         cases: another number of them.
-        only: keys of `SKILLS`, to ask about these alone.
+        only: keys of `SKILLS`, and CHAT for the chats, to ask about these alone.
     """
     encoder = ExampleEncoder(ChatFormat(folder / "tekken.json"))
     model = load_in_float32(folder, quantization)

@@ -18,6 +18,7 @@ from helpers.compare.scorers import judge
 from helpers.compare.ways import AT_ONCE, InMemory, Way, ask_server
 from helpers.connection.rows import BACKENDS
 from pocket_model.build import folder_name
+from pocket_model.progress import Progress
 
 if TYPE_CHECKING:
     from helpers.backends import Lab
@@ -104,23 +105,39 @@ def collect(
     if len(set(names)) < len(names):
         raise ValueError(f"Each entrant needs a name of its own, not {', '.join(names)}.")
     known = read(path)
-    for entrant in entrants:
-        keys = {question.id: key(entrant, question) for question in questions}
-        open_ = [question for question in questions if keys[question.id] not in known]
-        answers = iter(entrant.ask([question.prompt for question in open_]) if open_ else ())
-        for count, question in enumerate(open_):
-            try:
-                text = next(answers)
-            except Exception as error:  # whatever a backend raises, the answers are kept
-                kept = len(questions) - len(open_) + count
-                raise BrokenOff(_broken_off(entrant.name, kept, questions, path, error)) from error
-            known[keys[question.id]] = text
-            record = {"key": keys[question.id], "entrant": entrant.name, "question": question.id}
-            jsonl.append(path, record | {"prompt": question.prompt, "answer": text})
+    progress = Progress("Asking", quiet_s=2, lines=False)
+    try:
+        for entrant in entrants:
+            _collect_from(entrant, questions, path, known, progress)
+    finally:
+        progress.end()
     return {
         entrant.name: {question.id: known[key(entrant, question)] for question in questions}
         for entrant in entrants
     }
+
+
+def _collect_from(
+    entrant: Entrant,
+    questions: Sequence[Question],
+    path: Path,
+    known: Answers,
+    progress: Progress,
+) -> None:
+    """Ask one entrant what is not known yet; each answer is known and in the file at once."""
+    keys = {question.id: key(entrant, question) for question in questions}
+    open_ = [question for question in questions if keys[question.id] not in known]
+    answers = iter(entrant.ask([question.prompt for question in open_]) if open_ else ())
+    for count, question in enumerate(open_):
+        progress.update(f"{entrant.name}: {count} of {len(open_)}", count / len(open_))
+        try:
+            text = next(answers)
+        except Exception as error:  # whatever a backend raises, the answers are kept
+            kept = len(questions) - len(open_) + count
+            raise BrokenOff(_broken_off(entrant.name, kept, questions, path, error)) from error
+        known[keys[question.id]] = text
+        record = {"key": keys[question.id], "entrant": entrant.name, "question": question.id}
+        jsonl.append(path, record | {"prompt": question.prompt, "answer": text})
 
 
 def key(entrant: Entrant, question: Question) -> str:

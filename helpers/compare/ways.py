@@ -16,7 +16,7 @@ from helpers import openrouter
 if TYPE_CHECKING:
     from helpers.backends import Lab
 
-AT_ONCE = 64  # prompts in a batch
+AT_ONCE = 48  # prompts in a batch; a comparison's answers belong to this number
 PATIENCE_S = 180.0  # for one request, its retries included: a shared server can be busy
 
 
@@ -102,15 +102,17 @@ class InMemory:
         ids = self.tokenizer.encode(way.text(question), add_special_tokens=False)
         return [*([] if start is None else [start]), *ids]
 
-    def ask(self, way: Way, prompts: Sequence[str], *, max_tokens: int) -> Iterator[str]:
-        """Greedy answers in the order of the prompts, in batches padded on the left."""
+    def ask(
+        self, way: Way, prompts: Sequence[str], *, max_tokens: int, at_once: int = AT_ONCE
+    ) -> Iterator[str]:
+        """Greedy answers in the order of the prompts; `at_once` of them are padded on the left."""
         import torch
 
         from helpers.model.loading import unpacked
 
         ends = {self.tokenizer.eos_token_id, *_ends(self.model)}
-        for start in range(0, len(prompts), AT_ONCE):
-            rows = [self.ids(way, prompt) for prompt in prompts[start : start + AT_ONCE]]
+        for start in range(0, len(prompts), at_once):
+            rows = [self.ids(way, prompt) for prompt in prompts[start : start + at_once]]
             width = max(map(len, rows))
             pad = min(ends)
             ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 
@@ -33,9 +34,12 @@ def batches(
     while len(order) < size * steps:
         shuffled = random_.sample(range(len(examples)), len(examples))
         shuffled.sort(key=lambda number: len(examples[number].ids))  # equal lengths stay shuffled
-        groups = [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
+        free = -len(order) % size  # in the last batch of the pass before, which has its longest
+        cut = max(len(shuffled) - free, 0)
+        whole = cut - cut % size
+        groups = [shuffled[start : start + size] for start in range(0, whole, size)]
         random_.shuffle(groups)
-        order += [number for group in groups for number in group]
+        order += [*shuffled[cut:], *chain(*groups), *shuffled[whole:cut]]
     rows = [order[start : start + size] for start in range(0, size * steps, size)]
     return [batch([examples[number] for number in row], pad) for row in rows]
 

@@ -292,7 +292,7 @@ def unpacked(model: PreTrainedModel) -> Iterator[None]:
     """
     layers = [m for m in model.modules() if isinstance(m, Linear4bit) and not m.training]
     for layer in layers:
-        layer.training = True  # it packs in evaluation only, and computes the same in both
+        layer.training = True  # it packs in evaluation only; unpacked, both compute the same
     try:
         yield
     finally:

@@ -78,18 +78,18 @@ class PeakMemory:
         self.bytes = max(self.bytes, self._process.memory_info().rss)
 
 
-def allocated_peak(step: Callable[[], object]) -> int:
-    """The most bytes that torch had allocated while `step` ran, above those from before.
+def allocated_peak(step: Callable[[], object], device: torch.device) -> int:
+    """The most bytes that torch had allocated on a device while `step` ran, above those before.
 
     On a GPU its allocator counts them. On a CPU torch's profiler notes each allocation, so the
     count is exact and does not depend on the machine; what other libraries allocate is not in it.
     """
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
         step()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to the notebook
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()

@@ -188,7 +188,7 @@ def measure(model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> dict[st
         "optimizer": sum(value.nbytes for value in states if value.ndim),
     }
     optimizer.zero_grad()
-    found["step"] = found["optimizer"] + allocated_peak(step)
+    found["step"] = found["optimizer"] + allocated_peak(step, model.device)
     optimizer.zero_grad()
     found["activations"], found["logits"] = kept_bytes(model, tensors)
     return found

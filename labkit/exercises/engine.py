@@ -74,8 +74,8 @@ _tries: Counter[str] = Counter()
 def check(name: str, answer: Any, lab: Any = None) -> None:
     """Show whether `answer` solves the exercise `name`, with hints if it does not.
 
-    Each further wrong answer gets one more hint, also after a restart. A wrong or right answer
-    counts in the progress; see `python -m helpers progress`.
+    Each further wrong answer gets one more hint, and those from before a restart count. A wrong
+    or right answer counts in the progress; see `python -m helpers progress`.
 
     Args:
         lab: what `connect` returned. An exercise that uses the model sends the answer there.

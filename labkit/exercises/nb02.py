@@ -102,7 +102,8 @@ build(
     hint=(
         "What is the largest number that a block of weights divided by its scale can have?",
         'Look at "One block of weights": one scale, and the number of the nearest value.',
-        "Half of it: scale = max(abs(w) for w in weights). Divide by it before you search.",
+        "Half of it: scale = max(abs(w) for w in weights). Divide by it before you search. What if "
+        "it is 0?",
     ),
     example="answer([0.5, -2.0, 0.0], VALUES) → (2.0, [10, 0, 7])",
 )

@@ -60,8 +60,8 @@ build(
     hint=(
         "Could exactly the same request succeed a little later? And who knows how much later?",
         'Look at "Retries": Retry-After, and pauses that become twice as long.',
-        "Half of it: if status in (408, 429) or status >= 500, a retry helps. The doubled wait is "
-        "2 ** (attempt - 1).",
+        "Half of it: a retry helps for status in (408, 429) or status >= 500. For how many "
+        "attempts? And how long is the wait?",
     ),
     example="answer(429, 3, None) → 4, and answer(401, 1, None) → False",
 )
@@ -148,7 +148,7 @@ build(
         "What to read is in the exercise's own lines: `data:`, then JSON, with the text in "
         '["choices"][0]["delta"]["content"].',
         "Half of it: chunk = json.loads(line.removeprefix('data:')) for the lines that hold JSON. "
-        "Which ones do not? And where is the text in a chunk?",
+        "Which ones do not?",
     ),
     example='answer(lines) → "Hello there"',
 )

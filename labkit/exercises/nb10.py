@@ -61,7 +61,7 @@ build(
     hint=(
         "What of a conversation is still true if an earlier question was another one?",
         'Look at "A chat is a list of messages": where does each question begin in the list?',
-        'Half of it: [n for n, m in enumerate(messages) if m["role"] == "user"] has the places.',
+        "Half of it: find the places of the user's messages with enumerate. What is kept?",
     ),
     example='answer(messages, 2, "New?") returns the messages before question 2, then the new one',
 )

@@ -127,6 +127,12 @@ def test_a_result_has_a_row_for_each_skill(encoder, examples_of, monkeypatch):
     assert right["counterfactual pairs"] == (0, 10)
     assert (last["nats"], last["ratio"]) == (2.0, 1.25)
 
+    only = ["tools_known", evaluate.CHAT]
+    few = evaluate.score(None, encoder, [(examples_of("none")[0], 1.6)], cases=10, only=only)
+    assert few["rows"] == [rows[0], last]
+    without = evaluate.score(None, encoder, [], cases=10, only=only[:1])
+    assert without["rows"] == rows[:1]
+
 
 @pytest.fixture
 def call(encode):

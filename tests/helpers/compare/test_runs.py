@@ -8,6 +8,7 @@ from scripted_chat import MODEL, lab_of, running, says
 from helpers.compare import questions, runs, scorers
 from helpers.compare.questions import Question
 from helpers.compare.ways import Way
+from pocket_model import progress
 
 ASKED = [
     Question("a", "one", "Say red.", {"rule": "says", "any_of": ["red"]}),
@@ -178,3 +179,27 @@ def test_the_hash_changes_with_prompt_and_rule_only():
     for field, value in (("prompt", "Say red!"), ("rule", {"rule": "exact", "text": "red"})):
         changed = [Question(**{**vars(ASKED[0]), field: value}), *ASKED[1:]]
         assert questions.prompts_hash(changed) != before
+
+
+def test_a_running_notebook_shows_how_many_answers_there_are(tmp_path, monkeypatch):
+    shown = []
+
+    class View:
+        def begin(self, title):
+            shown.append(title)
+
+        def show(self, doing, done, seconds):
+            shown.append(doing)
+
+        def end(self, sentence):
+            shown.append("ended")
+
+    monkeypatch.setattr(progress, "_choose_view", lambda lines: View())
+    monkeypatch.setattr(runs, "Progress", lambda title, **_: progress.Progress(title))
+    runs.collect(ASKED[:2], [entrant("A", "red", "no")], tmp_path / "answers.jsonl")
+    assert shown == ["Asking", "starting", "A: 0 of 2", "A: 1 of 2", "ended"]
+    shown.clear()
+    dying = entrant("B", "red", error=ConnectionError("reset by peer"))
+    with pytest.raises(runs.BrokenOff):
+        runs.collect(ASKED, [dying], tmp_path / "broken.jsonl")
+    assert shown[-1] == "ended"

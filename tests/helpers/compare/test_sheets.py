@@ -10,7 +10,7 @@ from scripted_chat import lab_of, running, says
 
 from helpers import budget, connect
 from helpers.compare import questions, runs, sheets
-from helpers.compare.ways import Way
+from helpers.compare.ways import AT_ONCE, Way
 from helpers.connection import choices
 from helpers.paths import DATA
 from labkit import cli
@@ -62,6 +62,12 @@ def test_the_command(made, tmp_path, capsys):
     sheet["right"]["chat"] += 1
     path.write_text(json.dumps(sheet))
     assert cli.main(arguments) == cli.FINDING
+
+
+def test_the_shipped_answers_are_those_of_todays_entrants():
+    """Answers belong to a number of prompts in a batch: a replay would ask anew with another."""
+    sheet = json.loads(SHIPPED.read_text())
+    assert {entrant["sampling"]["batch"] for entrant in sheet["entrants"]} == {AT_ONCE}
 
 
 def test_a_paid_backend_needs_a_cap(tmp_path, monkeypatch, capsys):

@@ -34,10 +34,20 @@ def test_batches_use_every_example_before_one_comes_again():
     assert not all(torch.equal(a["labels"], b["labels"]) for a, b in zip(made, other, strict=True))
 
 
-def test_examples_of_about_one_length_share_a_batch():
-    examples = [labels.Example([1] * n, [-100] * n) for n in random.Random(0).sample(range(99), 80)]
-    filled = sum((e["attention_mask"] == 0).sum() for e in loop.batches(examples, 8, 10, pad=0))
-    assert filled < 0.1 * sum(len(example.ids) for example in examples)
+@pytest.mark.parametrize("count", [80, 84, 300])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_examples_of_about_one_length_share_a_batch(count, seed):
+    random_ = random.Random(0)
+    lengths = [random_.randrange(27, 60) for _ in range(count)]
+    examples = [labels.Example([1] * length, [-100] * length) for length in lengths]
+    made = loop.batches(examples, 8, 2 * count // 8, pad=0, seed=seed)
+    filled = sum((each["attention_mask"] == 0).sum() for each in made)
+    assert filled < 0.1 * sum(each["input_ids"].numel() for each in made)
+
+
+def test_few_examples_fill_large_batches():
+    made = loop.batches(EXAMPLES[:3], size=8, steps=2, pad=0)
+    assert [each["input_ids"].shape[0] for each in made] == [8, 8]
 
 
 def test_the_loss_falls_and_the_base_stays():

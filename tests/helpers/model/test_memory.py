@@ -106,6 +106,9 @@ def test_on_a_gpu_activations_and_the_allocators_spare_memory_are_measured(
     assert table.index[-1] == "allocator"
 
 
+CPU = torch.device("cpu")
+
+
 def test_the_allocated_peak_is_exact():
     kept = []
 
@@ -116,13 +119,13 @@ def test_the_allocated_peak_is_exact():
         kept.append(torch.cat([second, second]))  # 4 MB and 8 MB
 
     before = torch.ones(10)
-    assert memory.allocated_peak(step) == pytest.approx(12e6, abs=1000)
-    assert memory.allocated_peak(lambda: None) < 1000
+    assert memory.allocated_peak(step, CPU) == pytest.approx(12e6, abs=1000)
+    assert memory.allocated_peak(lambda: None, CPU) < 1000
     assert before.sum() == 10
 
 
 def test_the_allocated_peak_is_silent(capfd):
-    memory.allocated_peak(lambda: torch.ones(10))
+    memory.allocated_peak(lambda: torch.ones(10), CPU)
     assert capfd.readouterr() == ("", "")
 
 
