@@ -13,6 +13,9 @@ machine's CPU; PyPI has its source:
     cmake --build llama.cpp/build -j 2 --target llama-server llama-quantize
 
 A server without its option is left out. Wheels of llama.cpp, such as xllamacpp, do not use AVX-512.
+Some virtual machines announce AMX and do not allow it: then llama-server ends with a general
+protection fault. It then needs both `-DCMAKE_C_FLAGS=-mno-amx-int8` and
+`-DCMAKE_CXX_FLAGS=-mno-amx-int8`.
 
 All servers start at the beginning. SIGSTOP holds all but the one that is measured. In each round
 every server gets every number of users, in random order, alone and beside two busy processes. A
@@ -97,7 +100,7 @@ PROMPT_TOKENS = 16
 TOPICS = "dogs cats rivers trains bread clouds tea maps whales lamps wool snow bees oaks salt clay"
 BUSY = [sys.executable, "-c", "while True: sum(range(100_000))"]
 SERIAL, BATCHING = "transformers serve", "transformers serve, batching"
-RECORDED = ("alone", 16, "pocket int8, batching")
+RECORDED = ("alone", 16, "pocket bf16, batching")
 QUANTIZATIONS, GGUF_TYPES = ["bf16", "int8", "int4"], ["BF16", "Q8_0", "Q4_0"]
 
 
@@ -366,7 +369,7 @@ def main() -> None:
         try:
             for server in servers:
                 print(f"{server.name} starts …", flush=True)
-                server.start(options.out.with_suffix(".log"))
+                server.start(options.out.with_suffix(".servers.log"))
                 server.signal(signal.SIGSTOP)
             for number in range(options.rounds):
                 bandwidths.append(memory_bandwidth())

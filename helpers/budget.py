@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -238,9 +239,13 @@ class _Tee(httpx2.SyncByteStream):
     def close(self) -> None:
         try:
             self._inner.close()
-            self.elapsed = self._inner.elapsed  # `Response.elapsed` reads it
         finally:
             self._on_close(bytes(self._body))
+
+    @property
+    def elapsed(self) -> timedelta | None:
+        """From the request to the end of the reply; `Response.elapsed` reads it."""
+        return self._inner.elapsed
 
 
 def _refusal(request: httpx2.Request, message: str) -> httpx2.Response:

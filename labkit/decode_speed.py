@@ -8,7 +8,6 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 
 import pandas as pd
 import torch
@@ -35,10 +34,10 @@ def measure(ways: Iterable[str], *, tokens: int = 12, rounds: int = 3) -> pd.Dat
     """
     steps = {way: _eager() if way == EAGER else _lean(way) for way in ways}
     rates: dict[str, list[float]] = {way: [] for way in steps}
-    progress = Progress("Timing a token", quiet_s=2, lines=False)
-    with ExitStack() as stack:
-        stack.callback(progress.end)
-        stack.enter_context(torch.inference_mode())
+    with (
+        Progress("Timing a token", quiet_s=2, lines=False) as progress,
+        torch.inference_mode(),
+    ):
         for step, _ in steps.values():
             step()  # the first one may rearrange weights
         for number in range(rounds):

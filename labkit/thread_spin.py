@@ -88,8 +88,7 @@ def measure(
         children = {name: stack.enter_context(Child(s, preload)) for name, s in settings.items()}
         for child in children.values():  # loads the model, and is not counted
             child.tokens_per_s(2)
-        progress = Progress("Timing threads", quiet_s=2, lines=False)
-        stack.callback(progress.end)
+        progress = stack.enter_context(Progress("Timing threads", quiet_s=2, lines=False))
         for number in range(rounds):
             for busy in (0, 1, 2):
                 step = 3 * number + busy

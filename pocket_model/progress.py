@@ -46,10 +46,17 @@ class Progress:
             self._shown = state
             self._view.show(*state)
 
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()  # an interrupted cell keeps no bar
+
     def end(self, sentence: str = "") -> None:
-        """Replace the bar by a sentence, or by nothing."""
+        """Replace the bar by a sentence, or by nothing. The end of a `with` block does it too."""
         if self._shown:
             self._view.end(sentence)
+            self._shown = None
 
 
 class _Notebook:

@@ -105,12 +105,9 @@ def collect(
     if len(set(names)) < len(names):
         raise ValueError(f"Each entrant needs a name of its own, not {', '.join(names)}.")
     known = read(path)
-    progress = Progress("Asking", quiet_s=2, lines=False)
-    try:
+    with Progress("Asking", quiet_s=2, lines=False) as progress:
         for entrant in entrants:
             _collect_from(entrant, questions, path, known, progress)
-    finally:
-        progress.end()
     return {
         entrant.name: {question.id: known[key(entrant, question)] for question in questions}
         for entrant in entrants

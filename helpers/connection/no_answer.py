@@ -4,7 +4,6 @@ import ipaddress
 import json
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -82,7 +81,6 @@ class OwnServerClient(openai.DefaultHttpxClient):
 
     def send(self, request: httpx2.Request, **options) -> httpx2.Response:
         """As `httpx2.Client.send`."""
-        start = time.monotonic()
         try:
             response = super().send(request, **options)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
@@ -93,8 +91,6 @@ class OwnServerClient(openai.DefaultHttpxClient):
         self.answered = True
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             response.stream = _Events(response.stream, request.url)
-            # Until the stream's end, which sets it anew, the time to the first byte.
-            response.elapsed = timedelta(seconds=time.monotonic() - start)
         return response
 
 
@@ -114,6 +110,11 @@ class _Events(httpx2.SyncByteStream):
                 raise
             error = _gone(self._url, "it closed the connection in the middle of an answer")
             yield f"data: {json.dumps(error)}\n\n".encode()
+
+    @property
+    def elapsed(self) -> timedelta | None:
+        """From the request to the end of the reply; `Response.elapsed` reads it."""
+        return self._stream.elapsed
 
     def close(self) -> None:
         self._stream.close()

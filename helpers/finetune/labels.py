@@ -116,7 +116,12 @@ def batch(examples: Sequence[Example], pad: int, width: int = 0) -> dict[str, to
     Returns:
         `input_ids`, `attention_mask` (0 where filled) and `labels` (-100 where filled), each
         int64 of shape (examples, width).
+
+    Raises:
+        ValueError: there are no examples.
     """
+    if not examples:
+        raise ValueError("There are no examples to make a batch of.")
     width = max(width, *(len(example.ids) for example in examples))
 
     def rows(values: list[list[int]], fill: int) -> torch.Tensor:

@@ -22,6 +22,8 @@ from labkit.serving.deployment import Deployment
 
 TOPICS = ("dogs", "cats", "rivers", "trains", "bread", "clouds", "tea", "maps", "whales", "lamps")
 SAMPLE = re.compile(r"^([\w:]+)(?:\{[^}]*\})? ([-+.\deE]+|NaN)$", re.MULTILINE)
+# vLLM 0.32 waits for work in a busy loop of a second (shm_broadcast.py), which takes a core.
+REST_S = 1.5
 WATCHED = {
     "running": "vllm:num_requests_running",
     "waiting": "vllm:num_requests_waiting",
@@ -89,6 +91,9 @@ def in_turn(
 ) -> pd.DataFrame:
     """Tokens/s of several servers at several numbers of users, in random order within each round.
 
+    A pause comes before each case. On two cores, the server after vLLM would else have about half
+    of its speed.
+
     Args:
         servers: a client and a model for each name.
         levels: users at once.
@@ -102,6 +107,7 @@ def in_turn(
     for number in range(rounds):
         cases = [(users, name) for users in levels for name in servers]
         for users, name in random.Random(number).sample(cases, len(cases)):
+            time.sleep(REST_S)
             asked = prompts(max(users, 4), f"{number}/{users}/")
             options = {"max_tokens": tokens, "temperature": 0}
             records = latency.run_load(*servers[name], asked, users, **options)

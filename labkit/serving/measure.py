@@ -3,8 +3,8 @@
     python -m labkit.serving.measure
 
 It starts vLLM several times: alone, without its prefix cache, over two workers of the CPU, and
-twice behind the router. Run it on a quiet machine. The file is
-`data/serving/measured.json`.
+twice behind the router. The last one has notebook 09's adapter. Run it on a quiet machine. The file
+is `data/serving/measured.json`.
 """
 
 import argparse
@@ -12,18 +12,23 @@ import json
 import os
 import random
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from helpers import connect, latency, machine
+from helpers import connect, latency, machine, wire
+from helpers.finetune import adapters, data, labels, loop, support
+from helpers.model.loading import load_4bit
 from helpers.paths import DATA, write_text
 from labkit.serving import deployment, experiments
 from labkit.serving.deployment import Deployment, Options
 from labkit.serving.errors import ServingError
+from pocket_model.build import ensure_built
 
 FILE = DATA / "serving" / "measured.json"
 COMMAND = "python -m labkit.serving.measure"
@@ -107,6 +112,7 @@ def prefix_cache(port: int, started: Deployment) -> dict:
             tokens = ask_in(server, f"{PREFIX}Begin.").prompt_tokens
         for question in QUESTIONS:
             for name in random.sample(list(servers), 2):
+                time.sleep(experiments.REST_S)  # the other one keeps a core busy
                 times[name].append(round(ask_in(servers[name], PREFIX + question).ttft_s, 4))
     return {"prompt_tokens": tokens, "ttft_s": times}
 
@@ -150,6 +156,34 @@ def replicas(port: int) -> dict:
     }
 
 
+def adapter(port: int) -> dict:
+    """Notebook 09's adapter beside the base: its held-out messages, asked by both names."""
+    base = ensure_built()
+    tokenizer = wire.from_file(base / "tekken.json")
+    train, held_out = (
+        data.read(DATA / "finetune" / f"{name}.jsonl") for name in ("train", "held_out")
+    )
+    examples = data.encode(train, tokenizer, longest=96)
+    rows = loop.batches(examples, support.BATCH, support.STEPS, labels.pad_id(tokenizer))
+    with tempfile.TemporaryDirectory() as name:
+        student = load_4bit(base).model
+        student = adapters.add(student, rank=support.RANK, alpha=support.ALPHA, seed=0)
+        loop.train(student, rows, rate=support.RATE)
+        modules = f"records={adapters.save(student, name)}"
+        extra = ("--enable-lora", "--max-lora-rank", f"{support.RANK}", "--lora-modules", modules)
+        right = {}
+        with running(port, extra=extra) as started:
+            client = experiments.client(started.base_url)
+            for model in (started.name, "records"):
+                ask = partial(client.chat.completions.create, model=model, temperature=0)
+                right[model] = 0
+                for line in held_out:
+                    reply = ask(messages=line["messages"][:-1], max_tokens=24)
+                    answer = reply.choices[0].message.content or ""
+                    right[model] += not support.record_fault(answer, line["messages"])
+    return {"right": right, "of": len(held_out), "start_s": round(started.seconds)}
+
+
 def alone(port: int, rounds: int) -> Iterator[tuple[str, object]]:
     """The sections that need one server, as they are measured."""
     with running(port) as started:
@@ -172,6 +206,7 @@ def main() -> None:
         "batch": lambda: [("batch", batch(options.port))],
         "tensor_parallel": lambda: [("tensor_parallel", tensor_parallel(options.port))],
         "replicas": lambda: [("replicas", replicas(options.port))],
+        "adapter": lambda: [("adapter", adapter(options.port))],
     }
     parser.add_argument("--only", choices=sections, action="append", help="renew these sections")
     parser.add_argument("--rounds", type=int, default=6, help="of the paired comparison")

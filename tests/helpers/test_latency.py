@@ -13,12 +13,17 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import openai
 import pytest
 
 from helpers import jsonl, latency, latency_stats
+from helpers.attempts import RecordingTransport
+from helpers.budget import MeteredClient
+from helpers.connection.client import PocketTransport
+from helpers.connection.no_answer import OwnServerClient
 from helpers.latency import Delta, Record, run_load, stream_once
 from helpers.paths import ROOT
 
@@ -66,6 +71,31 @@ def test_times_are_those_of_the_script(client, name):
         if np.allclose(got, wanted, rtol=0, atol=TOLERANCE_S, equal_nan=True):
             return
     pytest.fail(f"{got} instead of {wanted}, {ATTEMPTS} times")
+
+
+@pytest.mark.parametrize("name", ["plain", "own server", "metered", "pocket", "recording"])
+def test_every_http_client_of_the_kit_gives_the_times_of_the_script(client, name):
+    """Each client that wraps a stream must keep when its request was sent."""
+    clients = {
+        "plain": openai.DefaultHttpxClient,
+        "own server": OwnServerClient,
+        "metered": partial(MeteredClient, 1.0, "mistralai/mistral-small-3.2-24b-instruct"),
+        "pocket": lambda: openai.DefaultHttpxClient(transport=PocketTransport()),
+        "recording": lambda: openai.DefaultHttpxClient(transport=RecordingTransport()),
+    }
+    with clients[name]() as http_client:
+        body = {"model": "golden", "stream": True, "messages": [], "max_tokens": 9}
+        whole = http_client.post(f"{client.base_url}chat/completions", json=body)
+        assert whole.elapsed.total_seconds() > 0.349  # a stream that is read in one piece, too
+        own = client.with_options(http_client=http_client)
+        for _ in range(ATTEMPTS):
+            record = stream_once(own, "golden", "hello", max_tokens=9)
+            assert record.error is None
+            assert record.sent < record.role_only < record.deltas[0].at <= record.end
+            assert record.ttft_s > 0.299
+            if record.e2e_s == pytest.approx(0.350, abs=TOLERANCE_S):
+                return
+    pytest.fail(f"{record.e2e_s} instead of 0.350, {ATTEMPTS} times")
 
 
 def test_the_role_only_delta_is_kept_apart(client):

@@ -36,6 +36,26 @@ def test_a_terminal_shows_one_line_that_changes(monkeypatch):
     assert all(len(line) == 39 for line in lines if line)  # each covers the one before
 
 
+def test_the_end_of_a_block_keeps_the_sentence(capsys):
+    with Progress("Making it") as progress:
+        progress.update("step 1 of 2: this", 0.25)
+        progress.end("It is made.")
+    assert capsys.readouterr().err.splitlines()[-1] == "It is made."
+
+
+def test_an_interrupted_step_leaves_no_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+
+    def interrupted() -> None:
+        with Progress("Making it") as progress:
+            progress.update("step 1 of 2: this", 0.25)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert terminal.getvalue().rsplit("\r", 2)[1].strip() == ""
+
+
 def test_an_end_without_a_sentence_clears_the_line(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     Progress("Making it").end()

@@ -20,12 +20,16 @@ from PIL import Image, ImageDraw
 from pydantic import BaseModel
 from serve_command import free_ports, serve
 
+from helpers import wire
 from helpers.backends import BackendError, connect
+from helpers.finetune import adapters, data, labels, loop
 from helpers.images import image_part
+from helpers.model.loading import load_4bit
 from helpers.paths import DATA
 from labkit import conformance
 from labkit.serving import deployment, experiments, processes
 from labkit.serving.deployment import Deployment, Options
+from pocket_model.build import ensure_built
 
 JAPAN = [{"role": "user", "content": "What is the capital of Japan?"}]
 # The small model knows these. A request with the answer of another one would be seen.
@@ -162,6 +166,34 @@ def test_run_batch_of_20_prompts(tmp_path):
     answers = experiments.read_batch(target)
     assert len(answers) == 20
     assert [n for n, c in enumerate(asked) if CAPITALS[c] not in answers[f"{n}"]] == []
+
+
+def test_an_adapter_of_the_kit_answers_by_its_own_name(tmp_path):
+    """Four examples learned by heart: vLLM gives their records with the adapter, never without."""
+    base = ensure_built()
+    tokenizer = wire.from_file(base / "tekken.json")
+    lines = data.read(DATA / "finetune" / "train.jsonl")[:4]
+    batch = labels.batch(data.encode(lines, tokenizer, longest=96), labels.pad_id(tokenizer))
+    student = adapters.add(load_4bit(base).model, rank=16, alpha=32, seed=0)
+    assert loop.train(student, [batch] * 6, rate=4e-3)[-1] < 0.05
+    modules = f"records={adapters.save(student, tmp_path)}"
+    extra = ("--enable-lora", "--max-lora-rank", "16", "--lora-modules", modules)
+    with Deployment(deployment.plan(Options(port=free_ports(1), extra=extra))) as running:
+        client = experiments.client(running.base_url)
+        assert {model.id for model in client.models.list()} == {"pocket-small", "records"}
+        answers = {
+            model: [
+                client.chat.completions.create(
+                    model=model, messages=line["messages"][:-1], temperature=0, max_tokens=32
+                ).choices[0]
+                for line in lines
+            ]
+            for model in ("pocket-small", "records")
+        }
+    wanted = [line["messages"][-1]["content"] for line in lines]
+    assert [choice.message.content for choice in answers["records"]] == wanted
+    assert {choice.finish_reason for choice in answers["records"]} == {"stop"}
+    assert not {choice.message.content for choice in answers["pocket-small"]} & {*wanted}
 
 
 def test_two_replicas_and_one_is_killed(capsys):

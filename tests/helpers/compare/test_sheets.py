@@ -14,7 +14,7 @@ from helpers.compare.ways import AT_ONCE, Way
 from helpers.connection import choices
 from helpers.paths import DATA
 from labkit import cli
-from pocket_model.build import DEFAULT_QUANTIZATION
+from pocket_model.build import DEFAULT_QUANTIZATION, folder_name
 
 SHIPPED = DATA / "compare" / "pocket-and-base.json"
 
@@ -209,6 +209,13 @@ def test_the_committed_sheet_belongs_to_its_answers_and_questions(tmp_path):
         way = Way(**{**spec["way"], "examples": tuple(map(tuple, spec["way"]["examples"]))})
         again = runs.Entrant(name, None, spec["source"], way, spec["sampling"])
         assert all(runs.key(again, question) in known for question in asked)
+
+
+def test_the_committed_sheet_is_of_the_model_that_is_built_today():
+    """Else notebook 08 would compare the base with a model that nobody has any more."""
+    sources = [entrant["source"] for entrant in sheets.read(SHIPPED)[0]["entrants"]]
+    pocket = [source["revision"] for source in sources if source["memory"] == "pocket"]
+    assert pocket == [folder_name()] * 2
 
 
 def test_inspects_file_belongs_to_the_same_questions():

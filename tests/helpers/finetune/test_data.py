@@ -1,13 +1,15 @@
 """Training files: faults are told with their lines; the kit's files are as they should be."""
 
+import ast
 import json
 import re
 
+import papermill
 import pytest
 
 from helpers import wire
 from helpers.finetune import data, support
-from helpers.paths import DATA
+from helpers.paths import DATA, ROOT
 
 FOLDER = DATA / "finetune"
 USER, SYSTEM = ({"role": role, "content": "Hello"} for role in ("user", "system"))
@@ -18,6 +20,15 @@ def write(path, *conversations):
     lines = [c if isinstance(c, str) else json.dumps({"messages": c}) for c in conversations]
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+def test_the_measurements_train_as_notebook_09_does():
+    parameters = papermill.inspect_notebook(ROOT / "notebooks" / "09_fine_tune.ipynb")
+    names = ("STEPS", "BATCH", "RATE")
+    notebook = [ast.literal_eval(parameters[name]["default"]) for name in names]
+    assert notebook == [getattr(support, name) for name in names]
+    text = (ROOT / "notebooks" / "09_fine_tune.ipynb").read_text("utf-8")
+    assert f'rank={support.RANK}, alpha={support.ALPHA}, name=\\"main\\"' in text
 
 
 @pytest.mark.parametrize(

@@ -109,3 +109,8 @@ def test_rows_can_be_wider_than_the_longest_example():
     assert wide["input_ids"].tolist() == [[1, 5, 2, 0, 0], [1, 2, 0, 0, 0]]
     assert wide["labels"].tolist()[1] == [-100, 2, -100, -100, -100]
     assert narrow["input_ids"].shape == (2, 3)  # no example is cut
+
+
+def test_a_batch_needs_an_example():
+    with pytest.raises(ValueError, match="no examples"):
+        labels.batch([], 11)
