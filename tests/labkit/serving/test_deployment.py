@@ -139,8 +139,8 @@ def test_cores_are_shared_out():
         (["--host", "0.0.0.0", "--replicas", "2"], "vllm-router"),
     ],
 )
-def test_the_command_refuses_bad_input_in_one_line(arguments, word, capsys):
-    assert main(["serve", "--print", *arguments]) == 2
+def test_the_command_refuses_bad_input_in_one_line(arguments, word, ports, capsys):
+    assert main(["serve", "--print", "--port", f"{ports}", *arguments]) == 2
     line = capsys.readouterr().err
     assert line.startswith("error: ")
     assert line.count("\n") == 1
