@@ -5,8 +5,8 @@
 Random weights say nothing about quality. They say everything about size and speed, because bytes,
 kernels and memory traffic are those of the real model. The script writes the weights (48 GB at
 full size), loads them in bf16 and through `load_4bit`, and times both. Then it saves the 4-bit
-model and loads that again. One JSON file holds the results. It is written after each step, so that
-an interruption loses one step only.
+model, loads that again, and measures steps of LoRA training on it. One JSON file holds the
+results. It is written after each step, so that an interruption loses one step only.
 
     python benchmarks/measure_gpu.py --reduced
 
@@ -19,7 +19,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -33,7 +33,8 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from transformers.utils import logging
 
 from helpers import machine
-from helpers.model import configs, loading, memory, sizes, speed
+from helpers.finetune import adapters
+from helpers.model import configs, loading, memory, sizes, speed, training
 from helpers.model.checkpoints import check_disk
 from helpers.paths import DATA
 
@@ -58,8 +59,22 @@ REDUCED_VISION = {
     "head_dim": 32,
     "image_size": 112,
 }
-FULL = {"prompts": [512, 4096], "batches": [1, 8, 32], "new_tokens": 128, "context": 8192}
-SMALL = {"prompts": [32], "batches": [1, 2], "new_tokens": 8, "context": 64}
+# Settings: tokens of the prompt, sequences at once. The first is timed with every kind of cache.
+FULL = {
+    "settings": [(512, 1), (512, 8), (512, 32), (4096, 1)],
+    "new_tokens": 64,
+    "repeats": 2,
+    "context": 8192,
+    "train_tokens": 2048,
+}
+SMALL = {
+    "settings": [(32, 1), (32, 2)],
+    "new_tokens": 8,
+    "repeats": 1,
+    "context": 64,
+    "train_tokens": 32,
+}
+RANK = 16  # of the adapter, as in notebook 09
 
 
 def shape(name: str, reduced: bool) -> PretrainedConfig:
@@ -146,29 +161,27 @@ def timed(load: Callable[[], Result]) -> tuple[Result, dict]:
     return result, {"seconds": round(seconds, 2), "peak_bytes": peak.bytes - peak.before}
 
 
-def speeds(model: PreTrainedModel, scheme: str, plan: dict) -> list[dict]:
-    """The speed with each prompt, batch and cache of a plan; a failure is recorded with its reason.
+def speeds(model: PreTrainedModel, scheme: str, plan: dict, settings: list) -> Iterator[dict]:
+    """The speed with each setting of a plan; a failure is recorded with its reason.
 
-    A plan is `FULL` or `SMALL`.
+    The first setting is timed with a static cache too, and on a GPU with a compiled step.
     """
-    caches = [("dynamic", False), ("static", False)]
-    if torch.cuda.is_available():  # on a CPU compiling needs a compiler and minutes
-        caches.append(("static", True))
-    rows = []
-    for prompt in plan["prompts"]:
-        for batch in plan["batches"]:
-            for cache, compiled in caches:
-                setting = {"prompt_tokens": prompt, "batch": batch, "cache": cache}
-                try:
-                    row = speed.time_generation(
-                        model, new_tokens=plan["new_tokens"], compiled=compiled, **setting
-                    )
-                except (RuntimeError, NotImplementedError) as error:
-                    row = setting | {"compiled": compiled, "failed": str(error).splitlines()[0]}
-                    release()
-                rows.append({"scheme": scheme} | row)
-                print(json.dumps(rows[-1]), flush=True)
-    return rows
+    cases = [(*setting, "dynamic", False) for setting in settings]
+    cases.append((*settings[0], "static", False))
+    if torch.cuda.is_available():
+        cases.append((*settings[0], "static", True))
+    for prompt, batch, cache, compiled in cases:
+        setting = {"prompt_tokens": prompt, "batch": batch, "cache": cache, "compiled": compiled}
+        options = {name: plan[name] for name in ("new_tokens", "repeats")}
+        start = time.perf_counter()
+        try:
+            row = speed.time_generation(model, **setting, **options)
+        except (RuntimeError, NotImplementedError) as error:
+            row = setting | {"failed": (str(error) or type(error).__name__).splitlines()[0]}
+        release()
+        row = {"scheme": scheme, "seconds_in_all": time.perf_counter() - start} | row
+        print(json.dumps(row), flush=True)
+        yield row
 
 
 def release() -> None:
@@ -192,6 +205,7 @@ def measure_4bit(full: Path, saved: Path, plan: dict, result: dict, keep: Callab
                 full, double_quant=dq, context=plan["context"]
             )
         )
+        keep()
         if double_quant:
             shutil.rmtree(full)
             start = time.perf_counter()
@@ -199,20 +213,66 @@ def measure_4bit(full: Path, saved: Path, plan: dict, result: dict, keep: Callab
             seconds = round(time.perf_counter() - start, 2)
             bytes_saved = sum(path.stat().st_size for path in saved.iterdir())
             result["saved"] = {"seconds": seconds, "bytes": bytes_saved}
+            logits = logits_of(loaded.model)
         table = memory.memory_table(loaded.model, context=plan["context"])
         result["memory"][scheme] = json.loads(table.to_json(orient="index"))
         keep()
-        result["speeds"] += speeds(loaded.model, scheme, plan)
-        keep()
-        prompt = speed.random_prompt(loaded.model, 32, 1)
-        with torch.no_grad():
-            logits = loaded.model(input_ids=prompt).logits.cpu()
+        settings = plan["settings"] if double_quant else plan["settings"][:1]
+        for row in speeds(loaded.model, scheme, plan, settings):
+            result["speeds"].append(row)
+            keep()
         del loaded  # before the next load: the GPU need not hold two models
     again, result["loads"]["nf4-dq saved"] = timed(lambda: loading.load_4bit(saved))
-    with torch.no_grad():
-        same = torch.equal(logits, again.model(input_ids=prompt).logits.cpu())
-    result["reload_is_bit_identical"] = same
+    result["reload_is_bit_identical"] = torch.equal(logits, logits_of(again.model))
     keep()
+    for row in training_steps(again.model, plan["train_tokens"]):
+        result["training"].append(row)
+        keep()
+
+
+def logits_of(model: PreTrainedModel) -> torch.Tensor:
+    """The logits of one random prompt, (1, 32, vocabulary)."""
+    with torch.no_grad(), loading.unpacked(model):
+        return model(input_ids=speed.random_prompt(model, 32, 1)).logits.cpu()
+
+
+def training_steps(model: PreTrainedModel, tokens: int) -> Iterator[dict]:
+    """The memory and the time of a step of LoRA training, without and with checkpointing.
+
+    The batch is one example of `tokens` tokens. `planned` is what notebook 09 plans.
+    """
+    student = adapters.add(model, rank=RANK)
+    ids = speed.random_prompt(model, tokens, 1)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    for checkpointing in (False, True):
+        if checkpointing:
+            student.gradient_checkpointing_enable({"use_reentrant": False})
+        planned = training.plan(
+            model.config, rank=RANK, batch=1, tokens=tokens, checkpointing=checkpointing
+        )
+        row = {"tokens": tokens, "rank": RANK, "checkpointing": checkpointing}
+        row |= {"planned": planned.parts}
+        try:
+            row["measured"] = training.measure(student, batch)
+            row["seconds"] = step_seconds(student, batch)
+        except RuntimeError as error:  # it may not fit
+            row["failed"] = str(error).splitlines()[0]
+        student.zero_grad()
+        release()
+        yield row
+
+
+def step_seconds(student: PreTrainedModel, batch: dict) -> float:
+    """The seconds of a forward and a backward pass: the least of three."""
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        student(**batch).loss.backward()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+        student.zero_grad()
+    return min(seconds)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -250,6 +310,7 @@ def main(argv: list[str] | None = None) -> int:
         "loads": {},
         "memory": {},
         "speeds": [],
+        "training": [],
     }
 
     def keep() -> None:
@@ -261,8 +322,9 @@ def main(argv: list[str] | None = None) -> int:
         keep()
         model, result["loads"]["bf16"] = timed(lambda: load_bf16(config, full))
         keep()
-        result["speeds"] += speeds(model, "bf16", plan)
-        keep()
+        for row in speeds(model, "bf16", plan, plan["settings"]):
+            result["speeds"].append(row)
+            keep()
         del model
         measure_4bit(full, options.work / "nf4", plan, result, keep)
     finally:

@@ -8,7 +8,7 @@ import time
 
 import pandas as pd
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, StaticCache
 
 WARM_UP_TOKENS = 2
 
@@ -38,8 +38,8 @@ def time_generation(
     Args:
         cache: "dynamic" grows with every token. "static" is allocated once, which a compiled
             forward pass needs.
-        compiled: run the forward pass through `torch.compile`. A run before the timed ones
-            compiles it. On a CPU it needs a C++ compiler.
+        compiled: decode with `generate`'s own compiled step, recorded as a CUDA graph. A run
+            before the timed ones compiles it. It needs a GPU and a static cache.
         repeats: runs of each kind; their medians are returned.
 
     Returns:
@@ -47,15 +47,27 @@ def time_generation(
         `decode_tokens_per_s`, both for all sequences together.
 
     Raises:
-        ValueError: fewer than two new tokens, or an unknown cache.
+        ValueError: fewer than two new tokens, an unknown cache, or nothing that compiles.
     """
     if new_tokens < 2:
         raise ValueError(f"new_tokens: expected at least 2, got {new_tokens}")
     if cache not in ("dynamic", "static"):
         raise ValueError(f"cache: expected dynamic or static, got {cache!r}")
+    if compiled and (cache, model.device.type) != ("static", "cuda"):
+        raise ValueError("compiled: it needs a GPU and cache='static'")
+
+    options = {"do_sample": False}
+    if cache == "static":
+        # One cache for all runs: a CUDA graph keeps the places of what it was recorded with.
+        options["past_key_values"] = StaticCache(
+            model.config.get_text_config(), max_cache_len=prompt_tokens + new_tokens
+        )
+        options["disable_compile"] = not compiled  # on a GPU `generate` compiles if it can
 
     def run(tokens: int, seed: int) -> float:
         prompt = random_prompt(model, prompt_tokens, batch, seed)
+        if cache == "static":
+            options["past_key_values"].reset()
         _synchronize(model)
         start = time.perf_counter()
         model.generate(
@@ -63,23 +75,15 @@ def time_generation(
             attention_mask=torch.ones_like(prompt),
             min_new_tokens=tokens,
             max_new_tokens=tokens,
-            do_sample=False,
-            cache_implementation=None if cache == "dynamic" else "static",
-            disable_compile=True,  # `compiled` decides, not `generate`
+            **options,
         )
         _synchronize(model)
         return time.perf_counter() - start
 
-    eager_forward = model.forward
-    if compiled:
-        model.forward = torch.compile(model.forward, mode="reduce-overhead")
-    try:
-        run(new_tokens if compiled else WARM_UP_TOKENS, seed=0)
-        seeds = range(1, repeats + 1)
-        ttft_s = statistics.median(run(1, seed) for seed in seeds)
-        total_s = statistics.median(run(new_tokens, seed) for seed in seeds)
-    finally:
-        model.forward = eager_forward
+    run(new_tokens if compiled else WARM_UP_TOKENS, seed=0)
+    seeds = range(1, repeats + 1)
+    ttft_s = statistics.median(run(1, seed) for seed in seeds)
+    total_s = statistics.median(run(new_tokens, seed) for seed in seeds)
     decode_s = max(total_s - ttft_s, 1e-9)
     return {
         "prompt_tokens": prompt_tokens,

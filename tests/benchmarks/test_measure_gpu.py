@@ -21,7 +21,9 @@ def script():
 
 
 def test_it_measures_every_scheme_and_reloads_the_same_model(script, tmp_path, monkeypatch):
-    monkeypatch.setattr(script, "SMALL", script.SMALL | {"prompts": [8], "new_tokens": 3})
+    monkeypatch.setattr(
+        script, "SMALL", script.SMALL | {"settings": [(8, 1), (8, 2)], "new_tokens": 3}
+    )
     out, work = tmp_path / "out.json", tmp_path / "work"
     assert script.main(["--reduced", "--work", str(work), "--out", str(out)]) == 0
     result = json.loads(out.read_text())
@@ -29,7 +31,7 @@ def test_it_measures_every_scheme_and_reloads_the_same_model(script, tmp_path, m
     assert result["reload_is_bit_identical"] is True
     assert set(result["loads"]) == {"bf16", "nf4", "nf4-dq", "nf4-dq saved"}
     settings = {(row["scheme"], row["batch"], row["cache"]) for row in result["speeds"]}
-    assert {("bf16", 1, "dynamic"), ("nf4-dq", 2, "static")} <= settings
+    assert {("bf16", 1, "static"), ("nf4-dq", 2, "dynamic")} <= settings
     assert all(row.get("decode_tokens_per_s", 0) > 0 for row in result["speeds"]), result["speeds"]
     for scheme in ("nf4", "nf4-dq"):
         rows = result["memory"][scheme]
@@ -37,6 +39,12 @@ def test_it_measures_every_scheme_and_reloads_the_same_model(script, tmp_path, m
         total = sum(rows[part]["measured"] for part in weights)
         assert total == result["predicted_bytes"][scheme]
     assert result["saved"]["bytes"] < result["checkpoint_bytes"]
+    plain, checkpointed = result["training"]
+    for row in (plain, checkpointed):
+        assert row["seconds"] > 0
+        assert row["measured"]["adapter"] == row["planned"]["adapter"]
+        assert row["measured"]["weights"] == row["planned"]["weights"]
+    assert checkpointed["measured"]["activations"] < plain["measured"]["activations"]
 
 
 def test_the_random_checkpoint_has_the_models_own_shape(script, tmp_path, monkeypatch):

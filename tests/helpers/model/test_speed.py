@@ -13,11 +13,12 @@ def model(text_folder):
 
 @pytest.mark.parametrize("cache", ["dynamic", "static"])
 def test_it_runs_what_it_says(model, monkeypatch, cache):
-    runs = []
+    runs, seen = [], []
     plain = type(model).generate
 
     def watched(self, prompt, **options):
         out = plain(self, prompt, **options)
+        seen.append(options.get("past_key_values"))
         runs.append((tuple(prompt.shape), out.shape[1] - prompt.shape[1]))
         return out
 
@@ -32,17 +33,28 @@ def test_it_runs_what_it_says(model, monkeypatch, cache):
         ((2, 6), 5),
         ((2, 6), 5),
     ]
+    assert len(seen) == len(runs)
+    assert len(set(map(id, seen))) == 1  # one cache for all runs, or none of our own
     assert timed["cache"] == cache
     assert timed["prefill_tokens_per_s"] == pytest.approx(12 / timed["ttft_s"])
     assert timed["decode_tokens_per_s"] > 0
 
 
-def test_static_and_dynamic_caches_give_the_same_tokens(model):
-    prompt = speed.random_prompt(model, 6, 1)
-    settings = {"max_new_tokens": 8, "do_sample": False, "attention_mask": torch.ones_like(prompt)}
-    plain = model.generate(prompt, **settings)
-    static = model.generate(prompt, cache_implementation="static", disable_compile=True, **settings)
-    assert torch.equal(plain, static)
+def test_a_static_cache_that_is_used_again_gives_the_same_tokens(model, monkeypatch):
+    found = {}
+    plain = type(model).generate
+
+    def watched(self, prompt, **options):
+        out = plain(self, prompt, **options)
+        found.setdefault(options["max_new_tokens"], []).append(out)
+        return out
+
+    monkeypatch.setattr(type(model), "generate", watched)
+    for cache in ("static", "dynamic"):
+        speed.time_generation(model, prompt_tokens=6, new_tokens=8, cache=cache, repeats=2)
+    for runs in found.values():
+        static, dynamic = runs[: len(runs) // 2], runs[len(runs) // 2 :]
+        assert all(map(torch.equal, static, dynamic))
 
 
 def test_prompts_differ_by_seed_only(model):
@@ -58,7 +70,9 @@ def test_several_settings_make_a_table(model):
     assert table["cache"].tolist() == ["dynamic", "static"]
 
 
-@pytest.mark.parametrize("wrong", [{"new_tokens": 1}, {"cache": "elastic"}])
+@pytest.mark.parametrize(
+    "wrong", [{"new_tokens": 1}, {"cache": "elastic"}, {"compiled": True, "cache": "static"}]
+)
 def test_bad_arguments_are_refused(model, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         speed.time_generation(model, **{"prompt_tokens": 4, "new_tokens": 3} | wrong)
