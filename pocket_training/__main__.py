@@ -110,13 +110,19 @@ def evaluate(
             ensure_built(), quantization, quick=quick, cases=cases, only=only or ()
         )
     print(score_tables.as_text(score_tables.table(result)))
+    if out:  # before they are compared, so that minutes of work are kept in any case
+        score_tables.save(result, out)
     if saved:
-        print(f"\nAgainst {saved['command']} of {saved['date']}, on the same cases:")
-        rows = score_tables.paired(result, saved)
+        print(f"\nAgainst {saved['command']} of {saved['date']}, on the cases that both have:")
+        try:
+            rows = score_tables.paired(result, saved)
+        except ValueError as error:
+            print(f"error: {against}: {error}")
+            raise typer.Exit(2) from error
         print(score_tables.as_text(score_tables.paired_table(rows)))
         result["against"] = {"command": saved["command"], "rows": rows}
-    if out:
-        score_tables.save(result, out)
+        if out:
+            score_tables.save(result, out)
 
 
 @app.command()

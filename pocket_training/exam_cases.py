@@ -128,13 +128,17 @@ def _picture_case(skill: str, encoder: ExampleEncoder, case: picture_tasks.Pictu
 
 
 def pairs(encoder: ExampleEncoder, number: int = CASES) -> Iterator[list[Question]]:
-    """Counterfactual pairs, half about tools and half about pictures, each as its questions."""
+    """Counterfactual pairs, about pictures and about tools in turn, each as its questions.
+
+    So those of a smaller number are the first of a larger one.
+    """
     skill, tools = "counterfactual_pairs", number // 2
-    for pair in tool_tasks.counterfactual_pairs("held_out", pairs=tools, seed=SEED):
-        yield [[_tool_case(skill, encoder, case) for case in pair]]
+    of_tools = tool_tasks.counterfactual_pairs("held_out", pairs=tools, seed=SEED)
     for pair in picture_tasks.counterfactual_pairs("held_out", pairs=number - tools, seed=SEED):
         # Two rows: the pictures share their tokens' ids, but show different things.
         yield [[_picture_case(skill, encoder, case)] for case in pair]
+        if about_tools := next(of_tools, None):
+            yield [[_tool_case(skill, encoder, case) for case in about_tools]]
 
 
 def _tool_case(skill: str, encoder: ExampleEncoder, case: tool_tasks.ToolCase) -> Case:

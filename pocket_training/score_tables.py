@@ -67,7 +67,9 @@ def as_markdown(cells: list[list[str]]) -> str:
 
 
 def paired(result: dict, saved: dict) -> list[dict]:
-    """Each skill of two results on the same cases: what one gets right beyond the other.
+    """Each skill of two results, on the first cases that both have: what one gets right beyond.
+
+    A skill that only one of them has is left out.
 
     Args:
         result: of `evaluate.run`, or saved.
@@ -79,21 +81,24 @@ def paired(result: dict, saved: dict) -> list[dict]:
         (Statistics in Medicine 17, 1998, method 10).
 
     Raises:
-        ValueError: the two were scored in different ways, or not asked the same number of cases.
+        ValueError: the two were scored in different ways, or have no case in common.
     """
     if result.get("scoring_version") != saved.get("scoring_version"):
         raise ValueError("the two were scored in different ways; evaluate both again")
     rows = []
     for skill, scores in result["right"].items():
-        both = (scores, saved["right"][skill])
-        new, old = (np.array([mark in (True, "1") for mark in marks]) for marks in both)
-        if len(new) != len(old):
-            raise ValueError(f"{skill}: {len(new)} cases against {len(old)}; ask both the same")
+        both = (scores, saved["right"].get(skill, ()))
+        common = min(map(len, both))  # the first cases are the same, whatever their number
+        if not common:
+            continue
+        new, old = (np.array([mark in (True, "1") for mark in marks[:common]]) for marks in both)
         low, high = newcombe_interval(new, old)
         gained, lost = int((new & ~old).sum()), int((old & ~new).sum())
         counts = {"skill": skill, "gained": gained, "lost": lost, "of": len(new)}
         difference = float(new.mean() - old.mean())
         rows.append(_rounded(**counts, difference=difference, low=low, high=high))
+    if not rows:
+        raise ValueError("the two results have no case in common")
     return rows
 
 

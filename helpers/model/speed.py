@@ -47,12 +47,17 @@ def time_generation(
         `decode_tokens_per_s`, both for all sequences together.
 
     Raises:
-        ValueError: fewer than two new tokens, an unknown cache, or nothing that compiles.
+        ValueError: fewer than two new tokens, an unknown cache, or `compiled` without a GPU.
+        NotImplementedError: `generate` does not compile this quantization; it would not say so.
     """
     if new_tokens < 2:
         raise ValueError(f"new_tokens: expected at least 2, got {new_tokens}")
     if cache not in ("dynamic", "static"):
         raise ValueError(f"cache: expected dynamic or static, got {cache!r}")
+    quantizer = getattr(model, "hf_quantizer", None)
+    if compiled and not getattr(quantizer, "is_compileable", True):
+        name = model.config.quantization_config.quant_method.value
+        raise NotImplementedError(f"generate() does not compile a model quantized by {name}")
     if compiled and (cache, model.device.type) != ("static", "cuda"):
         raise ValueError("compiled: it needs a GPU and cache='static'")
 

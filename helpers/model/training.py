@@ -143,6 +143,8 @@ def kept_bytes(model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> tupl
     kept: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
+        # Detached: an operation that keeps its own result would keep itself, for good.
+        tensor = tensor.detach()
         place = tensor.untyped_storage().data_ptr()
         if place not in own:
             kept[place] = tensor

@@ -18,9 +18,9 @@ from pocket_model.processor import bf16_matmul_is_fast
 from pocket_model.server.linears import (
     HEAD,
     LAST_LAYER,
+    Float32,
     Form,
     Linear,
-    Plain,
     Tensors,
     linear_layer,
 )
@@ -107,7 +107,8 @@ class Decoder:
         self._dtype, self._attend_in_float32 = self._embeddings.dtype, not bf16_matmul_is_fast()
         head = {"head.weight": self._embeddings}
         self._head = linear_layer(HEAD[quantization], head, ["head"])
-        if isinstance(self._head, Plain):  # the same numbers: held once
+        # In float32 both are held once. In bf16 the head has an order of its own.
+        if isinstance(self._head, Float32):
             self._embeddings = self._head.weight
         every = [linear for layer in self._layers for linear in layer if callable(linear)]
         self.weight_bytes = sum(linear.nbytes for linear in [*every, self._head])

@@ -43,7 +43,8 @@ class Linear(Protocol):
     """A linear layer without a bias: rows of shape (n, inputs) to (n, outputs), in one dtype.
 
     In int8 and int4 a row's result does not depend on the other rows, to the bit. In bf16 that is
-    so where the CPU has instructions for it; elsewhere its weights are multiplied in float32.
+    so where the CPU has instructions for it. Elsewhere its weights are multiplied in float32, and
+    the last bits of a row may depend on the others.
 
     Args:
         many: for many rows of one prompt: multiply in the dtype that is fastest for many rows.
@@ -75,25 +76,49 @@ class _Widened:
         return self.few(rows)
 
 
-class Plain(_Widened):
-    """Weights as they are: bf16, or float32 in a test."""
+class Float32(_Widened):
+    """Weights in float32: a test's, or bf16 ones on a CPU that cannot multiply bf16 fast."""
 
     def __init__(self, weight: torch.Tensor):
-        self.weight = weight
+        self.weight = weight.float()
+        self.nbytes = self.weight.nbytes
+
+    def few(self, rows: torch.Tensor) -> torch.Tensor:
+        return linear(rows.float(), self.weight)
+
+    def weights(self) -> torch.Tensor:
+        return self.weight.to(self.wide)
+
+
+class Bf16(_Widened):
+    """bf16 weights in the order in which oneDNN reads them.
+
+    `linear` reorders them for every product, which takes time (measured: `pocket-bf16-packed`). For
+    many rows on a CPU without AMX they are put back and widened.
+    """
+
+    def __init__(self, weight: torch.Tensor):
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, 1)
         self.nbytes = weight.nbytes
+
+    def product(self, rows: torch.Tensor) -> torch.Tensor:
+        rows = rows.bfloat16()
+        return torch.ops.mkldnn._linear_pointwise(rows, self.packed, None, "none", [], "")
 
     def few(self, rows: torch.Tensor) -> torch.Tensor:
         # oneDNN adds up a single row in another order than a row among others. With AMX it does so
         # with more than 32 rows too.
         if len(rows) > ROWS_AT_A_TIME:
             return torch.cat([self.few(part) for part in rows.split(ROWS_AT_A_TIME)])
-        rows = rows.to(self.weight.dtype)
-        if len(rows) > 1:
-            return linear(rows, self.weight)
-        return linear(rows.expand(2, -1), self.weight)[:1]
+        return self.product(rows) if len(rows) > 1 else self.product(rows.expand(2, -1))[:1]
 
     def weights(self) -> torch.Tensor:
-        return self.weight.to(self.wide)
+        return self.packed.to_dense(self.wide)
+
+    def __call__(self, rows: torch.Tensor, *, many: bool = False) -> torch.Tensor:
+        if many and self.wide == torch.bfloat16:
+            return self.product(rows).to(rows.dtype)
+        return super().__call__(rows, many=many)
 
 
 class Int8(_Widened):
@@ -223,4 +248,6 @@ def linear_layer(form: Form, tensors: Tensors, names: list[str]) -> Linear:
             return Int8Twice(weight)
         case "int4":
             return Int4(weight)
-    return Plain(weight if bf16_matmul_is_fast() else weight.float())
+    if weight.dtype == torch.bfloat16 and bf16_matmul_is_fast():
+        return Bf16(weight)
+    return Float32(weight)

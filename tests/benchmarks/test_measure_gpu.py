@@ -72,3 +72,18 @@ def test_a_folder_that_exists_is_not_touched(script, tmp_path, capsys):
     assert script.main(["--reduced", "--work", str(tmp_path)]) == 1
     assert "exists" in capsys.readouterr().out
     assert (tmp_path / "mine.txt").is_file()
+
+
+@pytest.mark.parametrize(("says", "kept"), [("", "RuntimeError"), ("out of\nmemory", "out of")])
+def test_a_setting_that_fails_is_a_row_with_its_reason(script, monkeypatch, says, kept):
+    def fails(*_, batch, **__):
+        if batch == 2:
+            raise RuntimeError(says)
+        return {"batch": batch, "decode_tokens_per_s": 1.0}
+
+    monkeypatch.setattr(script.speed, "time_generation", fails)
+    rows = list(script.speeds(None, "bf16", script.SMALL, [(8, 2), (8, 1)]))
+    failed = [row for row in rows if row["batch"] == 2]
+    assert {row["failed"] for row in failed} == {kept}
+    assert [row["decode_tokens_per_s"] for row in rows if row["batch"] == 1] == [1.0]
+    assert all({"scheme", "seconds_in_all"} <= row.keys() for row in rows)

@@ -86,8 +86,37 @@ def test_a_paired_comparison_counts_case_by_case():
     assert "picture: colour" in score_tables.as_text(score_tables.paired_table([row]))
     with pytest.raises(ValueError, match="different ways"):
         score_tables.paired(new, old | {"scoring_version": 1})
-    with pytest.raises(ValueError, match="4 cases against 3"):
-        score_tables.paired(new, {"right": {"picture: colour": "101"}})
+    # The first cases are the same. Skills that only one of the two has are left out.
+    (row,) = score_tables.paired(new | {"right": new["right"] | {"more": [True]}}, {
+        "right": {"picture: colour": "101", "other": "1"}
+    })  # fmt: skip
+    assert (row["skill"], row["gained"], row["lost"], row["of"]) == ("picture: colour", 1, 1, 3)
+
+
+def test_results_with_nothing_in_common_are_not_compared():
+    with pytest.raises(ValueError, match="no case in common"):
+        score_tables.paired({"right": {"a": [True]}}, {"right": {"b": "1"}})
+
+
+def test_a_smaller_number_of_cases_has_the_first_of_a_larger_one(encoder):
+    """A short evaluation is compared with a long one case by case."""
+
+    def asked(cases: int) -> dict[str, list]:
+        by_skill: dict[str, list] = {}
+        for question in exam_cases.questions(encoder, cases):
+            for case in question:
+                example = case.example
+                key = (example.prompt, example.reply, [p.tobytes() for p in example.pictures])
+                by_skill.setdefault(case.skill, []).append(key)
+        by_skill["pairs"] = [
+            [(case.example.prompt, case.example.reply) for question in pair for case in question]
+            for pair in exam_cases.pairs(encoder, cases)
+        ]
+        return by_skill
+
+    few, many = asked(10), asked(30)
+    for skill, cases in few.items():
+        assert many[skill][: len(cases)] == cases, skill
 
 
 def test_every_skill_has_its_cases(encoder):

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from tiny_models import text_model
+from transformers import StaticCache
 
 from helpers.model import loading, speed
 
@@ -35,6 +37,7 @@ def test_it_runs_what_it_says(model, monkeypatch, cache):
     ]
     assert len(seen) == len(runs)
     assert len(set(map(id, seen))) == 1  # one cache for all runs, or none of our own
+    assert isinstance(seen[0], StaticCache) == (cache == "static")
     assert timed["cache"] == cache
     assert timed["prefill_tokens_per_s"] == pytest.approx(12 / timed["ttft_s"])
     assert timed["decode_tokens_per_s"] > 0
@@ -70,9 +73,16 @@ def test_several_settings_make_a_table(model):
     assert table["cache"].tolist() == ["dynamic", "static"]
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"new_tokens": 1}, {"cache": "elastic"}, {"compiled": True, "cache": "static"}]
-)
+def test_what_cannot_be_compiled_is_refused(model):
+    """`generate` would decode without compiling, and the figure would be called a compiled one."""
+    setting = {"prompt_tokens": 4, "new_tokens": 3, "cache": "static", "compiled": True}
+    with pytest.raises(NotImplementedError, match="bitsandbytes"):
+        speed.time_generation(model, **setting)
+    with pytest.raises(ValueError, match="compiled: it needs a GPU"):
+        speed.time_generation(text_model(), **setting)
+
+
+@pytest.mark.parametrize("wrong", [{"new_tokens": 1}, {"cache": "elastic"}])
 def test_bad_arguments_are_refused(model, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         speed.time_generation(model, **{"prompt_tokens": 4, "new_tokens": 3} | wrong)

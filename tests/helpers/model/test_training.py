@@ -1,5 +1,7 @@
 """The memory plan against what peft makes and PyTorch keeps."""
 
+import gc
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -54,6 +56,20 @@ def test_the_pocket_model_in_4_bits_keeps_what_was_planned(model_folder):
     # At the peak the backward pass has not made the gradients of the adapters yet.
     together = sum(plan.parts.values()) - plan.parts["weights"] - plan.parts["adapter"]
     assert together - plan.parts["gradients"] == pytest.approx(found["step"], rel=0.02)
+
+
+def test_counting_keeps_nothing_after_it():
+    """Once it kept 41 GB of a 24B's activations on a GPU: autograd held them, so gc could not."""
+    model = adapters.add(text_model(), rank=4)
+    batch = tensors(2, 16)
+
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(each, torch.Tensor) for each in gc.get_objects())
+
+    before = alive()
+    training.kept_bytes(model, batch)
+    assert alive() == before
 
 
 def test_measuring_changes_no_weight():

@@ -9,10 +9,10 @@ from pocket_model.processor import bf16_matmul_is_fast
 from pocket_model.server import linears
 from pocket_model.server.linears import (
     INT4_GROUP,
+    Bf16,
     Int4,
     Int8,
     Int8Twice,
-    Plain,
     dequantized,
     linear_layer,
     round_to_int4,
@@ -21,7 +21,7 @@ from pocket_model.server.linears import (
 
 # The built model's layers (outputs, inputs), and two whose outputs no kernel's block divides.
 SHAPES = [(1280, 576), (576, 768), (3072, 576), (576, 1536), (1003, 576), (37, 96)]
-KINDS = [Plain, Int8, Int8Twice, Int4]
+KINDS = [Bf16, Int8, Int8Twice, Int4]
 FORMS = [*QUANTIZATIONS, "int8 twice"]
 
 
@@ -217,7 +217,7 @@ def test_many_rows_have_nearly_the_numbers_of_few(quantization):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_has_the_same_result_beside_any_others(kind, shape, threads):
     """To the bit: a reply must not depend on other requests in its batch."""
-    if kind is Plain and not bf16_matmul_is_fast():
+    if kind is Bf16 and not bf16_matmul_is_fast():
         pytest.skip("without bf16 instructions, bf16 weights are multiplied in float32")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
