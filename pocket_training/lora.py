@@ -186,7 +186,7 @@ class Student(torch.nn.Module):
         if not len(batch.pixels):
             return states
         tokens = vision_stage.encode_images(self.model, batch.pixels, batch.sizes)
-        of_words = batch.cell_words @ self.vectors
+        of_words = batch.cell_words.to(self.vectors.dtype) @ self.vectors
         tokens = torch.where(batch.oracle[:, None, None], of_words, tokens)
         is_image = (ids == self.model.config.image_token_id)[..., None]
         in_order = tokens[vision_stage.cells_shown(batch.sizes)]

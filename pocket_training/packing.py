@@ -132,7 +132,7 @@ class Batch:
         soft_ids, soft_shares: (S, K) those distributions: token ids and probabilities.
         pixels, sizes: the pictures in the order of their tokens, from `vision_stage.on_canvases`.
         oracle: (n,) bool, of which pictures the labels take the place.
-        cell_words: those labels, (n, cells, words) from `vision_stage.multi_hot`; else zeros.
+        cell_words: those labels, (n, cells, words) from `vision_stage.multi_hot`; else False.
     """
 
     input_ids: torch.Tensor
@@ -207,7 +207,7 @@ def collate(lines: Sequence[Sequence[PackedRow]], *, shape: tuple[int, int] | No
     arrays = (np.array(predictors), np.array(labels), np.array(owners), *soft)
     pictures = [picture for row in rows for picture in row.pictures]
     known = [labels for row in rows for labels in row.oracle_labels]
-    cell_words = torch.zeros(len(known), CELLS**2, len(vocabulary()))
+    cell_words = torch.zeros(len(known), CELLS**2, len(vocabulary()), dtype=torch.bool)
     for words, labels in zip(cell_words, known, strict=True):
         if labels is not None:
             words.copy_(multi_hot(labels))

@@ -13,7 +13,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 from PIL import Image
@@ -359,8 +359,8 @@ class Regions:
 class Number:
     """One to four digits in a row, anywhere.
 
-    The k-th digit labels the k-th cell of the row of cells that the number is in: two digits can
-    be in one cell, and the tower has to take them apart.
+    Each digit labels the cell that it is in. Of two in one cell, one labels the cell beside it, and
+    their order stays. So the vision encoder has to take them apart.
     """
 
     size: Size
@@ -382,9 +382,21 @@ class Number:
     def cell_labels(self) -> CellLabels:
         cells = _blank_cells(self.size)
         row = min(int(self.center[1] / self.size[1] * len(cells)), len(cells) - 1)
-        for column, digit in enumerate(self.digits):
-            cells[row][column] = ("number", digit, str(len(self.digits)))
+        of_all = NUMBERS[len(self.digits)]
+        for column, digit, place in zip(self._columns(), self.digits, ORDINALS, strict=False):
+            cells[row][column] = ("number", digit, place, of_all)
         return cells
+
+    def _columns(self) -> tuple[int, ...]:
+        """Each digit's column of cells: from left to right, as near to it as can be."""
+        face = styles.typeface(self.font, round(self.height))
+        ends = [face.getlength(self.digits[:count]) for count in range(len(self.digits) + 1)]
+        left, (_, columns) = self.center[0] - ends[-1] / 2, grid(self.size)
+        middles = [(left + sum(pair) / 2) / self.size[0] * columns for pair in pairwise(ends)]
+        return min(
+            combinations(range(columns), len(middles)),
+            key=lambda found: math.dist([column + 0.5 for column in found], middles),
+        )
 
 
 Scene = Shapes | Bars | Regions | Number

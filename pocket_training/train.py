@@ -46,6 +46,7 @@ TEXT_STEPS, TEXT_RATE = 3000, 1e-3
 DECAY_SHARE = 1 / 3  # of a stage's steps: in these the learning rate falls
 VISION_SHARE = 0.2  # of the text stage's rate: how fast the vision encoder goes on learning there
 CHECKPOINT_EVERY_S = 60.0
+MOST_STEPS = 10**6  # of a stage whose length is a time
 LOG_EVERY = 10  # steps
 CHATS = {"train": 1600, "held_out": 300}
 CHATS_AT_ONCE = 40  # of the base's replies; on a GPU ten times as many
@@ -62,7 +63,7 @@ NF4_FROM, NF4_EVERY = 0.75, 50
 # a picture row several about the same picture.
 TOOL_SKILLS = dict(known=7, unseen=6, command=9, none=7, two=11, result=6, corrected=3)
 TOOL_QUESTIONS = dict(known=7, unseen=5, command=6, none=5, two=4, result=3, corrected=3)
-PICTURE_KINDS = {"shapes": 14, "bars": 4, "regions": 3, "number": 6, "two": 5}
+PICTURE_KINDS = {"shapes": 14, "bars": 4, "regions": 3, "number": 8, "two": 6}
 PICTURE_QUESTIONS = {"shapes": 11, "bars": 6, "regions": 4, "number": 3, "two": 7}
 FOLLOW_UP_SHARE = 0.15  # of the picture rows: a question that follows another and its answer
 FORGOTTEN_SHARE = 0.04  # of the picture rows: the questions come without the picture
@@ -73,7 +74,7 @@ ORACLE_SHARE = 0.15  # of the picture rows: a picture's labels take the place of
 MIXED_SHARE = 0.1  # of the tool rows: the model card's conversation with a tool and a map
 # Beside them a step draws pictures for the first stage's loss, by this weight: answers alone teach
 # the vision encoder little about what nobody asks.
-DESCRIBED, DESCRIBED_WEIGHT = 8, 0.3
+DESCRIBED, DESCRIBED_WEIGHT = 16, 0.3
 LABELS_PER_STEP = 250  # about as many tokens count in a step; the sum divided by it is a mean
 
 
@@ -83,8 +84,10 @@ class Plan:
 
     Attributes:
         start: an adapter file to go on from; None begins with a random vision tower.
-        text_rate: the second stage's highest learning rate; a run that goes on from a trained
-            adapter needs a lower one.
+        vision_minutes, text_minutes: train for so long, whatever the number of steps. The seed
+            then no longer gives the same run, because a faster machine does more steps.
+        vision_rate, text_rate: each stage's highest learning rate; a run that goes on from a
+            trained adapter needs lower ones.
         rows: so many times the rows and pictures of a step; more than one pays on a GPU.
         chats: so many times the base's replies to learn from.
         workers: processes that draw rows and pictures ahead; 0 draws them in between.
@@ -95,6 +98,9 @@ class Plan:
     device: str = "cpu"
     vision_steps: int = VISION_STEPS
     text_steps: int = TEXT_STEPS
+    vision_minutes: float | None = None
+    text_minutes: float | None = None
+    vision_rate: float = VISION_RATE
     text_rate: float = TEXT_RATE
     rows: int = 1
     chats: int = 1
@@ -163,7 +169,9 @@ def train_vision(
     model.requires_grad_(False)
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    run = _Run(folder / "vision_stage.pt", parameters, VISION_RATE, warm_up=100, decay=0.01)
+    length = {"planned": plan.vision_steps, "minutes": plan.vision_minutes}
+    file = folder / "vision_stage.pt"
+    run = _Run(file, parameters, plan.vision_rate, warm_up=100, decay=0.01, **length)
     size = VISION_BATCH * plan.rows
 
     def draw(step: int) -> vision_stage.Labelled:
@@ -173,7 +181,7 @@ def train_vision(
     kept: list[vision_stage.Labelled] = []
     log = (folder / "vision_losses.jsonl").open("a", encoding="utf-8")
     with log:
-        for step, drawn, bar in run.steps(plan.vision_steps, "the vision encoder", draw, plan):
+        for step, drawn, bar in run.steps("the vision encoder", draw, plan):
             shown = [tuple(tensor.to(vectors.device) for tensor in drawn)]
             if plan.on_gpu:
                 shown += random.Random(step).sample(kept, min(len(kept), REPLAYS))
@@ -194,12 +202,11 @@ def train_text(
 
     Every step's losses by kind are appended to `losses.jsonl` in `folder`.
     """
-    run = _Run(
-        folder / "text.pt", student.trainable(), plan.text_rate, warm_up=20, slow=student.vision
-    )
+    length = {"planned": plan.text_steps, "minutes": plan.text_minutes}
+    file, slow = folder / "text.pt", student.vision
+    run = _Run(file, student.trainable(), plan.text_rate, warm_up=20, slow=slow, **length)
     student.train()
-    noisy_from = round(NF4_FROM * plan.text_steps)
-
+    rounded = False
     describe = vision_stage.Describe(student.model, student.vectors)
 
     def draw(step: int) -> tuple[list[Part], vision_stage.Labelled]:
@@ -212,13 +219,12 @@ def train_text(
         )
 
     with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
-        for step, (parts, pictures), bar in run.steps(
-            plan.text_steps, "the text model", draw, plan
-        ):
-            # Also at an interrupted run's first step, from the weights of its checkpoint.
-            if step >= noisy_from:
-                if step % NF4_EVERY == 0 or step == max(run.done, noisy_from):
+        for step, (parts, pictures), bar in run.steps("the text model", draw, plan):
+            if run.share(step) >= NF4_FROM:
+                # Also at an interrupted run's first step, from the weights of its checkpoint.
+                if step % NF4_EVERY == 0 or not rounded:
                     student.round_to_nf4()
+                rounded = True
                 student.compute_rounded(step % 2 == 1)
             by_kind: dict[str, list[float]] = {}
             tokens = 0
@@ -334,15 +340,18 @@ def _pick(rng: random.Random, weights: dict[str, int]) -> str:
     return rng.choices(list(weights), weights=list(weights.values()))[0]
 
 
-def learning_rate(step: int, steps: int, peak: float, warm_up: int) -> float:
+def learning_rate(step: int, share: float, peak: float, warm_up: int) -> float:
     """A linear warm-up, then the peak, and in the last third a line down to a fiftieth of it.
 
     The part at the peak does not depend on the number of steps. So a run that is given more time
     goes on from its checkpoint as if it had been longer from the beginning.
+
+    Args:
+        share: of the stage that is done, 0 to 1.
     """
     if step < warm_up:
         return peak * (step + 1) / warm_up
-    left = (steps - step) / max(1.0, steps * DECAY_SHARE)
+    left = (1 - share) / DECAY_SHARE
     return peak * max(0.02, min(1.0, left))
 
 
@@ -377,17 +386,22 @@ class _Run:
 
     Attributes:
         rate: the highest learning rate, reached after `warm_up` steps.
+        planned: the steps of the stage.
+        minutes: or how long it is to take; then `planned` does not count.
         slow: those of the parameters that take `VISION_SHARE` of the rate.
-        done: steps done by an earlier run.
+        done, seconds: steps done by an earlier run, and the time they took.
     """
 
     checkpoint: Path
     parameters: dict[str, torch.nn.Parameter]
     rate: float
     warm_up: int
+    planned: int
+    minutes: float | None = None
     decay: float = 0.0
     slow: dict[str, torch.nn.Parameter] = field(default_factory=dict)
     done: int = 0
+    seconds: float = 0.0
 
     def __post_init__(self):
         self._sums: list[torch.Tensor] = []
@@ -400,14 +414,21 @@ class _Run:
         )
         if self.checkpoint.is_file():
             saved = torch.load(self.checkpoint, weights_only=True)
-            self.done = saved["step"]
+            self.done, self.seconds = saved["step"], saved.get("seconds", 0.0)
             self.optimizer.load_state_dict(saved["optimizer"])
             for name, parameter in self.parameters.items():
                 parameter.data.copy_(saved["parameters"][name])
 
-    def steps(
-        self, steps: int, name: str, draw: Callable, plan: Plan
-    ) -> Iterator[tuple[int, Any, tqdm]]:
+    def share(self, step: int) -> float:
+        """How much of the stage is done before a step, 0 to 1."""
+        if self.minutes is None:
+            return step / self.planned
+        return min(1.0, self._time_taken() / (60 * self.minutes))
+
+    def _time_taken(self) -> float:
+        return self.seconds + time.monotonic() - self._started
+
+    def steps(self, name: str, draw: Callable, plan: Plan) -> Iterator[tuple[int, Any, tqdm]]:
         """The steps left to do, each with what `draw` gives for it and the progress bar.
 
         The caller computes the gradients. Before the next step they are applied. Once a minute and
@@ -415,6 +436,8 @@ class _Run:
         """
         if plan.workers:
             _allow_open_files()
+        self._started = time.monotonic()
+        steps = self.planned if self.minutes is None else MOST_STEPS
         drawn = DataLoader(
             _Drawn(draw, steps),
             batch_size=None,
@@ -424,10 +447,14 @@ class _Run:
         )
         numbers = range(self.done, steps)
         saved = time.monotonic()
-        bar = tqdm(numbers, initial=self.done, total=steps, desc=name, unit="step")
+        total = self.planned if self.minutes is None else None
+        bar = tqdm(iter(numbers), name, total, initial=self.done, unit="step")
         for step, rows in zip(bar, drawn, strict=False):
+            if self.minutes is not None and self.share(step) >= 1:
+                self._save(step)
+                break
+            rate = learning_rate(step, self.share(step), self.rate, self.warm_up)
             for group in self.optimizer.param_groups:
-                rate = learning_rate(step, steps, self.rate, self.warm_up)
                 group["lr"] = group["share"] * rate
             yield step, rows, bar
             self.collect_gradients()
@@ -457,7 +484,11 @@ class _Run:
             parameter.grad = None
 
     def _save(self, step: int) -> None:
-        values = {name: parameter.detach() for name, parameter in self.parameters.items()}
-        optimizer = self.optimizer.state_dict()
+        saved = {
+            "step": step,
+            "seconds": self._time_taken(),
+            "parameters": {name: value.detach() for name, value in self.parameters.items()},
+            "optimizer": self.optimizer.state_dict(),
+        }
         with atomic_write(self.checkpoint) as unfinished:
-            torch.save({"step": step, "parameters": values, "optimizer": optimizer}, unfinished)
+            torch.save(saved, unfinished)

@@ -19,11 +19,15 @@ from pocket_training.messages import user_images
 from pocket_training.styles import SIDE
 
 CELLS = SIDE // scenes.CELL  # of a canvas, on each side
-# How often each kind of scene is shown: shapes carry most of the words.
-KINDS = ("shapes",) * 13 + ("bars",) * 3 + ("regions",) * 2 + ("number",) * 3
+# How often each kind of scene is shown: shapes carry most of the words, and digits are the hardest.
+KINDS = ("shapes",) * 12 + ("bars",) * 3 + ("regions",) + ("number",) * 5
 SCALES = (1, 1, 1.5, 2, 3)  # of the drawn picture over what the model sees
 # Of telling which words are in a token, and the weight of mistakes beside that of the distance.
 SHARPNESS, MISREAD = 10.0, 0.3
+
+# Pictures travel between processes as bytes, a quarter of what float32 takes: reading them was most
+# of a step on a GPU. A level is 1.3 of the 255 of an image file.
+LEVELS, ZERO = 50, 115
 
 Labelled = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # pixels, sizes, words of the cells
 
@@ -62,13 +66,16 @@ def encode_images(model, pixels: torch.Tensor, sizes: torch.Tensor) -> torch.Ten
     more than for one.
 
     Args:
-        pixels: the canvases, (pictures, 3, side, side).
+        pixels: the canvases, (pictures, 3, side, side): as the model takes them, or as bytes from
+            `on_canvases`.
         sizes: (pictures, 2), height and width of each in cells.
 
     Returns:
         (pictures, cells of a canvas, hidden). Cells outside a picture mean nothing.
     """
     encoder, projector = model.model.vision_tower, model.model.multi_modal_projector
+    if pixels.dtype == torch.uint8:
+        pixels = (pixels.float() - ZERO) / LEVELS
     patches = encoder.patch_conv(pixels.to(encoder.patch_conv.weight.dtype))
     _, _, rows, columns = patches.shape
     grid = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
@@ -91,21 +98,22 @@ def cells_shown(sizes: torch.Tensor) -> torch.Tensor:
 
 
 def on_canvases(pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures (3, height, width) as `pixels` and `sizes` of `encode_images`."""
-    pixels = torch.zeros(len(pictures), 3, SIDE, SIDE)
+    """Pictures (3, height, width) as `pixels`, in bytes, and `sizes` of `encode_images`."""
+    pixels = torch.zeros(len(pictures), 3, SIDE, SIDE, dtype=torch.uint8)
     for canvas, picture in zip(pixels, pictures, strict=True):
-        canvas[:, : picture.shape[1], : picture.shape[2]] = torch.from_numpy(picture)
+        levels = (picture * LEVELS + ZERO).round().clip(0, 255).astype(np.uint8)
+        canvas[:, : picture.shape[1], : picture.shape[2]] = torch.from_numpy(levels)
     sizes = [[length // scenes.CELL for length in picture.shape[1:]] for picture in pictures]
     return pixels, torch.tensor(sizes).reshape(-1, 2)
 
 
 def multi_hot(labels: scenes.CellLabels) -> torch.Tensor:
-    """Which words describe each cell of a canvas: ones and zeros of shape (cells, words)."""
+    """Which words describe each cell of a canvas: bool of shape (cells, words)."""
     places = _places()
-    hot = torch.zeros(CELLS, CELLS, len(places))
+    hot = torch.zeros(CELLS, CELLS, len(places), dtype=torch.bool)
     for row, cells in enumerate(labels):
         for column, cell in enumerate(cells):
-            hot[row, column, [places[word] for word in cell]] = 1
+            hot[row, column, [places[word] for word in cell]] = True
     return hot.flatten(0, 1)
 
 
@@ -142,7 +150,7 @@ def loss(
         shown: from `cells_shown`, (pictures, cells).
         reader: `readout(vectors)`, if it is known.
     """
-    reader = readout(vectors) if reader is None else reader
+    reader, labels = readout(vectors) if reader is None else reader, labels.to(vectors.dtype)
     weight = shown * (1 + 3 * (labels.sum(-1) > 1).float())
     distance = (tokens - labels @ vectors).pow(2).mean(-1) / vectors.pow(2).mean()
     misread = torch.nn.functional.binary_cross_entropy_with_logits(

@@ -139,6 +139,34 @@ def test_numbers_are_in_the_picture():
         assert len(scene.digits) <= scenes.grid(scene.size)[1]
 
 
+def test_a_digit_labels_the_cell_that_it_is_in():
+    """Where each digit is, is read off pictures of the number with all other digits left out."""
+    alone = 0
+    for scene in drawn("number", "train", 60):
+        face = styles.typeface(scene.font, round(scene.height))
+        rows, columns = scenes.grid(scene.size)
+        cells = [cell for row in scene.cell_labels() for cell in row]
+        found = [n for n, cell in enumerate(cells) if cell != ("empty",)]
+        count = scenes.NUMBERS[len(scene.digits)]
+        assert [cells[n] for n in found] == [
+            ("number", digit, place, count)
+            for digit, place in zip(scene.digits, scenes.ORDINALS, strict=False)
+        ]
+        assert len({n // columns for n in found}) == 1  # in one row, so read from left to right
+        left = scene.center[0] - face.getlength(scene.digits) / 2
+        places = []
+        for k in range(len(scene.digits)):
+            box = face.getbbox(scene.digits[:k] + scene.digits[k], anchor="ls")
+            start = face.getlength(scene.digits[:k])
+            places.append((left + (start + box[2]) / 2) / scene.size[0] * columns)
+        own = [int(place) for place in places]
+        if len(set(own)) == len(own):
+            near = [abs(n % columns - place) <= 1.2 for n, place in zip(found, places, strict=True)]
+            assert all(near)
+            alone += [n % columns for n in found] == own
+    assert alone > 15
+
+
 def test_everything_contrasts_with_its_background():
     for scene in drawn("shapes", "train", 200):
         assert all(scene.style.contrasts_with(shape.rgb) for shape in scene.shapes)

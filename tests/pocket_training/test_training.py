@@ -202,9 +202,13 @@ def test_pictures_are_encoded_as_the_stock_model_does(encoder):
     with torch.no_grad():
         own = vision_stage.encode_images(model, pixels, sizes)
         shown = vision_stage.cells_shown(sizes)
-        for picture, tokens, here in zip(pictures, own, shown, strict=True):
+        for canvas, picture, tokens, here in zip(pixels, pictures, own, shown, strict=True):
             size = torch.tensor([picture.shape[1:]])
-            stock = model.model.get_image_features(torch.from_numpy(picture)[None], size)
+            levels = canvas[:, : picture.shape[1], : picture.shape[2]].float()
+            seen = (levels - vision_stage.ZERO) / vision_stage.LEVELS
+            # Bytes: half a level away at most, which is less than one of an image file's 255.
+            assert np.abs(seen.numpy() - picture).max() <= 0.501 / vision_stage.LEVELS
+            stock = model.model.get_image_features(seen[None], size)
             (expected,) = stock.pooler_output
             torch.testing.assert_close(tokens[here], expected, atol=1e-5, rtol=0)
 
@@ -215,7 +219,7 @@ def test_words_in_one_token_are_read_back(encode):
     labels = scenes.random_shapes(random.Random(1), "train", count=4).cell_labels()
     size = torch.tensor([[len(labels), len(labels[0])]])
     hot = vision_stage.multi_hot(labels)[vision_stage.cells_shown(size)[0]]
-    shares = hot @ vectors @ vision_stage.readout(vectors)
+    shares = hot.float() @ vectors @ vision_stage.readout(vectors)
     found = [{words[i] for i in (row > 0.5).nonzero().flatten().tolist()} for row in shares]
     assert found == [set(cell) for line in labels for cell in line]
     assert vision_stage.word_vectors(thin_model(), encode).shape == (len(words), 64)
@@ -246,7 +250,7 @@ def test_labels_can_take_the_place_of_a_pictures_encoding(encoder, encode):
 def test_a_misread_word_costs_what_numpy_says():
     vectors = torch.randn(len(vision_stage.vocabulary()), 128)
     scene = scenes.random_shapes(random.Random(1), "train", count=4)
-    labels = vision_stage.multi_hot(scene.cell_labels())
+    labels = vision_stage.multi_hot(scene.cell_labels()).float()
     size = torch.tensor([[len(scene.cell_labels()), len(scene.cell_labels()[0])]])
     shown = vision_stage.cells_shown(size)
     wrong = labels.clone()
@@ -308,10 +312,39 @@ def test_training_resumes_where_it_was_interrupted(encoder, encode, tmp_path, mo
     assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [0, 1, 2, 3]
 
 
+def test_a_stage_can_have_a_time_instead_of_steps(encoder, encode, tmp_path, monkeypatch):
+    """The rate falls in the time's last third. An interrupted run has its time, too, behind it."""
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(train, "TOOL_ROWS", 1)
+    monkeypatch.setattr(train, "PICTURE_ROWS", 0)
+    monkeypatch.setattr(train, "DESCRIBED", 1)
+    now = [0.0]
+    monkeypatch.setattr(train.time, "monotonic", lambda: now[0])
+    shares, rates = [], []
+
+    def rate(step, share, peak, warm_up):
+        now[0] += 10  # the time that a step takes
+        shares.append(share)
+        rates.append(learning_rate(max(step, warm_up), share, peak, warm_up))
+        return rates[-1]
+
+    learning_rate = train.learning_rate
+    monkeypatch.setattr(train, "learning_rate", rate)
+    plan = train.Plan(text_steps=0, text_minutes=1.5, text_rate=0.3)
+    chats = [hello()] * train.CHAT_ROWS
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "tqdm", functools.partial(_Until, stop=4))
+        train.train_text(new_student(encode), encoder, chats, tmp_path, plan)
+    now[0] += 1000  # nobody trained in between
+    train.train_text(new_student(encode), encoder, chats, tmp_path, plan)
+    assert shares == pytest.approx([step / 9 for step in range(9)])
+    assert rates == pytest.approx([0.3] * 7 + [0.2, 0.1])
+
+
 class _Until:
     """A progress bar that ends early, as an interrupted run does."""
 
-    def __init__(self, steps, stop, **_):
+    def __init__(self, steps, *_, stop, **__):
         self._steps = [step for step in steps if step < stop]
 
     def __iter__(self):
