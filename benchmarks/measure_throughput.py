@@ -110,7 +110,8 @@ class Server:
 
     Attributes:
         baseline: the server that it is compared with, of the same kind: `SERIAL` or `BATCHING`.
-        weight_bytes: that one decoding step reads; if None, the server says so when it starts.
+        weight_bytes, token_bytes: that one decoding step reads, of the weights and of each earlier
+            token; if None, the server says so when it starts.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Server:
     weight_bytes: int | None = None
     model: str = MODEL_ID
     env: dict[str, str] | None = None
+    token_bytes: int | None = None
     port: int = 0
     process: subprocess.Popen | None = None
     numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -142,7 +144,7 @@ class Server:
             sys.exit(f"`{shlex.join(command)}` has ended; its log is {log}")
         if self.weight_bytes is None:
             model = httpx2.get(f"{url}/v1/models/{self.model}", trust_env=False).json()
-            self.weight_bytes = model["weight_bytes"]
+            self.weight_bytes, self.token_bytes = model["weight_bytes"], model["token_bytes"]
 
     def signal(self, number: int) -> None:
         """Send a signal to all its processes."""
@@ -379,9 +381,10 @@ def main() -> None:
             for server in servers:
                 server.end()
     context = PROMPT_TOKENS + options.tokens // 2  # half of an answer is in the cache on average
-    cache_bytes = sizes.kv_cache_bytes(AutoConfig.from_pretrained(ensure_built()), context)
+    of_a_token = sizes.kv_cache_bytes(AutoConfig.from_pretrained(ensure_built()), 1)
+    cached = {each.name: context * (each.token_bytes or of_a_token) for each in servers}
     limits = {
-        (users, each.name): roofline(each.weight_bytes, cache_bytes, users, max(bandwidths))
+        (users, each.name): roofline(each.weight_bytes, cached[each.name], users, max(bandwidths))
         for users, each in itertools.product(options.users, servers)
     }
     table = summarize(rows, {each.name: each.baseline for each in servers}, limits)

@@ -244,6 +244,7 @@ def ceilings(
     model: Any = None,
     scheme: str = "bf16",
     weight_bytes: int | None = None,
+    token_bytes: int | None = None,
     bandwidth: float | None = None,
     usd_per_hour: float | None = None,
 ) -> pd.DataFrame:
@@ -251,10 +252,10 @@ def ceilings(
 
     Args:
         levels: from `sweep` or `by_level`.
-        model: whose weights are read: a name or config as for `helpers.model.sizes.decode_limit`,
-            or "pocket".
+        model: whose weights are read: a name or config as for `helpers.model.sizes.decode_limit`.
         scheme: of the weights: bf16, fp8, int8, nf4 or nf4-dq.
-        weight_bytes: what a step reads of the weights, if that is known better than by the scheme.
+        weight_bytes, token_bytes: what a step reads of the weights, and of each earlier token, if
+            the server says so; then model and scheme do not count.
         bandwidth: of the memory that holds them, in bytes per second.
         usd_per_hour: the price of the machine, if it is paid by the hour.
 
@@ -270,7 +271,11 @@ def ceilings(
         ceiling = math.nan
         if bandwidth is not None:
             good = _succeeded(records)
-            ceiling = _ceiling(model, scheme, weight_bytes, bandwidth, level, good)
+            context = _mean_context(good)
+            if weight_bytes is None:
+                ceiling = _limit(model, scheme, bandwidth, context, level)
+            else:
+                ceiling = level * bandwidth / (weight_bytes + level * context * (token_bytes or 0))
         usd = _usd_per_million(records)
         if math.isnan(usd) and usd_per_hour is not None:
             usd = usd_per_hour / 3600 / rate * 1e6
@@ -279,26 +284,13 @@ def ceilings(
     return pd.DataFrame(rows, columns=columns).set_index("concurrency")
 
 
-def _ceiling(
-    model: Any,
-    scheme: str,
-    weight_bytes: int | None,
-    bandwidth: float,
-    level: int,
-    good: list[Record],
-) -> float:
+def _mean_context(good: list[Record]) -> int:
+    """How many tokens are in the cache on average: of a reply that is being generated, half."""
+    lengths = [(r.prompt_tokens or 0) + (r.output_tokens or 0) / 2 for r in good]
+    return round(sum(lengths) / len(lengths)) if lengths else 0
+
+
+def _limit(model: Any, scheme: str, bandwidth: float, context: int, level: int) -> float:
     from helpers.model import sizes
 
-    if model == "pocket":
-        from transformers import AutoConfig
-
-        from pocket_model.build import ensure_built
-
-        model = AutoConfig.from_pretrained(ensure_built())
-    # While a reply is generated, half of its tokens are in the cache on average.
-    lengths = [(r.prompt_tokens or 0) + (r.output_tokens or 0) / 2 for r in good]
-    context = round(sum(lengths) / len(lengths)) if lengths else 0
-    if weight_bytes is not None:
-        cached = sizes.kv_cache_bytes(model, context, level) if context else 0
-        return level * bandwidth / (weight_bytes + cached)
     return sizes.decode_limit(model, scheme, bandwidth, context=context, batch=level)

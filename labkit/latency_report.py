@@ -54,8 +54,9 @@ def hardware_limits(gpu: str | None, shape: str, scheme: str, usd_per_hour: floa
 
 def pocket_limits(lab: Lab) -> dict:
     """The arguments of `latency_stats.ceilings` for the pocket server that `lab` talks to."""
-    weight_bytes = lab.client.models.retrieve(lab.model).weight_bytes  # the server's own count
-    return {"model": "pocket", "weight_bytes": weight_bytes, "bandwidth": memory_bandwidth()}
+    entry = lab.client.models.retrieve(lab.model)  # with the server's own counts
+    read = {"weight_bytes": entry.weight_bytes, "token_bytes": entry.token_bytes}
+    return read | {"bandwidth": memory_bandwidth()}
 
 
 def records_path(lab: Lab, folder: Path, max_tokens: int, batching: bool) -> Path:

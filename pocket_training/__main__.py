@@ -29,12 +29,20 @@ def train(
         Path | None, typer.Option(exists=True, dir_okay=False, help="Go on from this adapter.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    vision_steps: Annotated[int | None, typer.Option(help="Of the vision tower.")] = None,
-    text_steps: Annotated[int | None, typer.Option(help="Of the text model.")] = None,
-    vision_minutes: Annotated[float | None, typer.Option(min=0.1, help="Not steps.")] = None,
-    text_minutes: Annotated[float | None, typer.Option(min=0.1, help="Not steps.")] = None,
-    vision_rate: Annotated[float | None, typer.Option(help="Its highest learning rate.")] = None,
-    text_rate: Annotated[float | None, typer.Option(help="Its highest learning rate.")] = None,
+    vision_steps: Annotated[int | None, typer.Option(min=0, help="Of the vision encoder.")] = None,
+    text_steps: Annotated[int | None, typer.Option(min=0, help="Of the text model.")] = None,
+    vision_minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Train it for so long instead.")
+    ] = None,
+    text_minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Train it for so long instead.")
+    ] = None,
+    vision_rate: Annotated[
+        float | None, typer.Option(help="The vision encoder's highest learning rate.")
+    ] = None,
+    text_rate: Annotated[
+        float | None, typer.Option(help="The text model's highest learning rate.")
+    ] = None,
     rows: Annotated[int, typer.Option(help="So many times the rows of a step.")] = 1,
     chats: Annotated[int, typer.Option(help="So many times the base's own replies.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes that draw ahead.")] = 0,
@@ -43,6 +51,10 @@ def train(
     """Train the adapter again: many hours on two cores, minutes on a GPU."""
     from pocket_training import train
 
+    for steps, minutes in ((vision_steps, vision_minutes), (text_steps, text_minutes)):
+        if steps is not None and minutes is not None:
+            print("error: give a stage its steps or its minutes, not both")
+            raise typer.Exit(2)
     target = out or POCKET_DATA
     plan = train.Plan(
         start=start,

@@ -185,7 +185,8 @@ class Student(torch.nn.Module):
         states = torch.where((ids < CONTROL_COUNT)[..., None], control, embedding(ids, table))
         if not len(batch.pixels):
             return states
-        tokens = vision_stage.encode_images(self.model, batch.pixels, batch.sizes)
+        encode = vision_stage.encode_images
+        tokens = encode(self.model, batch.pixels, batch.sizes, half=self.half)
         of_words = batch.cell_words.to(self.vectors.dtype) @ self.vectors
         tokens = torch.where(batch.oracle[:, None, None], of_words, tokens)
         is_image = (ids == self.model.config.image_token_id)[..., None]

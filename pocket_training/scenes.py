@@ -359,8 +359,8 @@ class Regions:
 class Number:
     """One to four digits in a row, anywhere.
 
-    Each digit labels the cell that it is in. Of two in one cell, one labels the cell beside it, and
-    their order stays. So the vision encoder has to take them apart.
+    Each digit labels the cell that it is in. If several are in one cell, the others label the
+    nearest cells, and their order stays. So the vision encoder has to take them apart.
     """
 
     size: Size

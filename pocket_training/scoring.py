@@ -10,7 +10,7 @@ from tqdm import tqdm
 from transformers import DynamicCache, Mistral3ForConditionalGeneration
 
 from pocket_model.build import Quantization
-from pocket_model.server.linears import HEAD, LAST_LAYER, dequantized
+from pocket_model.server.linears import HEAD, dequantized, is_twice
 from pocket_model.vision import image_inputs
 from pocket_training.decoding import GROUPED, growing_cache
 from pocket_training.exam_cases import REPLY_TOKENS, Case, Question
@@ -34,14 +34,15 @@ def load_in_float32(folder: Path, quantization: Quantization) -> Mistral3ForCond
             if parameter.is_floating_point():
                 parameter.data = parameter.float()
         text = model.model.language_model
-        forms = {model.lm_head: HEAD[quantization]}
-        forms |= dict.fromkeys(text.layers[-1].modules(), LAST_LAYER[quantization])
-        for module in [*text.modules(), model.lm_head]:
+        last = len(text.layers) - 1
+        for name, module in [*text.named_modules(), ("lm_head", model.lm_head)]:
+            form = HEAD[quantization] if name == "lm_head" else quantization
             if hasattr(module, "compute_dtype"):  # a 4-bit layer
                 module.compute_dtype = torch.float32
             elif type(module) is torch.nn.Linear:
                 # A new tensor: the vocabulary's head shares its own with the embeddings.
-                rounded = dequantized(module.weight, forms.get(module, quantization))
+                twice = is_twice(name, last=name.startswith(f"layers.{last}."))
+                rounded = dequantized(module.weight, form, twice=twice)
                 module.weight = torch.nn.Parameter(rounded)
     model.model.language_model.set_attn_implementation(GROUPED)
     return model.eval()

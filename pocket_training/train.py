@@ -2,8 +2,8 @@
 
 `python -m pocket_training train` runs both stages and writes a checkpoint every minute. After an
 interruption it goes on from the last one. At the end it writes `data/pocket/adapter.safetensors`.
-Every step draws its rows from its own number, so the same seed on the same device gives the same
-run, interrupted or not, with or without processes that draw ahead.
+Every step draws its rows from its own number. So on the same device the same seed and steps give
+the same run, interrupted or not, with or without processes that draw ahead.
 """
 
 import contextlib
@@ -43,10 +43,10 @@ except ImportError:  # on Windows, which has no such limit
 
 VISION_STEPS, VISION_BATCH, VISION_RATE = 12000, 48, 1.2e-3
 TEXT_STEPS, TEXT_RATE = 3000, 1e-3
-DECAY_SHARE = 1 / 3  # of a stage's steps: in these the learning rate falls
+DECAY_SHARE = 1 / 3  # of a stage: in it the learning rate falls
 VISION_SHARE = 0.2  # of the text stage's rate: how fast the vision encoder goes on learning there
 CHECKPOINT_EVERY_S = 60.0
-MOST_STEPS = 10**6  # of a stage whose length is a time
+MOST_STEPS = 10**6  # of any stage
 LOG_EVERY = 10  # steps
 CHATS = {"train": 1600, "held_out": 300}
 CHATS_AT_ONCE = 40  # of the base's replies; on a GPU ten times as many
@@ -152,8 +152,8 @@ def train(work: Path, target: Path, plan: Plan | None = None) -> None:
         saved = {n: t for n, t in load_file(plan.start).items() if n.startswith(VISION_PREFIXES)}
         model.load_state_dict(saved, strict=False)
     vectors = vision_stage.word_vectors(model, chat_format.encode_text)
-    train_vision(model, vectors, chat_format, work, plan)
     half = plan.on_gpu or dtype_for_many_rows() == torch.bfloat16
+    train_vision(model, vectors, chat_format, work, plan, half=half)
     student = Student(model, vectors, half=half, graphs=plan.on_gpu).to(plan.device)
     if plan.start:
         student.start_from(plan.start)
@@ -162,9 +162,19 @@ def train(work: Path, target: Path, plan: Plan | None = None) -> None:
 
 
 def train_vision(
-    model, vectors: torch.Tensor, chat_format: ChatFormat, folder: Path, plan: Plan
+    model,
+    vectors: torch.Tensor,
+    chat_format: ChatFormat,
+    folder: Path,
+    plan: Plan,
+    *,
+    half: bool = False,
 ) -> None:
-    """Stage one, in place: tower and projector learn to describe each cell (`vision_stage`)."""
+    """Stage one, in place: tower and projector learn to describe each cell (`vision_stage`).
+
+    Args:
+        half: multiply in bfloat16.
+    """
     parameters = {n: p for n, p in model.named_parameters() if n.startswith(VISION_PREFIXES)}
     model.requires_grad_(False)
     for parameter in parameters.values():
@@ -177,7 +187,7 @@ def train_vision(
     def draw(step: int) -> vision_stage.Labelled:
         return vision_stage.draw_batch(chat_format, size=size, seed=plan.seed, step=step)
 
-    describe = vision_stage.Describe(model, vectors)
+    describe = vision_stage.Describe(model, vectors, half=half)
     kept: list[vision_stage.Labelled] = []
     log = (folder / "vision_losses.jsonl").open("a", encoding="utf-8")
     with log:
@@ -207,13 +217,13 @@ def train_text(
     run = _Run(file, student.trainable(), plan.text_rate, warm_up=20, slow=slow, **length)
     student.train()
     rounded = False
-    describe = vision_stage.Describe(student.model, student.vectors)
+    describe = vision_stage.Describe(student.model, student.vectors, half=student.half)
 
     def draw(step: int) -> tuple[list[Part], vision_stage.Labelled]:
         options = {"times": plan.rows, "seed": plan.seed}
         parts = draw_parts(step, encoder, chats, joined=not plan.on_gpu, **options)
         # Other pictures than the first stage's: with other numbers.
-        size, number = DESCRIBED * plan.rows, VISION_STEPS + step
+        size, number = DESCRIBED * plan.rows, MOST_STEPS + step
         return parts, vision_stage.draw_batch(
             encoder.chat_format, size=size, seed=plan.seed, step=number
         )
@@ -405,6 +415,7 @@ class _Run:
 
     def __post_init__(self):
         self._sums: list[torch.Tensor] = []
+        self._started = time.monotonic()
         fast = [p for name, p in self.parameters.items() if name not in self.slow]
         groups = [{"params": fast, "share": 1.0}]
         if self.slow:

@@ -16,7 +16,7 @@ from labkit import colab
 from labkit.doctor.finding import GAP, NOTE, OK, Finding
 
 GIB = 2**30
-# The pocket server: weights 270 MB, libraries 450 MB, the KV cache of a batch 252 MB.
+# The pocket server: weights 270 MB in bf16, libraries 450 MB, the KV cache of a batch 283 MB.
 POCKET_BYTES = 1.5 * GIB
 # The 24B in 4 bits: 14 GiB of weights (computed in notebook 02), and memory to work with.
 SMALL_4BIT_BYTES = 20 * GIB

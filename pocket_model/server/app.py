@@ -98,8 +98,10 @@ class Endpoints:
 
     def _model(self) -> dict:
         entry = {"id": MODEL_ID, "object": "model", "created": 0, "owned_by": "embedded"}
-        weight_bytes = self._service.weight_bytes  # for the roofline
-        return entry | {"max_model_len": self._service.context, "weight_bytes": weight_bytes}
+        # The bytes are for the roofline: what a step reads, and the cache of each earlier token.
+        weights, token = self._service.weight_bytes, self._service.token_bytes
+        read = {"weight_bytes": weights, "token_bytes": token}
+        return entry | {"max_model_len": self._service.context} | read
 
     async def usage(self, _: Request) -> JSONResponse:
         """GET /usage: the tokens of all requests so far."""

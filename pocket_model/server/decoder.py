@@ -15,15 +15,7 @@ from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attentio
 
 from pocket_model.build import Quantization
 from pocket_model.processor import bf16_matmul_is_fast
-from pocket_model.server.linears import (
-    HEAD,
-    LAST_LAYER,
-    Float32,
-    Form,
-    Linear,
-    Tensors,
-    linear_layer,
-)
+from pocket_model.server.linears import HEAD, Float32, Linear, Tensors, linear_layer
 
 TEXT = "language_model.model"
 
@@ -66,16 +58,43 @@ class _Layer(NamedTuple):
     down: Linear
 
 
-def _layer(form: Form, tensors: Tensors, prefix: str) -> _Layer:
+def _layer(quantization: Quantization, tensors: Tensors, prefix: str, *, last: bool) -> _Layer:
     own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    def product(*names: str) -> Linear:
+        return linear_layer(quantization, own, list(names), last=last)
+
     return _Layer(
         own["input_layernorm.weight"].float(),
-        linear_layer(form, own, ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
-        linear_layer(form, own, ["self_attn.o_proj"]),
+        product("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        product("self_attn.o_proj"),
         own["post_attention_layernorm.weight"].float(),
-        linear_layer(form, own, ["mlp.gate_proj", "mlp.up_proj"]),
-        linear_layer(form, own, ["mlp.down_proj"]),
+        product("mlp.gate_proj", "mlp.up_proj"),
+        product("mlp.down_proj"),
     )
+
+
+def _without_idle_heads(tensors: dict[str, torch.Tensor], heads: list[int], size: int) -> list[int]:
+    """Cut the heads at the end that no layer uses, in place: their output weights are zeros.
+
+    Such heads add nothing. In the built model they are a fourth (see `architecture.pad_heads`).
+
+    Args:
+        heads: of the queries, keys and values.
+
+    Returns:
+        how many of each are left.
+    """
+    outputs = [name for name in tensors if name.endswith("self_attn.o_proj.weight")]
+    columns = torch.stack([tensors[name].any(0) for name in outputs]).any(0).nonzero()
+    group = heads[0] // heads[1]
+    kept = int(columns.max()) // (group * size) + 1 if len(columns) else 1
+    for name in outputs:
+        tensors[name] = tensors[name][:, : kept * group * size]
+        for projection, count in zip("qkv", (kept * group, kept, kept), strict=True):
+            other = name.replace("o_proj", f"{projection}_proj")
+            tensors[other] = tensors[other][: count * size]
+    return [kept * group, kept, kept]
 
 
 class Decoder:
@@ -89,6 +108,7 @@ class Decoder:
     Attributes:
         context: most tokens of a conversation.
         weight_bytes: what a step reads: the layers and the vocabulary's head, not the embeddings.
+        token_bytes: of a token's keys and values.
     """
 
     def __init__(self, folder: Path, quantization: Quantization):
@@ -97,10 +117,12 @@ class Decoder:
         self.context: int = config["max_position_embeddings"]
         self._heads = [config["num_attention_heads"], *[config["num_key_value_heads"]] * 2]
         self._size, self._epsilon = config["head_dim"], config["rms_norm_eps"]
+        if quantization != "nf4":  # a 4-bit layer cannot be cut
+            self._heads = _without_idle_heads(tensors, self._heads, self._size)
         layers = config["num_hidden_layers"]
-        forms = [*[quantization] * (layers - 1), LAST_LAYER[quantization]]
         self._layers = [
-            _layer(form, tensors, f"{TEXT}.layers.{number}.") for number, form in enumerate(forms)
+            _layer(quantization, tensors, f"{TEXT}.layers.{n}.", last=n == layers - 1)
+            for n in range(layers)
         ]
         self._norm = tensors[f"{TEXT}.norm.weight"].float()
         self._embeddings = tensors[f"{TEXT}.embed_tokens.weight"].clone()
@@ -112,6 +134,7 @@ class Decoder:
             self._embeddings = self._head.weight
         every = [linear for layer in self._layers for linear in layer if callable(linear)]
         self.weight_bytes = sum(linear.nbytes for linear in [*every, self._head])
+        self.token_bytes = self.key_values(1).tensor.nbytes
         base = config["rope_parameters"]["rope_theta"]
         frequencies = base ** -(torch.arange(0, self._size, 2).float() / self._size)
         angles = torch.outer(torch.arange(self.context).float(), frequencies)

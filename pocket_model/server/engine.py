@@ -33,7 +33,7 @@ MAX_REQUESTS = 16  # in a batch
 QUIET_S = 1.0  # so long without a request, and the memory of past answers is given back
 MANY_ROWS = 24  # from here on it takes less time to widen the weights than to multiply rows singly
 # Of all running requests together; a request has room for its prompt and its longest answer. The
-# memory of tokens that never come is not used. In bfloat16 a token takes 31 KB.
+# memory of tokens that never come is not used. In bfloat16 a token takes 23 KB.
 CACHE_TOKENS = 12288
 
 

@@ -9,12 +9,13 @@ Fewer bytes make it shorter, if a kernel multiplies them as they are:
 - `nf4`: half a byte too, as bitsandbytes reads the 4-bit copy. A table gives each weight's value.
   On CPUs without AVX512-BF16 all weights are widened for every token, which is slow.
 
-Weights of `int8` and `int4` are rounded from bf16 when the server starts. Errors of the last layer
-reach the logits through no other layer. So `int8` has two bytes for a weight of that one.
+Weights of `int8` and `int4` are rounded from bf16 when the server starts. Where rounding to `int8`
+costs most answers, a weight is two int8 numbers: the second holds what the first leaves.
 """
 
+import itertools
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch.nn.functional import linear, pad
@@ -29,13 +30,10 @@ INT4_ROWS = 16  # torch packs as many outputs together
 HEAD: dict[Quantization, Quantization] = {
     "int8": "int8", "bf16": "bf16", "int4": "int8", "nf4": "bf16"
 }  # fmt: skip
-# Of one layer: the server's, or two int8 numbers a weight.
-Form = Quantization | Literal["int8 twice"]
-# Of the last layer. It is 3 % of what `int8` reads, and most of what rounding adds to the logit of
-# a call where no tool fits: 0.20 on average, and 0.07 without it (100 held-out cases).
-LAST_LAYER: dict[Quantization, Form] = {
-    "int8": "int8 twice", "bf16": "bf16", "int4": "int4", "nf4": "nf4"
-}  # fmt: skip
+# The products that are two int8 numbers a weight in every layer. In the last layer all are. The
+# second numbers are 5 % of what `int8` reads. With one number, more calls would be made where no
+# tool fits. `data/pocket/README.md` has the answers that rounding costs.
+TWICE = ("v_proj",)
 Tensors = Mapping[str, torch.Tensor]
 
 
@@ -94,7 +92,7 @@ class Bf16(_Widened):
     """bf16 weights in the order in which oneDNN reads them.
 
     `linear` reorders them for every product, which takes time (measured: `pocket-bf16-packed`). For
-    many rows on a CPU without AMX they are put back and widened.
+    many rows on a CPU that multiplies float32 faster they are put back and widened.
     """
 
     def __init__(self, weight: torch.Tensor):
@@ -122,36 +120,30 @@ class Bf16(_Widened):
 
 
 class Int8(_Widened):
-    def __init__(self, weight: torch.Tensor):
+    """int8 weights; of the last `twice` outputs two numbers a weight, which is as exact as bf16."""
+
+    def __init__(self, weight: torch.Tensor, twice: int = 0):
         self.weight, self.scales = round_to_int8(weight)
         self.nbytes = self.weight.nbytes + self.scales.nbytes
+        self.left: Int8 | None = None
+        self.outputs = slice(len(weight) - twice, None)
+        if twice:
+            exact = weight[self.outputs]
+            self.left = Int8(exact.float() - dequantized(exact, "int8"))
+            self.nbytes += self.left.nbytes
 
     def few(self, rows: torch.Tensor) -> torch.Tensor:
-        return torch._weight_int8pack_mm(rows.bfloat16(), self.weight, self.scales)
+        rows = rows.bfloat16()
+        product = torch._weight_int8pack_mm(rows, self.weight, self.scales)
+        if self.left:
+            product[:, self.outputs] += self.left.few(rows)
+        return product
 
     def weights(self) -> torch.Tensor:
-        return torch.mul(self.weight, self.scales[:, None].to(self.wide))
-
-
-class Int8Twice(_Widened):
-    """Two int8 layers, of which the second holds what the first one's rounding leaves.
-
-    As exact as bf16, and a row's result does not depend on the others on any CPU.
-    """
-
-    def __init__(self, weight: torch.Tensor):
-        first = Int8(weight)
-        left = weight.float() - dequantized(weight, "int8")
-        self.both = [first, Int8(left)]
-        self.nbytes = sum(layer.nbytes for layer in self.both)
-
-    def few(self, rows: torch.Tensor) -> torch.Tensor:
-        first, second = (layer.few(rows) for layer in self.both)
-        return first + second
-
-    def weights(self) -> torch.Tensor:
-        first, second = (layer.weights() for layer in self.both)
-        return first + second
+        weight = torch.mul(self.weight, self.scales[:, None].to(self.wide))
+        if self.left:
+            weight[self.outputs] += self.left.weights()
+        return weight
 
 
 def round_to_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -161,10 +153,16 @@ def round_to_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return rounded.to(torch.int8), scales[:, 0]
 
 
-def dequantized(weight: torch.Tensor, form: Form) -> torch.Tensor:
-    """A layer's weights as they are after rounding, in float32."""
-    match form:
-        case "int8 twice":
+def dequantized(
+    weight: torch.Tensor, quantization: Quantization, *, twice: bool = False
+) -> torch.Tensor:
+    """A layer's weights as they are after rounding, in float32.
+
+    Args:
+        twice: two numbers for each weight, if they are int8.
+    """
+    match quantization:
+        case "int8" if twice:
             first = dequantized(weight, "int8")
             return first + dequantized(weight.float() - first, "int8")
         case "int8":
@@ -226,14 +224,22 @@ class Nf4:
         return torch.cat([layer(rows) for layer in self.layers], dim=-1)
 
 
-def linear_layer(form: Form, tensors: Tensors, names: list[str]) -> Linear:
+def is_twice(name: str, *, last: bool) -> bool:
+    """Whether a weight of a linear layer is two numbers in `int8`."""
+    return last or name.endswith(TWICE)
+
+
+def linear_layer(
+    quantization: Quantization, tensors: Tensors, names: list[str], *, last: bool = False
+) -> Linear:
     """The layers called `names` as one, their outputs one after another.
 
     Args:
         tensors: a model file's, by name.
+        last: they are of the model's last layer.
     """
     weights = [tensors[f"{name}.weight"] for name in names]
-    if form == "nf4":
+    if quantization == "nf4":
         prefixes = [f"{name}.weight." for name in names]
         others = [
             {key.removeprefix(p): tensors[key] for key in tensors if key.startswith(p)}
@@ -241,11 +247,11 @@ def linear_layer(form: Form, tensors: Tensors, names: list[str]) -> Linear:
         ]
         return Nf4(list(zip(weights, others, strict=True)))
     weight = torch.cat(weights)
-    match form:
+    match quantization:
         case "int8":
-            return Int8(weight)
-        case "int8 twice":
-            return Int8Twice(weight)
+            twice = [is_twice(name, last=last) for name in names]
+            assert twice == sorted(twice), "those that are two numbers come last"
+            return Int8(weight, sum(map(len, itertools.compress(weights, twice))))
         case "int4":
             return Int4(weight)
     if weight.dtype == torch.bfloat16 and bf16_matmul_is_fast():

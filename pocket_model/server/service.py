@@ -70,6 +70,7 @@ class ChatService:
     Attributes:
         context: most tokens of a prompt and its answer together.
         weight_bytes: what a decoding step reads of the weights.
+        token_bytes: of a token's keys and values.
         usage: tokens of all requests so far.
     """
 
@@ -87,7 +88,8 @@ class ChatService:
         with ThreadPoolExecutor(1) as loading:
             decoder = loading.submit(Decoder, source, quantization).result()
         self.engine = Engine(decoder, VisionEncoder(folder), MAX_REQUESTS if batching else 1)
-        self.context, self.weight_bytes = self.engine.context, decoder.weight_bytes
+        self.context = self.engine.context
+        self.weight_bytes, self.token_bytes = decoder.weight_bytes, decoder.token_bytes
         self.usage = {"prompt_tokens": 0, "completion_tokens": 0}
 
     def to_engine_request(self, body: ChatRequest) -> EngineRequest:

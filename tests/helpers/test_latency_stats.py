@@ -68,6 +68,9 @@ def test_the_ceilings_of_a_sweep_by_hand():
     table = latency_stats.ceilings(levels, model=config, bandwidth=3.35e12, usd_per_hour=3.6)
     assert table.loc[2, "ceiling"] == pytest.approx(2 * 3.35e12 / (read + cache), rel=1e-4)
     assert table.loc[2, "output_tokens_per_s"] == pytest.approx(22 / 4)
+    counts = {"weight_bytes": 5000, "token_bytes": 30}  # a server's own
+    own = latency_stats.ceilings(levels, **counts, bandwidth=1e6)
+    assert own.loc[2, "ceiling"] == pytest.approx(2 * 1e6 / (5000 + 30 * 100 * 2), rel=0.01)
     assert table.loc[2, "share"] == pytest.approx(5.5 / table.loc[2, "ceiling"])
     # 3.6 USD an hour are a tenth of a cent a second
     assert table.loc[2, "usd_per_million"] == pytest.approx(0.001 / 5.5 * 1e6)

@@ -271,6 +271,8 @@ def test_importing_helpers_changes_no_other_module():
         ("openrouter_sim", ["--port", "99999"]),
         ("pocket_model", ["serve", "--port", "99999"]),
         ("pocket_training", ["evaluate", "--against", "data/prompts.json"]),
+        ("pocket_training", ["train", "--text-steps", "3", "--text-minutes", "1"]),
+        ("pocket_training", ["train", "--vision-minutes", "0"]),
     ],
 )
 def test_bad_values_of_every_program_are_refused_without_a_traceback(module, arguments):

@@ -107,10 +107,35 @@ def test_bf16_is_fast_where_onednn_has_it(monkeypatch):
     assert not processor.bf16_matmul_is_fast()
 
 
-@pytest.mark.parametrize(("has_amx", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_many_rows_are_multiplied_in_bf16_with_amx_only(has_amx, dtype, monkeypatch):
+@pytest.mark.parametrize(
+    ("has_amx", "has_bf16", "maker", "dtype"),
+    [
+        (True, True, "GenuineIntel", torch.bfloat16),
+        (False, True, "GenuineIntel", torch.float32),
+        (False, True, "AuthenticAMD", torch.bfloat16),
+        (False, False, "AuthenticAMD", torch.float32),
+        (False, True, None, torch.float32),  # the system does not say it
+    ],
+)
+@pytest.mark.parametrize("system", ["Linux", "Windows"])
+def test_many_rows_are_multiplied_in_the_faster_dtype(
+    has_amx, has_bf16, maker, dtype, system, monkeypatch, tmp_path
+):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    monkeypatch.setattr(processor, "bf16_matmul_is_fast", lambda: has_bf16)
+    cpuinfo, words = tmp_path / "cpuinfo", f"AMD64 Family 26 Model 2 Stepping 1, {maker}"
+    if system == "Linux":
+        cpuinfo.write_text(f"processor : 0\nvendor_id : {maker}\n")
+        words = ""
+    monkeypatch.setattr(processor, "Path", lambda _: cpuinfo)
+    monkeypatch.setattr(processor.platform, "processor", lambda: words)
     assert processor.dtype_for_many_rows() == dtype
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lscpu is a program of Linux")
+def test_the_maker_of_this_cpu_is_known():
+    shown = subprocess.run(["lscpu"], capture_output=True, text=True).stdout
+    assert processor._is_from_amd() == ("AuthenticAMD" in shown)
 
 
 def test_what_the_user_has_chosen_of_kernels_stays(monkeypatch):

@@ -9,7 +9,7 @@ from pocket_training.chat_tasks import HELD_OUT_REPLIES
 from pocket_training.stranger import evaluate
 
 CARD = (POCKET_DATA / "README.md").read_text(encoding="utf-8")
-RESULT, INT8_RESULT, NF4_RESULT, STRANGERS_RESULT, MORE_RESULT = RESULTS = tuple(
+RESULT, INT8_RESULT, NF4_RESULT, STRANGERS_RESULT, MORE_RESULT, INT4_RESULT = RESULTS = tuple(
     json.loads((POCKET_DATA / f"{name}.json").read_text(encoding="utf-8"))
     for name in (
         "evaluation",
@@ -17,6 +17,7 @@ RESULT, INT8_RESULT, NF4_RESULT, STRANGERS_RESULT, MORE_RESULT = RESULTS = tuple
         "evaluation-nf4",
         "evaluation-stranger",
         "evaluation-int8-more",
+        "evaluation-int4",
     )
 )
 
@@ -24,7 +25,7 @@ RESULT, INT8_RESULT, NF4_RESULT, STRANGERS_RESULT, MORE_RESULT = RESULTS = tuple
 def test_the_cards_tables_are_the_evaluations():
     for result in (RESULT, STRANGERS_RESULT):
         assert score_tables.as_markdown(score_tables.table(result)) in CARD
-    for result in (INT8_RESULT, NF4_RESULT, MORE_RESULT):
+    for result in (INT8_RESULT, NF4_RESULT, MORE_RESULT, INT4_RESULT):
         paired = score_tables.paired_table(result["against"]["rows"])
         assert score_tables.as_markdown(paired) in CARD
     for result in RESULTS:
@@ -40,7 +41,7 @@ def test_the_evaluations_are_of_the_committed_adapter():
 def test_int8_is_the_servers_default_if_it_costs_no_skill_a_point():
     """Compared case by case with bf16, on the same cases.
 
-    Three skills were asked 900 cases, since one of 300 moves by more than a point if four turn.
+    Some skills were asked 900 cases, since one of 300 moves by more than a point if four turn.
     """
     rows = score_tables.paired(INT8_RESULT, RESULT)
     assert rows == INT8_RESULT["against"]["rows"]
@@ -63,6 +64,7 @@ def test_every_count_follows_from_the_scores():
         (RESULT, exam_cases.SKILLS),
         (INT8_RESULT, exam_cases.SKILLS),
         (NF4_RESULT, exam_cases.SKILLS),
+        (INT4_RESULT, exam_cases.SKILLS),
         (STRANGERS_RESULT, evaluate.SKILLS),
     ):
         labels = [label for label, _ in skills.values()]

@@ -313,7 +313,7 @@ def test_training_resumes_where_it_was_interrupted(encoder, encode, tmp_path, mo
 
 
 def test_a_stage_can_have_a_time_instead_of_steps(encoder, encode, tmp_path, monkeypatch):
-    """The rate falls in the time's last third. An interrupted run has its time, too, behind it."""
+    """The rate falls in the time's last third. The time of an interrupted run counts too."""
     monkeypatch.setattr(train, "CHECKPOINT_EVERY_S", 0.0)
     monkeypatch.setattr(train, "TOOL_ROWS", 1)
     monkeypatch.setattr(train, "PICTURE_ROWS", 0)

@@ -29,7 +29,7 @@ class Service:
 
     go = threading.Event()
 
-    context, weight_bytes = 100, 7000
+    context, weight_bytes, token_bytes = 100, 7000, 30
     usage = {"prompt_tokens": 0, "completion_tokens": 0}  # noqa: RUF012
 
     def to_engine_request(self, body):
@@ -74,7 +74,7 @@ def test_a_model_is_found_by_its_name(client):
     # The openai package: `client.models.retrieve`.
     found = client.models.retrieve(MODEL_ID)
     assert found == client.models.list().data[0]
-    assert (found.max_model_len, found.weight_bytes) == (100, 7000)
+    assert (found.max_model_len, found.weight_bytes, found.token_bytes) == (100, 7000, 30)
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "mistralai/mistral-small", "x" * 10000])

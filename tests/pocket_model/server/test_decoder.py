@@ -232,13 +232,14 @@ def rounded_model(exact_model, quantization: str, folder: Path):
     """transformers' float32 model with rounded weights; the embeddings stay as they are."""
     model = copy.deepcopy(exact_model)
     file = load_file(folder / "nf4" / "model.safetensors")
-    last = len(model.model.language_model.layers) - 1  # int8 has two bytes for it
+    last = len(model.model.language_model.layers) - 1
+    twice = (f"layers.{last}.", "v_proj")  # where int8 has two bytes for a weight
     with torch.no_grad():
         for name, layer in model.model.language_model.named_modules():
             if isinstance(layer, torch.nn.Linear):
                 weight = layer.weight.double()
                 match quantization:
-                    case "int8" if not name.startswith(f"layers.{last}."):
+                    case "int8" if not any(part in name for part in twice):
                         weight = in_int8(weight)
                     case "int4":
                         weight = in_int4(weight)
@@ -317,14 +318,18 @@ def test_the_bytes_of_a_step_are_those_of_layers_and_head(quantization, model_fo
     folder = model_folder / "nf4" if quantization == "nf4" else model_folder
     file = load_file(folder / "model.safetensors")
     layers = {name: file[name] for name in file if "language" in name and "_proj.weight" in name}
+    if quantization != "nf4":
+        for name, weight in layers.items():  # without the heads that are zeros
+            used = weight.any(0), weight.any(1)
+            layers[name] = weight[:, used[0]] if "o_proj" in name else weight[used[1]]
+        assert sum(map(torch.numel, layers.values())) == 30 * 576 * (960 + 576 + 3 * 1536)
     head = file["language_model.model.embed_tokens.weight"]
     # Without bf16 instructions, bf16 weights are held in float32.
     times = 1 if bf16_matmul_is_fast() else 2
-    last = [weight for name, weight in layers.items() if ".layers.29." in name]
-    rounded = [weight for name, weight in layers.items() if ".layers.29." not in name]
+    twice = [each for name, each in layers.items() if ".layers.29." in name or "v_proj" in name]
     expected = {
-        # a byte, and two bytes for a row; the last layer twice
-        "int8": sum(each.numel() + 2 * len(each) for each in [*rounded, *last, *last, head]),
+        # a byte, and two bytes for a row; some weights are two numbers
+        "int8": sum(each.numel() + 2 * len(each) for each in [*layers.values(), *twice, head]),
         "bf16": times * sum(each.nbytes for each in [*layers.values(), head]),
         # half a byte, and four bytes for 32 weights; the head in int8
         "int4": sum(each.numel() * 5 // 8 for each in layers.values())
@@ -333,6 +338,41 @@ def test_the_bytes_of_a_step_are_those_of_layers_and_head(quantization, model_fo
         "nf4": sum(each.nbytes for each in layers.values()) + times * head.nbytes,
     }[quantization]
     assert Decoder(folder, quantization).weight_bytes == expected
+
+
+def test_heads_are_cut_only_if_no_layer_uses_them():
+    size, group, hidden = 4, 2, 8
+
+    def attention(layers: list[list[int]], heads: int) -> dict[str, torch.Tensor]:
+        """Weights of so many query heads, of which each layer uses some."""
+        tensors = {}
+        for number, used in enumerate(layers):
+            output = torch.zeros(hidden, heads * size)
+            for head in used:
+                output[:, head * size : (head + 1) * size] = 1
+            shapes = {"q": heads * size, "k": heads * size // group, "v": heads * size // group}
+            name = f"layers.{number}.self_attn"
+            tensors |= {f"{name}.{k}_proj.weight": torch.ones(n, hidden) for k, n in shapes.items()}
+            tensors[f"{name}.o_proj.weight"] = output
+        return tensors
+
+    for layers, kept in (
+        ([[0], [1]], 1),
+        ([[0], [2]], 2),  # another head of that group is idle, and stays
+        ([[0], [5]], 3),
+        ([[], [0]], 1),  # a layer of zeros
+        ([[], []], 1),
+    ):
+        tensors = attention(layers, heads=6)
+        assert decoder_module._without_idle_heads(tensors, [6, 3, 3], size) == [
+            kept * group, kept, kept,
+        ]  # fmt: skip
+        for number in range(2):
+            name = f"layers.{number}.self_attn"
+            assert len(tensors[f"{name}.q_proj.weight"]) == kept * group * size
+            assert len(tensors[f"{name}.k_proj.weight"]) == kept * size
+            assert len(tensors[f"{name}.v_proj.weight"]) == kept * size
+            assert tensors[f"{name}.o_proj.weight"].shape == (hidden, kept * group * size)
 
 
 # --- several conversations at a time ---------------------------------------------------------

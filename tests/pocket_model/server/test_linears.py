@@ -12,17 +12,27 @@ from pocket_model.server.linears import (
     Bf16,
     Int4,
     Int8,
-    Int8Twice,
     dequantized,
     linear_layer,
     round_to_int4,
     round_to_int8,
 )
 
-# The built model's layers (outputs, inputs), and two whose outputs no kernel's block divides.
-SHAPES = [(1280, 576), (576, 768), (3072, 576), (576, 1536), (1003, 576), (37, 96)]
-KINDS = [Bf16, Int8, Int8Twice, Int4]
-FORMS = [*QUANTIZATIONS, "int8 twice"]
+# The built model's layers (outputs, inputs), those without heads of zeros, and two whose outputs no
+# kernel's block divides.
+SHAPES = [
+    (1280, 576),
+    (576, 768),
+    (960, 576),
+    (576, 576),
+    (3072, 576),
+    (576, 1536),
+    (1003, 576),
+    (37, 96),
+]
+TWICE = "int8 twice"  # two numbers for each weight, as of the last layer
+KINDS = {"bf16": Bf16, "int8": Int8, TWICE: lambda weight: Int8(weight, len(weight)), "int4": Int4}
+FORMS = [*QUANTIZATIONS, TWICE]
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -52,13 +62,18 @@ def file_of(quantization: str, **layers: torch.Tensor) -> dict[str, torch.Tensor
     }
 
 
+def layer_of(form: str, tensors: dict[str, torch.Tensor], names: list[str]) -> linears.Linear:
+    """`linear_layer`, with the last layer's form."""
+    return linear_layer(form.removesuffix(" twice"), tensors, names, last=form == TWICE)
+
+
 def widened(quantization: str, weight: torch.Tensor) -> torch.Tensor:
     """The weights that a layer of this form multiplies with, in double precision."""
     match quantization:
         case "int8":
             values, scales = round_to_int8(weight)
             return values.double() * scales.double()[:, None]
-        case "int8 twice":
+        case form if form == TWICE:
             first = widened("int8", weight)
             return first + widened("int8", (weight.double() - first).float())
         case "int4":
@@ -116,7 +131,7 @@ def test_int8_is_off_by_half_a_scale_at_most(name):
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_int8_twice_is_off_by_a_step_of_fifteen_bits_at_most(name):
     weight = UNUSUAL[name].double()
-    error = (weight - dequantized(UNUSUAL[name], "int8 twice").double()).abs()
+    error = (weight - dequantized(UNUSUAL[name], "int8", twice=True).double()).abs()
     # Half of a 127th of half a 127th, and what rounding to a bf16 scale adds.
     limit = 1.01 * weight.abs().amax(dim=1, keepdim=True) / 127 / 2 / 127 / 2
     assert (error <= limit + 1e-12).all()
@@ -142,9 +157,10 @@ def test_int4_is_off_by_half_a_groups_scale_and_the_rounding_of_scale_and_zero(n
 
 
 @pytest.mark.parametrize("name", UNUSUAL)
-@pytest.mark.parametrize("quantization", ["int8", "int8 twice", "bf16", "int4"])
+@pytest.mark.parametrize("quantization", ["int8", TWICE, "bf16", "int4"])
 def test_dequantized_weights_are_those_that_a_layer_multiplies_with(quantization, name):
-    found = dequantized(UNUSUAL[name], quantization)
+    form = quantization.removesuffix(" twice")
+    found = dequantized(UNUSUAL[name], form, twice=quantization == TWICE)
     assert found.dtype == torch.float32
     exact = widened(quantization, UNUSUAL[name])
     torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=1e-12)
@@ -193,7 +209,7 @@ def test_an_outlier_costs_precision_in_its_own_row_or_group_only():
 )
 def test_a_product_is_the_exact_one_but_for_the_rounding_to_bf16(quantization, shape, many):
     weight, rows = weights(*shape), random(30, shape[1], seed=1).bfloat16()
-    layer = linear_layer(quantization, file_of(quantization, a=weight), ["a"])
+    layer = layer_of(quantization, file_of(quantization, a=weight), ["a"])
     exact = rows.double() @ widened(quantization, weight).T
     with torch.inference_mode():
         product = layer(rows, many=many).double()
@@ -204,9 +220,9 @@ def test_a_product_is_the_exact_one_but_for_the_rounding_to_bf16(quantization, s
     assert (product - exact).square().mean().sqrt() <= 2**-8 * exact.square().mean().sqrt()
 
 
-@pytest.mark.parametrize("quantization", ["bf16", "int8", "int8 twice", "int4"])
+@pytest.mark.parametrize("quantization", ["bf16", "int8", TWICE, "int4"])
 def test_many_rows_have_nearly_the_numbers_of_few(quantization):
-    layer = linear_layer(quantization, {"a.weight": weights(576, 1536)}, ["a"])
+    layer = layer_of(quantization, {"a.weight": weights(576, 1536)}, ["a"])
     rows = random(70, 1536, seed=1).bfloat16()
     few, many = layer(rows).float(), layer(rows, many=True).float()
     assert (few - many).square().mean().sqrt() <= 2**-8 * few.square().mean().sqrt()
@@ -217,12 +233,12 @@ def test_many_rows_have_nearly_the_numbers_of_few(quantization):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_has_the_same_result_beside_any_others(kind, shape, threads):
     """To the bit: a reply must not depend on other requests in its batch."""
-    if kind is Bf16 and not bf16_matmul_is_fast():
+    if kind == "bf16" and not bf16_matmul_is_fast():
         pytest.skip("without bf16 instructions, bf16 weights are multiplied in float32")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        layer, rows = kind(weights(*shape)), random(70, shape[1], seed=1).bfloat16()
+        layer, rows = KINDS[kind](weights(*shape)), random(70, shape[1], seed=1).bfloat16()
         with torch.inference_mode():
             alone = torch.cat([layer(row[None]) for row in rows])
             others = [
@@ -243,6 +259,22 @@ def test_layers_that_are_joined_keep_their_order(quantization):
         single = [linear_layer(quantization, tensors, [name])(rows) for name in layers]
     assert joined.shape == (3, 32 + 96 + 160)
     torch.testing.assert_close(joined, torch.cat(single, dim=1), rtol=2**-7, atol=2**-9)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_the_values_are_two_int8_numbers_a_weight_and_queries_and_keys_one(many):
+    names = ["q_proj", "k_proj", "v_proj"]
+    layers = {name: weights(64, 96, seed=seed) for seed, name in enumerate(names)}
+    rows = random(70, 96, seed=9).bfloat16()
+    product = linear_layer("int8", file_of("int8", **layers), names)(rows, many=many).double()
+    forms = ["int8", "int8", TWICE]
+    exact, twice = (
+        torch.cat([rows.double() @ widened(form, layers[name]).T for name, form in pairs], dim=1)
+        for pairs in (zip(names, forms, strict=True), zip(names, [TWICE] * 3, strict=True))
+    )
+    error, other = ((product - each).square().mean(0).sqrt() for each in (exact, twice))
+    assert error.max() <= 2**-8 * exact.square().mean().sqrt()
+    assert other[:128].min() > 1.1 * error[:128].max()
 
 
 @pytest.mark.parametrize("quantization", ["bf16", "nf4"])

@@ -194,6 +194,8 @@ def test_weights_in_any_form_are_served(quantization, model_folder):
     assert entry.max_model_len == 8192
     millions = {"bf16": (250, 300), "int4": (80, 110), "nf4": (100, 150)}[quantization]
     assert millions[0] < entry.weight_bytes / 1e6 < millions[1]
+    heads = 4 if quantization == "nf4" else 3  # the others leave out the one of zeros
+    assert entry.token_bytes == 30 * 2 * heads * 64 * 2  # layers, both, heads, size, bf16
 
 
 def test_a_port_in_use_is_reported(model_folder):
