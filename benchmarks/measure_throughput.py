@@ -350,6 +350,20 @@ def as_text(table: pd.DataFrame) -> str:
     return cells.to_string()
 
 
+def save(rows: list[dict], servers: list[Server], bandwidths: list[float], path: Path) -> None:
+    """Write what was measured, with the command and the machine."""
+    facts = {
+        "date": date.today().isoformat(),
+        "command": shlex.join(["python", "benchmarks/measure_throughput.py", *sys.argv[1:]]),
+        "hardware": machine.hardware(),
+        "versions": machine.versions(),
+        "bandwidth_gb_per_s": [bandwidth / 1e9 for bandwidth in bandwidths],
+        "weight_bytes": {each.name: each.weight_bytes for each in servers},
+        "rows": rows,
+    }
+    path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Measure, print the table, write the file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -376,10 +390,13 @@ def main() -> None:
             for number in range(options.rounds):
                 bandwidths.append(memory_bandwidth())
                 measured = measure_round(servers, options.users, options.tokens)
-                rows += [{"round": number, **row} for row in measured]
-        finally:
+                for row in measured:
+                    rows.append({"round": number, **row})
+        finally:  # an interrupted run keeps its rows, too
             for server in servers:
                 server.end()
+            if rows:
+                save(rows, servers, bandwidths, options.out)
     context = PROMPT_TOKENS + options.tokens // 2  # half of an answer is in the cache on average
     of_a_token = sizes.kv_cache_bytes(AutoConfig.from_pretrained(ensure_built()), 1)
     cached = {each.name: context * (each.token_bytes or of_a_token) for each in servers}
@@ -389,16 +406,6 @@ def main() -> None:
     }
     table = summarize(rows, {each.name: each.baseline for each in servers}, limits)
     print(f"\n{as_text(table)}\n\n{options.out}")
-    facts = {
-        "date": date.today().isoformat(),
-        "command": shlex.join(["python", "benchmarks/measure_throughput.py", *sys.argv[1:]]),
-        "hardware": machine.hardware(),
-        "versions": machine.versions(),
-        "bandwidth_gb_per_s": [bandwidth / 1e9 for bandwidth in bandwidths],
-        "weight_bytes": {each.name: each.weight_bytes for each in servers},
-        "rows": rows,
-    }
-    options.out.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     if RECORDED in table.index:
         ratio = table.loc[RECORDED, "ratio"]
         report(round(ratio["median"], 2), "ratio", least=ratio["min"], greatest=ratio["max"])
