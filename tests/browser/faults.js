@@ -32,6 +32,17 @@ window.faults = (() => {
     return boxes.filter(visible).map((box) => at(box, short(box.innerText)));
   }
 
+  // A field's scrollWidth can count the arrows that Chromium shows when the mouse is over it.
+  // So the width of its text is measured.
+  function hidesPart(element, style) {
+    if (!["text", "search", "number"].includes(element.type))
+      return element.scrollWidth > element.clientWidth + 1;
+    const pen = document.createElement("canvas").getContext("2d");
+    pen.font = style.font;
+    const padding = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+    return pen.measureText(element.value).width > element.clientWidth - padding + 1;
+  }
+
   // Wider than the place that it has, and no scroll bar to reach the rest.
   function cut() {
     const found = [];
@@ -41,7 +52,7 @@ window.faults = (() => {
         const style = getComputedStyle(element);
         const hides = ["hidden", "clip"].includes(style.overflowX);
         const forScreenReaders = element.clientWidth <= 1;
-        if (hides && !forScreenReaders && element.scrollWidth > element.clientWidth + 1)
+        if (hides && !forScreenReaders && hidesPart(element, style))
           found.push(at(element, `<${element.localName}> hides part: ${short(element.innerText)}`));
         if (rightEdge(element) > right && !scrolls(element, output)) {
           found.push(at(element, `<${element.localName}> too wide: ${short(element.innerText)}`));

@@ -15,12 +15,17 @@ GOOD = {
     "scrolls": f"<div style='overflow-x: auto'>{LONG}</div>",
     "a long word wraps": f"<div style='overflow-wrap: anywhere'>{'x' * 200}</div>",
     "folded": "<details><summary>Solution</summary><b style='color: #eee'>no</b></details>",
+    "a number and room for its arrows": (
+        "<input type='number' value='16' style='width: 40px; padding: 4px 0 4px 8px; color: #000'>"
+    ),
     "figure": PICTURE.format("<circle r='20' fill='black'/>"),
 }
 BAD = [
     ("redBoxes", "<p>a warning</p>", 'data-mime-type="application/vnd.jupyter.stderr"'),
     ("cut", f"<div style='overflow: hidden'>{LONG}</div>", ""),
     ("cut", LONG, ""),
+    ("cut", "<input value='more words than it shows' style='width: 60px'>", ""),
+    ("cut", "<input type='number' value='1234567' style='width: 30px'>", ""),
     ("sideways", LONG, ""),
     ("brokenWords", "<pre style='white-space: pre-wrap; word-break: break-all'>" + TEXT, ""),
     ("faint", "<p style='color: #aaa'>hardly</p>", ""),
