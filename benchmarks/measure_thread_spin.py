@@ -1,11 +1,11 @@
 """How torch's threads wait for each other: decoding speed alone and beside busy processes.
 
-    python benchmarks/measure_thread_spin.py [--tokens 40] [--rounds 3] [--preload libiomp5.so]
+    python benchmarks/measure_thread_spin.py [--tokens 100] [--rounds 3] [--preload libiomp5.so]
 
 Each setting gets a process of its own that holds the pocket model in int8. In each round every
 process decodes in turn: alone, beside one busy process and beside two. The table has tokens/s,
 the median of the rounds. The figure is the speed beside two busy processes over the speed alone,
-with the kit's setting.
+as the kit's server decodes: with its setting, and fewer threads where it gets fewer cores.
 
 Without `--preload` the OpenMP runtime is the one in torch: libgomp in the Linux wheels. With the
 file of another one, such as Intel's from the package `intel-openmp`, that one is loaded instead.
@@ -37,7 +37,7 @@ KMP_SETTINGS = {
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tokens", type=int, default=40)
+    parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--preload", help="another OpenMP runtime: Intel's libiomp5.so")
     options = parser.parse_args()

@@ -1,6 +1,7 @@
 """How fast the embedded model decodes beside busy processes, by how torch's threads wait.
 
-A product is divided among threads, and each waits for the others. `processor` explains how.
+A product is divided among threads, and each waits for the others. `processor` explains how, and
+`server.threads` how many there are.
 """
 
 import os
@@ -18,15 +19,18 @@ from pocket_model.progress import Progress
 
 # Settings of the environment. To name any of them keeps the kit from choosing. libgomp ignores
 # KMP_BLOCKTIME, and 200 ms is the default of the other runtimes.
-DEFAULT, KIT = "the runtime's default", "the kit's"
-SETTINGS = {DEFAULT: {"KMP_BLOCKTIME": "200"}, KIT: {}}
+DEFAULT, SHORT = "the runtime's default", "the kit's short wait"
+KIT = "the same, and fewer threads"  # as the kit's server does; the others keep all threads
+SETTINGS = {DEFAULT: {"KMP_BLOCKTIME": "200"}, SHORT: {}, KIT: {}}
 # For each line, a number of tokens, it prints tokens/s. It stops early after LIMIT_S.
 LIMIT_S = 5
 DECODER = """
-import sys, time
+import contextlib, sys, time
 from pocket_model.build import ensure_built
 from pocket_model.server.decoder import Decoder
+from pocket_model.server.threads import Threads
 import torch
+counted = Threads().counted if sys.argv[1:] else contextlib.nullcontext
 with torch.inference_mode():
     decoder = Decoder(ensure_built(), "int8")
     for line in sys.stdin:
@@ -34,7 +38,8 @@ with torch.inference_mode():
         decoder.run(decoder.embed(list(range(1000, 1060))), [(cache, 60)])
         start, done, seconds = time.perf_counter(), 0, 0.0
         while done < int(line) and seconds < LIMIT_S:
-            decoder.logits(decoder.run(decoder.embed([1000]), [(cache, 1)])).argmax()
+            with counted():
+                decoder.logits(decoder.run(decoder.embed([1000]), [(cache, 1)])).argmax()
             done, seconds = done + 1, time.perf_counter() - start
         print(done / seconds, flush=True)
 """.replace("LIMIT_S", str(LIMIT_S))
@@ -50,12 +55,12 @@ def environment(settings: dict[str, str]) -> dict[str, str]:
 class Child:
     """A process that decodes when asked."""
 
-    def __init__(self, settings: dict[str, str], preload: str | None):
+    def __init__(self, name: str, settings: dict[str, str], preload: str | None):
         variables = environment(settings)
         if preload:
             variables["LD_PRELOAD"] = preload
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DECODER],
+            [sys.executable, "-c", DECODER, *["fewer threads"] * (name == KIT)],
             env=variables,
             cwd=ROOT,
             text=True,
@@ -85,7 +90,9 @@ def measure(
     """Tokens/s: a row for each setting, a column for each number of busy processes."""
     found: dict[tuple[str, int], list[float]] = {}
     with ExitStack() as stack:
-        children = {name: stack.enter_context(Child(s, preload)) for name, s in settings.items()}
+        children = {
+            name: stack.enter_context(Child(name, own, preload)) for name, own in settings.items()
+        }
         for child in children.values():  # loads the model, and is not counted
             child.tokens_per_s(2)
         progress = stack.enter_context(Progress("Timing threads", quiet_s=2, lines=False))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 # Between two products their threads wait in a loop. With a core each, that is the fastest way.
 # But where other programs need the cores, a waiting thread keeps the one that it waits for from
 # running. After so many rounds, or milliseconds, a thread sleeps instead (measured:
-# `pocket-thread-spin`).
+# `pocket-thread-spin`). The server also takes fewer threads then: see `server.threads`.
 SHORT_WAIT = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1"}
 # oneDNN compiles a kernel for each new number of rows, and keeps 1,024 of them, which take memory.
 # A decoding step mostly has as many rows as the last one, so few are enough.

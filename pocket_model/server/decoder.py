@@ -201,15 +201,17 @@ class Decoder:
     ) -> torch.Tensor:
         """Attention of the last tokens: (new, heads, size) to (new, heads * size)."""
         new, length = len(query), keys.shape[1]
-        mask = torch.ones(new, length, dtype=torch.bool).tril(length - new) if new > 1 else None
         if self._attend_in_float32:  # torch's kernel for bf16 is slow without bf16 instructions
             keys, values = keys.float(), values.float()  # (measured: `pocket-bf16-attention`)
+        query, keys, values = query.to(keys.dtype), keys[None], values[None]
+        if new == 1:
+            # The heads that share keys are rows of one head here. The sums are the same, and the
+            # kernel reads the keys once for all these heads (measured: `pocket-shared-keys`).
+            rows = query.view(1, keys.shape[1], -1, self._size)
+            return scaled_dot_product_attention(rows, keys, values).view(1, -1)
+        mask = torch.ones(new, length, dtype=torch.bool).tril(length - new)
         output = scaled_dot_product_attention(
-            query.to(keys.dtype).transpose(0, 1)[None],
-            keys[None],
-            values[None],
-            attn_mask=mask,
-            enable_gqa=True,
+            query.transpose(0, 1)[None], keys, values, attn_mask=mask, enable_gqa=True
         )
         return output[0].transpose(0, 1).flatten(1)
 

@@ -24,6 +24,7 @@ from pocket_model.server.events import (
     TokenQueue,
 )
 from pocket_model.server.prefix_cache import Piece, PrefixCache, pieces
+from pocket_model.server.threads import Threads
 from pocket_model.tekken import CONTROL_IDS
 from pocket_model.vision import VisionEncoder
 
@@ -127,6 +128,7 @@ class Engine:
 
     @torch.inference_mode()
     def _work(self) -> None:
+        self._threads = Threads()
         while True:
             self._round()
 
@@ -199,7 +201,8 @@ class Engine:
         if not parts:
             return
         spans = [(running.cache, len(states)) for running, states in parts]
-        states = self._decoder.run(torch.cat([part for _, part in parts]), spans, many=many)
+        with self._threads.counted():
+            states = self._decoder.run(torch.cat([part for _, part in parts]), spans, many=many)
         ends = torch.tensor([count for _, count in spans]).cumsum(0) - 1
         choosing = []
         for (running, _), end in zip(parts, ends.tolist(), strict=True):

@@ -40,9 +40,9 @@ Tensors = Mapping[str, torch.Tensor]
 class Linear(Protocol):
     """A linear layer without a bias: rows of shape (n, inputs) to (n, outputs), in one dtype.
 
-    In int8 and int4 a row's result does not depend on the other rows, to the bit. In bf16 that is
-    so where the CPU has instructions for it. Elsewhere its weights are multiplied in float32, and
-    the last bits of a row may depend on the others.
+    In int8 and int4 a row's result does not depend on the other rows, nor on the number of threads,
+    to the bit. In bf16 that is so where the CPU has instructions for it. Elsewhere its weights are
+    multiplied in float32, and the last bits of a row may depend on both.
 
     Args:
         many: for many rows of one prompt: multiply in the dtype that is fastest for many rows.

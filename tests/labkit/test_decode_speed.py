@@ -64,4 +64,5 @@ def test_only_the_kits_setting_is_the_kits(monkeypatch):
         command = [thread_spin.sys.executable, "-c", show]
         result = subprocess.run(command, env=environment, capture_output=True, text=True)
         found[name] = result.stdout.strip()
-    assert found == {thread_spin.DEFAULT: "None", thread_spin.KIT: "20000"}
+    kits = dict.fromkeys((thread_spin.SHORT, thread_spin.KIT), "20000")
+    assert found == {thread_spin.DEFAULT: "None", **kits}
