@@ -41,8 +41,9 @@ class Linear(Protocol):
     """A linear layer without a bias: rows of shape (n, inputs) to (n, outputs), in one dtype.
 
     In int8 and int4 a row's result does not depend on the other rows, nor on the number of threads,
-    to the bit. In bf16 that is so where the CPU has instructions for it. Elsewhere its weights are
-    multiplied in float32, and the last bits of a row may depend on both.
+    to the bit. In bf16 that is so where the CPU has instructions for it. (For threads it was tried
+    with AVX512-BF16, not with AMX.) Elsewhere bf16 weights are multiplied in float32, and the last
+    bits of a row may depend on both. So it is with many rows.
 
     Args:
         many: for many rows of one prompt: multiply in the dtype that is fastest for many rows.

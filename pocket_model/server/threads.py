@@ -4,7 +4,7 @@ A product is divided among threads, and takes as long as the slowest of them. Wh
 keeps a core busy, the system may put two threads on one core, and each waits for the other. Then
 fewer threads are faster: one thread on a free core of two has most of the speed (measured:
 `pocket-thread-spin`). So it is where a container may use fewer cores than the machine has. The
-results are the same, except where `linears.Linear` says so.
+results of new tokens are the same, except where `linears.Linear` says so.
 """
 
 import time

@@ -426,26 +426,31 @@ def test_a_conversations_numbers_do_not_depend_on_the_others(
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_numbers_do_not_depend_on_the_number_of_threads(quantization, model_folder):
+def test_new_tokens_do_not_depend_on_the_number_of_threads(quantization, model_folder):
     """To the bit: the engine changes that number while it computes."""
-    if not bf16_matmul_is_fast():
-        pytest.skip("without bf16 instructions, some weights are multiplied in float32")
+    if quantization in ("bf16", "nf4"):
+        if not bf16_matmul_is_fast():
+            pytest.skip("without bf16 instructions, these weights are multiplied in float32")
+        if torch.cpu._is_amx_tile_supported():
+            pytest.skip("how oneDNN divides products among threads with AMX is not known here")
     decoder, before, found = built(quantization, model_folder), torch.get_num_threads(), []
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
-        with torch.inference_mode():
-            caches = [decoder.key_values(300) for _ in range(7)]
-            for number, cache in enumerate(caches):
-                prompt = random_ids(20 + 40 * number, seed=number)
-                decoder.run(decoder.embed(prompt), [(cache, len(prompt))], many=True)
-            for count in (7, 1):
-                spans = [(cache, 1) for cache in caches[:count]]
-                states = decoder.run(decoder.embed(random_ids(count)), spans)
-                found.append((threads, count, decoder.logits(states)))
-    torch.set_num_threads(before)
-    for threads, count, logits in found[2:]:
-        same = next(other for _, number, other in found if number == count)
-        assert torch.equal(logits, same), (threads, count)
+    with torch.inference_mode():
+        caches = [decoder.key_values(300) for _ in range(7)]
+        for number, cache in enumerate(caches):
+            prompt = random_ids(20 + 40 * number, seed=number)
+            decoder.run(decoder.embed(prompt), [(cache, len(prompt))], many=True)
+        try:
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                for count in (7, 1):
+                    spans = [(copy_of(decoder, cache), 1) for cache in caches[:count]]
+                    states = decoder.run(decoder.embed(random_ids(count)), spans)
+                    found.append((count, decoder.logits(states)))
+        finally:
+            torch.set_num_threads(before)
+    for count, logits in found:
+        first = next(other for number, other in found if number == count)
+        assert torch.equal(logits, first)
 
 
 # --- other processors ------------------------------------------------------------------------
