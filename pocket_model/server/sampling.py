@@ -83,8 +83,8 @@ class Sampler:
         if self.logprobs is None:
             return None
         logs = torch.log_softmax(logits.float(), dim=-1)
-        values, tokens = logs.topk(self.logprobs)
-        likeliest = list(zip(tokens.tolist(), values.tolist(), strict=True))
+        tokens = _likeliest(logits.float(), self.logprobs)
+        likeliest = list(zip(tokens.tolist(), logs[tokens].tolist(), strict=True))
         return LogProbability(float(logs[token]), likeliest)
 
     def _draw(self, logits: torch.Tensor) -> int:
@@ -99,3 +99,10 @@ class Sampler:
             # change a token's rank, and with it what the seed draws.
             probabilities[tokens[dropped]] = 0
         return int(torch.multinomial(probabilities, 1, generator=self._generator))
+
+
+def _likeliest(logits: torch.Tensor, count: int) -> torch.Tensor:
+    """The ids of the likeliest tokens; of equal ones the lowest first, which `argmax` takes."""
+    least = logits.topk(count).values[-1] if count else torch.inf
+    tokens = (logits >= least).nonzero()[:, 0]
+    return tokens[logits[tokens].argsort(descending=True, stable=True)][:count]

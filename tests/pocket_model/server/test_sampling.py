@@ -109,3 +109,15 @@ def test_stop_text_cuts_where_the_first_stop_string_stands(text, stops, step):
         assert text.startswith(sent)
         assert any(text[len(sent) :].startswith(stop) for stop in stops)
         assert all(stop not in sent for stop in stops)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 20])
+def test_of_equally_likely_tokens_the_chosen_one_is_told_first(count):
+    logits = torch.zeros(49_196)
+    logits[[7, 300, 4_000, 31_000]] = torch.tensor([5.0, 9.0, 9.0, 9.0])
+    sampler = Sampler(temperature=0, logprobs=count)
+    (token,) = sampler.sample_run(logits, 1)
+    told = sampler.log_probability(logits, token)
+    ids = [300, 4_000, 31_000, 7, 0, 1, 2, 3, 4, 5, 6, *range(8, 17)]
+    assert token == 300
+    assert [found for found, _ in told.likeliest] == ids[:count]
