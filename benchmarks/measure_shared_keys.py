@@ -7,26 +7,14 @@ ratio is the time with the rows over the time with `enable_gqa`, which reads the
 """
 
 import argparse
-import time
-from collections.abc import Callable
 
 import torch
+from measure_bf16_fallback import best_us
 from torch.nn.functional import scaled_dot_product_attention
 
 from labkit.audit.measurements import report
 
 HEADS, KEY_HEADS, SIZE = 9, 3, 64  # without the heads of zeros
-ROUNDS = 200
-
-
-def best_us(compute: Callable[[], torch.Tensor]) -> float:
-    """Microseconds of the fastest round: other processes can only slow a round down."""
-    seconds = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        compute()
-        seconds.append(time.perf_counter() - start)
-    return 1e6 * min(seconds)
 
 
 def main() -> None:
