@@ -61,12 +61,11 @@ def dtype_for_many_rows() -> "torch.dtype":
     import torch
 
     has_amx = torch.cpu._is_amx_tile_supported()
-    return (
-        torch.bfloat16 if has_amx or (_is_from_amd() and bf16_matmul_is_fast()) else torch.float32
-    )
+    return torch.bfloat16 if has_amx or (is_from_amd() and bf16_matmul_is_fast()) else torch.float32
 
 
-def _is_from_amd() -> bool:
+def is_from_amd() -> bool:
+    """Whether the CPU is one of AMD's."""
     cpuinfo = Path("/proc/cpuinfo")  # Linux alone has it; Windows says it in `platform`
     words = cpuinfo.read_text() if cpuinfo.exists() else platform.processor()
     return "AuthenticAMD" in words

@@ -30,10 +30,7 @@ class VisionEncoder:
             pictures: float32 arrays of shape (3, height, width), of any sizes.
         """
         model = self._model = self._model or _load(self._folder)
-        tower, projector = (model[part] for part in PARTS)
-        inputs = image_inputs(pictures, tower.dtype)
-        output = tower(inputs["pixel_values"], image_sizes=inputs["image_sizes"])
-        return projector(output.last_hidden_state.squeeze(0), inputs["image_sizes"]).float()
+        return torch.cat(image_tokens(*(model[part] for part in PARTS), pictures)).float()
 
 
 def _load(folder: Path) -> torch.nn.ModuleDict:
@@ -48,6 +45,22 @@ def _load(folder: Path) -> torch.nn.ModuleDict:
         model.load_state_dict({name: file.get_tensor(name) for name in names})
     dtype = torch.bfloat16 if bf16_matmul_is_fast() else torch.float32
     return model.to(dtype).eval().requires_grad_(False)
+
+
+def image_tokens(
+    tower: torch.nn.Module, projector: torch.nn.Module, pictures: list[np.ndarray]
+) -> list[torch.Tensor]:
+    """Each picture's tokens, (tokens, hidden).
+
+    One picture at a time: of several, transformers computes the scores between all their patches,
+    and hides those of other pictures. So its time grows with the square of their number.
+    """
+    tokens = []
+    for picture in pictures:
+        inputs = image_inputs([picture], tower.dtype)
+        output = tower(inputs["pixel_values"], image_sizes=inputs["image_sizes"])
+        tokens.append(projector(output.last_hidden_state.squeeze(0), inputs["image_sizes"]))
+    return tokens
 
 
 def image_inputs(pictures: list[np.ndarray], dtype: torch.dtype) -> dict[str, torch.Tensor]:

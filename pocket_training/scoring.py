@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bitsandbytes.functional import dequantize_4bit
 from tqdm import tqdm
 from transformers import DynamicCache, Mistral3ForConditionalGeneration
 
 from pocket_model.build import Quantization
+from pocket_model.server.decoder import without_idle_heads
 from pocket_model.server.linears import HEAD, dequantized, is_twice
-from pocket_model.vision import image_inputs
-from pocket_training.decoding import GROUPED, growing_cache
+from pocket_training.decoding import GROUPED, PackedLinear, additive, growing_cache, image_outputs
 from pocket_training.exam_cases import REPLY_TOKENS, Case, Question
 from pocket_training.examples import ARGS, CALL_ID, END, TOOL_CALLS, Example
 from pocket_training.packing import Batch, PackedRow, batches_by_length, collate, pack
@@ -29,23 +30,40 @@ def load_in_float32(folder: Path, quantization: Quantization) -> Mistral3ForCond
     """
     source = folder / "nf4" if quantization == "nf4" else folder
     model = Mistral3ForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
+    text, config = model.model.language_model, model.config.text_config
+    last = f"layers.{config.num_hidden_layers - 1}."
     with torch.no_grad():
         for parameter in model.parameters():  # a file with 4-bit layers keeps its own type
             if parameter.is_floating_point():
                 parameter.data = parameter.float()
-        text = model.model.language_model
-        last = len(text.layers) - 1
-        for name, module in [*text.named_modules(), ("lm_head", model.lm_head)]:
-            form = HEAD[quantization] if name == "lm_head" else quantization
-            if hasattr(module, "compute_dtype"):  # a 4-bit layer
-                module.compute_dtype = torch.float32
-            elif type(module) is torch.nn.Linear:
-                # A new tensor: the vocabulary's head shares its own with the embeddings.
-                twice = is_twice(name, last=name.startswith(f"layers.{last}."))
-                rounded = dequantized(module.weight, form, twice=twice)
-                module.weight = torch.nn.Parameter(rounded)
+        weights = {
+            f"{name}.weight": _weights(
+                module, quantization, is_twice(name, last=name.startswith(last))
+            )
+            for name, module in text.named_modules()
+            if isinstance(module, torch.nn.Linear)
+        }
+        heads = [config.num_attention_heads, *[config.num_key_value_heads] * 2]
+        without_idle_heads(weights, heads, config.head_dim)
+        for name, weight in weights.items():
+            text.set_submodule(name.removesuffix(".weight"), PackedLinear(weight), strict=True)
+        model.lm_head = PackedLinear(_weights(model.lm_head, HEAD[quantization]))
+        for name, module in list(model.named_modules()):
+            if isinstance(module, torch.nn.Linear):  # of the vision encoder
+                model.set_submodule(name, PackedLinear(module.weight.detach()), strict=True)
     model.model.language_model.set_attn_implementation(GROUPED)
     return model.eval()
+
+
+def _weights(
+    layer: torch.nn.Linear, quantization: Quantization, twice: bool = False
+) -> torch.Tensor:
+    """A layer's weights as the quantization has them, in float32."""
+    state = getattr(layer.weight, "quant_state", None)  # of a 4-bit layer
+    if state is not None:
+        state.dtype = torch.float32  # with bf16, which the file names, it would round them
+        return dequantize_4bit(layer.weight.data, state)
+    return dequantized(layer.weight, quantization, twice=twice)
 
 
 @dataclass
@@ -157,7 +175,7 @@ class Scorer:
             mask = torch.cat([mask, own], dim=-1)  # each new token attends to its own draft
             states = self.model.model.language_model(
                 input_ids=last,
-                attention_mask=mask[:, None],
+                attention_mask=additive(mask[:, None], self.model.dtype),
                 position_ids=positions,
                 past_key_values=cache,
             ).last_hidden_state
@@ -175,11 +193,11 @@ class Scorer:
     ) -> torch.Tensor:
         return self.model.model(
             input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
+            attention_mask=additive(batch.attention_mask, self.model.dtype),
             position_ids=batch.position_ids,
             past_key_values=cache,
             use_cache=cache is not None,
-            **image_inputs(list(pictures), self.model.model.vision_tower.dtype),
+            **image_outputs(self.model, list(pictures)),
         ).last_hidden_state
 
     def _logits(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:

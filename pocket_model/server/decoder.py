@@ -74,7 +74,7 @@ def _layer(quantization: Quantization, tensors: Tensors, prefix: str, *, last: b
     )
 
 
-def _without_idle_heads(tensors: dict[str, torch.Tensor], heads: list[int], size: int) -> list[int]:
+def without_idle_heads(tensors: dict[str, torch.Tensor], heads: list[int], size: int) -> list[int]:
     """Cut the heads at the end that no layer uses, in place: their output weights are zeros.
 
     Such heads add nothing. In the built model they are a fourth (see `architecture.pad_heads`).
@@ -118,7 +118,7 @@ class Decoder:
         self._heads = [config["num_attention_heads"], *[config["num_key_value_heads"]] * 2]
         self._size, self._epsilon = config["head_dim"], config["rms_norm_eps"]
         if quantization != "nf4":  # a 4-bit layer cannot be cut
-            self._heads = _without_idle_heads(tensors, self._heads, self._size)
+            self._heads = without_idle_heads(tensors, self._heads, self._size)
         layers = config["num_hidden_layers"]
         self._layers = [
             _layer(quantization, tensors, f"{TEXT}.layers.{n}.", last=n == layers - 1)

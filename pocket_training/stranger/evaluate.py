@@ -19,8 +19,7 @@ from pocket_model.cache import sha256_of
 from pocket_model.chat_format import ChatFormat, Prompt
 from pocket_model.reply import read_reply
 from pocket_model.tekken import CONTROL_IDS
-from pocket_model.vision import image_inputs
-from pocket_training.decoding import growing_cache
+from pocket_training.decoding import growing_cache, image_outputs
 from pocket_training.packing import batches_by_length
 from pocket_training.score_tables import share_row
 from pocket_training.scoring import load_in_float32
@@ -94,7 +93,7 @@ def answer(model, chat_format: ChatFormat, prompts: list[Prompt]) -> Iterator[tu
         width = max(map(len, rows))
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
         pictures = [picture for number in numbers for picture in prompts[number].pictures]
-        images = image_inputs(pictures, model.model.vision_tower.dtype)
+        images = image_outputs(model, pictures)
         limits = [REPLY_TOKENS if HAS_TOOLS in row else WORD_TOKENS for row in rows]
         for number, tokens in zip(numbers, _generate(model, ids, limits, images), strict=True):
             tokens = tokens[: tokens.index(end)] if end in tokens else tokens

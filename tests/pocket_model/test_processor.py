@@ -135,7 +135,7 @@ def test_many_rows_are_multiplied_in_the_faster_dtype(
 @pytest.mark.skipif(sys.platform != "linux", reason="lscpu is a program of Linux")
 def test_the_maker_of_this_cpu_is_known():
     shown = subprocess.run(["lscpu"], capture_output=True, text=True).stdout
-    assert processor._is_from_amd() == ("AuthenticAMD" in shown)
+    assert processor.is_from_amd() == ("AuthenticAMD" in shown)
 
 
 def test_what_the_user_has_chosen_of_kernels_stays(monkeypatch):

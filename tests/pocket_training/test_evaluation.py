@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import thin_model
+from transformers import Mistral3ForConditionalGeneration
 
 from pocket_model.build import QUANTIZATIONS
 from pocket_training import evaluate, exam_cases, score_tables, scoring
@@ -264,3 +265,21 @@ def test_every_quantization_computes_in_float32(quantization, model_folder):
         logits = model(input_ids=torch.tensor([[1, 3, 500, 4]])).logits
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("quantization", ["bf16", "nf4"])
+def test_the_evaluated_model_is_the_one_in_the_files(quantization, model_folder):
+    source = model_folder / "nf4" if quantization == "nf4" else model_folder
+    model = Mistral3ForConditionalGeneration.from_pretrained(source, dtype=torch.float32).eval()
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.float()
+    for module in model.modules():
+        if hasattr(module, "compute_dtype"):  # a 4-bit layer
+            module.compute_dtype = torch.float32
+            module.support_avx512bf16_for_cpu = False  # its kernel rounds activations to bf16
+    ids = torch.randint(100, 4000, (2, 150), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = model(input_ids=ids).logits
+        found = scoring.load_in_float32(model_folder, quantization)(input_ids=ids).logits
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)

@@ -364,7 +364,7 @@ def test_heads_are_cut_only_if_no_layer_uses_them():
         ([[], []], 1),
     ):
         tensors = attention(layers, heads=6)
-        assert decoder_module._without_idle_heads(tensors, [6, 3, 3], size) == [
+        assert decoder_module.without_idle_heads(tensors, [6, 3, 3], size) == [
             kept * group, kept, kept,
         ]  # fmt: skip
         for number in range(2):
