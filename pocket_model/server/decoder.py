@@ -6,6 +6,7 @@ key and value are one product, and so are gate and up.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,17 @@ class KeyValues:
     def capacity(self) -> int:
         """How many tokens there is room for."""
         return self.tensor.shape[-2]
+
+    def layers(self, end: int) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Views for each layer: keys and values of shape (1, key-value heads, end, head size).
+
+        They are followed by the keys and values that come after the last token, for writing:
+        (end - length, key-value heads, head size).
+        """
+        seen = self.tensor[..., :end, :].flatten(0, 1)
+        new = seen[:, :, self.length :].transpose(1, 2).unbind()
+        seen = seen[:, None].unbind()
+        return zip(seen[::2], seen[1::2], new[::2], new[1::2], strict=True)
 
     def part(self, start: int, end: int) -> torch.Tensor:
         """A copy of those of some tokens: a view would keep the memory of all."""
@@ -137,9 +149,8 @@ class Decoder:
         self.token_bytes = self.key_values(1).tensor.nbytes
         base = config["rope_parameters"]["rope_theta"]
         frequencies = base ** -(torch.arange(0, self._size, 2).float() / self._size)
-        angles = torch.outer(torch.arange(self.context).float(), frequencies)
-        self._cos = angles.cos().repeat(1, 2)[:, None]
-        self._sin = torch.cat([-angles.sin(), angles.sin()], dim=1)[:, None]
+        angles = torch.outer(torch.arange(self.context).float(), frequencies)[:, None]
+        self._rotations = torch.polar(torch.ones_like(angles), angles)
 
     def key_values(self, capacity: int) -> KeyValues:
         """An empty cache for so many tokens."""
@@ -173,19 +184,18 @@ class Decoder:
         places = torch.cat(
             [torch.arange(end - new, end) for (_, new), end in zip(spans, ends, strict=True)]
         )
-        cos, sin = self._cos[places], self._sin[places]
-        for number, layer in enumerate(self._layers):
+        rotations, counts = self._rotations[places], [new for _, new in spans]
+        caches = [cache.layers(end) for (cache, _), end in zip(spans, ends, strict=True)]
+        for layer, *seen in zip(self._layers, *caches, strict=True):
             heads = layer.query_key_value(self._normed(states, layer.attention_norm), many=many)
             heads = heads.view(len(states), -1, self._size)
-            query_key, value = heads[:, : -self._heads[2]], heads[:, -self._heads[2] :]
-            query_key = query_key * cos + query_key.roll(self._size // 2, -1) * sin
-            query, key = query_key.split(self._heads[:2], dim=1)
+            rotated = self._rotated(heads[:, : -self._heads[2]], rotations)
+            query, key = rotated.split(self._heads[:2], dim=1)
             attended, start = [], 0
-            for (cache, new), end in zip(spans, ends, strict=True):
+            for (keys, values, new_keys, new_values), new in zip(seen, counts, strict=True):
                 rows = slice(start, start := start + new)
-                keys, values = cache.tensor[number, :, :, :end]
-                keys[:, cache.length :] = key[rows].transpose(0, 1)
-                values[:, cache.length :] = value[rows].transpose(0, 1)
+                new_keys.copy_(key[rows])
+                new_values.copy_(heads[rows, -self._heads[2] :])
                 attended.append(self._attention(query[rows], keys, values))
             attended = attended[0] if len(attended) == 1 else torch.cat(attended)
             states = states + layer.output(attended.to(self._dtype), many=many)
@@ -196,18 +206,27 @@ class Decoder:
             cache.length = end
         return states
 
+    def _rotated(self, heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+        """RoPE: each number of a head's first half and its partner turn by one angle.
+
+        As a complex number, such a pair is turned by one multiplication. Afterwards the pairs are
+        neighbours. Queries and keys are in the same order, so their products are the same.
+        """
+        first, second = heads.float().chunk(2, dim=-1)
+        return torch.view_as_real(torch.complex(first, second) * rotations).flatten(-2)
+
     def _attention(
         self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> torch.Tensor:
         """Attention of the last tokens: (new, heads, size) to (new, heads * size)."""
-        new, length = len(query), keys.shape[1]
+        new, length = len(query), keys.shape[2]
         if self._attend_in_float32:  # torch's kernel for bf16 is slow without bf16 instructions
             keys, values = keys.float(), values.float()  # (measured: `pocket-bf16-attention`)
-        query, keys, values = query.to(keys.dtype), keys[None], values[None]
+        query = query.to(keys.dtype)
         if new == 1:
             # The heads that share keys are rows of one head here. The sums are the same, and the
             # kernel reads the keys once for all these heads (measured: `pocket-shared-keys`).
-            rows = query.view(1, keys.shape[1], -1, self._size)
+            rows = query.reshape(1, keys.shape[1], -1, self._size)
             return scaled_dot_product_attention(rows, keys, values).view(1, -1)
         mask = torch.ones(new, length, dtype=torch.bool).tril(length - new)
         output = scaled_dot_product_attention(

@@ -35,6 +35,7 @@ HEAD: dict[Quantization, Quantization] = {
 # tool fits. `data/pocket/README.md` has the answers that rounding costs.
 TWICE = ("v_proj",)
 Tensors = Mapping[str, torch.Tensor]
+packed_product = torch.ops.mkldnn._linear_pointwise.default
 
 
 class Linear(Protocol):
@@ -101,22 +102,21 @@ class Bf16(_Widened):
         self.nbytes = weight.nbytes
 
     def product(self, rows: torch.Tensor) -> torch.Tensor:
-        rows = rows.bfloat16()
-        return torch.ops.mkldnn._linear_pointwise(rows, self.packed, None, "none", [], "")
+        return packed_product(rows, self.packed, None, "none", [], "")
 
     def few(self, rows: torch.Tensor) -> torch.Tensor:
-        # oneDNN adds up a single row in another order than a row among others. With AMX it does so
-        # with more than 32 rows too.
-        if len(rows) > ROWS_AT_A_TIME:
+        if len(rows) > ROWS_AT_A_TIME:  # with AMX, oneDNN adds up more rows in another order
             return torch.cat([self.few(part) for part in rows.split(ROWS_AT_A_TIME)])
-        return self.product(rows) if len(rows) > 1 else self.product(rows.expand(2, -1))[:1]
+        return self.product(rows)
 
     def weights(self) -> torch.Tensor:
         return self.packed.to_dense(self.wide)
 
     def __call__(self, rows: torch.Tensor, *, many: bool = False) -> torch.Tensor:
+        if len(rows) == 1:  # oneDNN adds up a single row in another order than a row among others
+            return packed_product(rows.expand(2, -1), self.packed, None, "none", [], "")[:1]
         if many and self.wide == torch.bfloat16:
-            return self.product(rows).to(rows.dtype)
+            return self.product(rows)
         return super().__call__(rows, many=many)
 
 
