@@ -162,7 +162,9 @@ def run(
     try:
         with user_errors(runner.RunError):
             server = {"model": model, "base_url": base_url, "price": price}
-            report = runner.run(backend, names, out, max_usd, parameters, **server)
+            report = runner.run(
+                backend, names, out, max_usd, parameters, **server, in_turn=record_tokens
+            )
     except KeyboardInterrupt:
         print("interrupted before the first notebook", file=sys.stderr)
         return INTERRUPTED
@@ -667,7 +669,7 @@ def workshop(
     Copies without solutions, the solutions, pages, and five pictures. The workshop's notebook is
     run once, from first to last cell: seconds for each part.
     """
-    from labkit import runner, workshop_files
+    from labkit import execution, runner, workshop_files
 
     try:
         with user_errors(runner.RunError, OSError, ValueError):
@@ -677,7 +679,7 @@ def workshop(
         return INTERRUPTED
     print()
     print_table(table, decimals=1)
-    if result.status != runner.PASSED:
+    if result.status != execution.PASSED:
         print(f"The workshop's notebook failed: {result.error}")
         return FINDING
     return SUCCESS

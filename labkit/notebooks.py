@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 REPOSITORY = repository.address()
 BRANCH = repository.BRANCH
 SKIP_MARK = "SKIPPED: "
+# These show times that they measure, which another notebook at the same time would change.
+SHOW_TIMES = ("02", "06", "10")
 # Without this, each kernel warns on stderr that its connection on this machine is not encrypted.
 QUIET_KERNEL = ["--IPKernelApp.log_level=40"]
 COLAB_TAG = "colab"
@@ -61,6 +63,11 @@ def select(names: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
             raise ValueError(f"no notebook is called {name!r}; available: {known}")
         chosen |= matches
     return [path for path in notebooks if path in chosen] if names else notebooks
+
+
+def shows_times(path: Path) -> bool:
+    """Whether a notebook shows times that it measures on the embedded model."""
+    return path.name.startswith(SHOW_TIMES)
 
 
 def read(path: Path) -> NotebookNode:

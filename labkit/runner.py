@@ -9,14 +9,10 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
-import logging
 import math
 import os
-import re
 import signal
-import sys
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -28,49 +24,18 @@ import pandas as pd
 import papermill
 
 from helpers import backends, budget, paths
-from labkit import notebooks, pages, run_cost
+from labkit import execution, notebooks, pages, run_cost
+from labkit.execution import FAILED, Result, execute_copy, execute_two_at_a_time, minutes
 
 if TYPE_CHECKING:
     from helpers.backends import Lab
 
-CELL_TIMEOUT_S = 900
-PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 OK, SOME_FAILED, INTERRUPTED = 0, 1, 130  # exit codes
 TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("labkit", ""), autoescape=True)
 
 
 class RunError(RuntimeError):
     """The run cannot start. The message says why and what to do."""
-
-
-def minutes(seconds: float) -> str:
-    """A time in minutes and seconds, as `1:05`."""
-    return "{}:{:02}".format(*divmod(round(seconds), 60))
-
-
-@dataclass
-class Result:
-    """What happened to one notebook."""
-
-    name: str
-    title: str
-    status: str = NOT_RUN
-    seconds: float = 0.0
-    skipped: list[str] = field(default_factory=list)
-    error: str = ""  # the last line of the traceback
-    traceback: str = ""
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-    @property
-    def summary(self) -> str:
-        """The status in words: "passed, 2 skipped"."""
-        return f"{self.status}, {len(self.skipped)} skipped" if self.skipped else self.status
-
-    @property
-    def time(self) -> str:
-        """Minutes and seconds, as `1:05`."""
-        return minutes(self.seconds)
 
 
 @dataclass
@@ -168,51 +133,6 @@ def set_server(backend: str, model: str | None, base_url: str | None) -> None:
             os.environ[backends.variable(backend, what)] = value
 
 
-def execute_copy(path: Path, copy: Path, parameters: dict[str, Any], result: Result) -> None:
-    """Run one notebook with papermill into `copy`, and note in `result` what happened.
-
-    A page of the same name is written beside the copy.
-    """
-    start = time.monotonic()
-    result.status = FAILED
-    try:
-        executed = papermill.execute_notebook(
-            path,
-            copy,
-            parameters=parameters,
-            cwd=path.parent,
-            kernel_name="python3",
-            language="python",
-            execution_timeout=CELL_TIMEOUT_S,
-            coalesce_streams=True,
-            extra_arguments=notebooks.QUIET_KERNEL,
-            progress_bar={"leave": False, "desc": path.stem} if sys.stderr.isatty() else False,
-        )
-        # For papermill, a kernel that ends itself, by sys.exit(0) for instance, is a success.
-        if notebooks.code_cells(executed)[-1].execution_count is None:
-            raise RuntimeError("the notebook ended before its last cell, without an error")
-        result.status = PASSED
-    except papermill.PapermillExecutionError as error:
-        result.error = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
-        result.traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
-    except Exception as error:  # a dead kernel, a timeout, a broken file
-        result.error = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        result.traceback = traceback.format_exc()
-    except KeyboardInterrupt:
-        result.status, result.error = NOT_RUN, "interrupted"
-        raise
-    finally:
-        result.seconds = round(time.monotonic() - start, 1)
-    if copy.exists():
-        book = notebooks.read(copy)
-        result.skipped = notebooks.skipped(book)
-        facts = f"{result.summary} on {parameters.get('BACKEND')}, in {result.time} min"
-        page = pages.render(
-            book, result.title, source=path, navigation=pages.navigation(path), facts=facts
-        )
-        paths.write_text(copy.with_suffix(".html"), page)
-
-
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
     """Treat a request to terminate as Ctrl-C, so that kernels and server are closed as well."""
@@ -227,10 +147,14 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def run_all(report: Report, paths: list[Path], parameters: dict[str, Any], lab: Lab) -> None:
-    """Execute `paths` in order, and write the report after each.
+def run_all(
+    report: Report, paths: list[Path], parameters: dict[str, Any], lab: Lab, *, in_turn: bool
+) -> None:
+    """Execute notebooks, and write the report after each.
 
-    If `lab.usage()` counts tokens, each notebook's tokens are noted.
+    Args:
+        in_turn: one after another, and note the tokens of each if `lab.usage()` counts them. If
+            False, only notebooks that show measured times are alone, after the others.
     """
     start = time.monotonic()
     for path in paths:  # a result of an earlier run must not look like one of this run
@@ -240,25 +164,41 @@ def run_all(report: Report, paths: list[Path], parameters: dict[str, Any], lab: 
     pages.write_documents(report.folder, shown)
     pages.write_placeholders(report.folder, paths[0].parent, report.backend)
     report.write()
+    copies = [report.folder / path.name for path in paths]
+    alone = list(zip(paths, copies, report.results, strict=True))
+    together = [] if in_turn else [job for job in alone if not notebooks.shows_times(job[0])]
+    together = together if len(together) > 1 else []
+    alone = [job for job in alone if job not in together]
     try:
-        for path, result in zip(paths, report.results, strict=True):
+        if together:
+            print(f"{len(together)} of {len(paths)} notebooks run two at a time …", flush=True)
+        # The later notebooks take longer. The longest one should not be the last to begin.
+        for result in execute_two_at_a_time(together[::-1], parameters):
+            print(f"{result.title} …", end=" ")
+            _note(report, result, start)
+        for path, copy, result in alone:
             print(f"{result.title} …", end=" ", flush=True)
-            before = lab.usage()
-            execute_copy(path, report.folder / path.name, parameters, result)
+            before = lab.usage() if in_turn else None
+            execute_copy(path, copy, parameters, result)
             if before and (after := lab.usage()):
                 for key, value in before.items():
                     setattr(result, key, after[key] - value)
-            report.total_s = round(time.monotonic() - start, 1)
-            report.write()
-            print(f"{result.summary} ({result.time} min)", flush=True)
-            if result.status == FAILED:
-                report.exit_code = SOME_FAILED
-                print(f"  {result.error}", flush=True)
+            _note(report, result, start)
     except KeyboardInterrupt:
         report.exit_code = INTERRUPTED
         print("interrupted", flush=True)
     report.total_s = round(time.monotonic() - start, 1)
     report.write()
+
+
+def _note(report: Report, result: Result, start: float) -> None:
+    """Print and write what happened to a notebook."""
+    report.total_s = round(time.monotonic() - start, 1)
+    report.write()
+    print(f"{result.summary} ({result.time} min)", flush=True)
+    if result.status == FAILED:
+        report.exit_code = SOME_FAILED
+        print(f"  {result.error}", flush=True)
 
 
 def run(
@@ -272,6 +212,7 @@ def run(
     model: str | None = None,
     base_url: str | None = None,
     price: str | None = None,
+    in_turn: bool = False,
 ) -> Report:
     """Run notebooks on a backend; their results replace earlier ones in `out/backend/`.
 
@@ -285,12 +226,13 @@ def run(
         model: another model than the backend's default.
         base_url: another address of the server.
         price: `IN,OUT` in USD per million tokens, instead of the server's own price.
+        in_turn: one after another, which notes the tokens of each. Without it, two run at the same
+            time if the model is this machine's own.
 
     Raises:
         RunError: an unknown backend or notebook, a missing key, no cap, no price.
         KeyboardInterrupt: before the first notebook; later ones end the run with a report.
     """
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the report has the same errors
     with terminable(), contextlib.ExitStack() as stack:
         try:
             paths = notebooks.select(names or [], folder)
@@ -313,5 +255,7 @@ def run(
             raise RunError(str(error)) from error
         results = [Result(path.stem, title) for path, title in zip(paths, titles, strict=True)]
         report = Report(target, backend, lab.model, results)
-        run_all(report, paths, parameters | {"BACKEND": backend}, lab)
+        # Kernels at the same time would not see what the others spend.
+        in_turn = in_turn or backend != "pocket" or not execution.two_are_faster()
+        run_all(report, paths, parameters | {"BACKEND": backend}, lab, in_turn=in_turn)
         return report

@@ -19,7 +19,7 @@ import pandas as pd
 from nbformat import NotebookNode
 
 from helpers import paths
-from labkit import notebooks, pages, runner, workshop
+from labkit import execution, notebooks, pages, runner, workshop
 
 # Programs that draw a page as a picture. Without one of them the pages are projected themselves.
 BROWSERS = (
@@ -63,7 +63,7 @@ All notebooks, with their outputs:
 
 def write(
     out: Path, backend: str, say: Callable[[str], None]
-) -> tuple[runner.Result, pd.DataFrame]:
+) -> tuple[execution.Result, pd.DataFrame]:
     """Write all of it, and run the workshop's notebook once.
 
     Args:
@@ -104,7 +104,7 @@ def _write_copies(out: Path) -> None:
     notebooks.write(workshop.solved(book), out / "solutions" / workshop.NOTEBOOK.name)
 
 
-def _run(folder: Path, backend: str) -> tuple[runner.Result, NotebookNode]:
+def _run(folder: Path, backend: str) -> tuple[execution.Result, NotebookNode]:
     """Run the workshop's notebook into `folder`; a page is written beside it."""
     from helpers import backends
 
@@ -116,16 +116,16 @@ def _run(folder: Path, backend: str) -> tuple[runner.Result, NotebookNode]:
         if backends.BACKENDS[lab.backend].paid:
             lab.close()
             raise runner.RunError(f"{backend} costs money: run the workshop on another backend")
-        result = runner.Result(workshop.NOTEBOOK.stem, workshop.plan()["title"])
+        result = execution.Result(workshop.NOTEBOOK.stem, workshop.plan()["title"])
         copy = folder / workshop.NOTEBOOK.name
         try:
-            runner.execute_copy(workshop.NOTEBOOK, copy, {"BACKEND": backend}, result)
+            execution.execute_copy(workshop.NOTEBOOK, copy, {"BACKEND": backend}, result)
         finally:
             lab.close()
     return result, notebooks.read(copy)
 
 
-def _write_pages(folder: Path, result: runner.Result) -> None:
+def _write_pages(folder: Path, result: execution.Result) -> None:
     """The pages of the other notebooks, from the outputs that come with the kit, and an index."""
     import nbformat.v4 as v4
 

@@ -20,6 +20,7 @@ from pocket_training.packing import Batch, PackedRow, batches_by_length, collate
 
 SPARE_TOKENS = 16  # by which a call may be longer than the one expected
 ENOUGH = 0.7  # of the drafts computed at a time are not done yet
+MAX_PADDING = 1.2  # a row that is filled up to twice its length takes four times as long to attend
 
 
 def load_in_float32(folder: Path, quantization: Quantization) -> Mistral3ForConditionalGeneration:
@@ -71,7 +72,7 @@ class Scorer:
     """Asks a model questions and tells which replies are right.
 
     Attributes:
-        model: a built model, in evaluation mode.
+        model: a built model, in evaluation mode. Its attention becomes `attend_in_groups`.
         tokens: how many tokens one pass works on at a time.
         tokens_lenient: the same for questions whose replies may have to be continued. It is
             larger: every token that is generated reads all the weights, for however many replies.
@@ -81,6 +82,9 @@ class Scorer:
     tokens: int = 2500
     tokens_lenient: int = 10_000
 
+    def __post_init__(self):
+        self.model.model.language_model.set_attn_implementation(GROUPED)
+
     def score(self, questions: list[Question]) -> list[list[bool]]:
         """For each question and case, whether a greedy decoder's reply is right."""
         rows = [pack([case.example for case in question]) for question in questions]
@@ -89,7 +93,9 @@ class Scorer:
         bar = tqdm(total=len(questions), desc="evaluation", unit="row")
         for kind, tokens in ((True, self.tokens_lenient), (False, self.tokens)):
             chosen = [number for number in range(len(rows)) if lenient[number] == kind]
-            for numbers in batches_by_length(chosen, lambda n: len(rows[n]), max_tokens=tokens):
+            for numbers in batches_by_length(
+                chosen, lambda n: len(rows[n]), max_tokens=tokens, max_padding=MAX_PADDING
+            ):
                 batch = [(questions[number], rows[number]) for number in numbers]
                 for number, right in zip(numbers, self._score_batch(batch), strict=True):
                     scores[number] = right

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit import notebooks, pages, runner
+from labkit import execution, notebooks, pages, runner
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def folder(tmp_path_factory) -> Path:
         book = notebooks.read(path)
         page = pages.render(book, path.stem, source=path, navigation=pages.navigation(path))
         (target / f"{path.stem}.html").write_text(page, encoding="utf-8")
-        results.append(runner.Result(path.stem, notebooks.title(book), runner.PASSED))
+        results.append(execution.Result(path.stem, notebooks.title(book), execution.PASSED))
     pages.write_documents(target, pages.names(notebooks.available()))
     runner.Report(target, "pocket", "pocket-small", results).write()
     return target

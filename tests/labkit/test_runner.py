@@ -18,7 +18,7 @@ import pytest
 
 from helpers import backends, budget, prices
 from helpers.paths import ROOT
-from labkit import notebooks, run_cost, runner
+from labkit import execution, notebooks, run_cost, runner
 
 PARAMETERS = 'BACKEND = "pocket"  # which server answers\nNUMBER = 1  # any number'
 
@@ -124,14 +124,14 @@ def test_a_failure_stops_nothing_and_everything_is_reported(source, tmp_path, la
     assert notes["00 · good"] == "no pictures here"
     assert notes["01 · bad"] == "ZeroDivisionError: division by zero"
     assert report.total_s >= sum(result["seconds"] for result in outcome) - 1
-    assert report.table().loc["total", "min:s"] == runner.minutes(report.total_s)
+    assert report.table().loc["total", "min:s"] == execution.minutes(report.total_s)
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00"), (4.6, "0:05"), (59.7, "1:00"), (754, "12:34")]
 )
 def test_minutes(seconds, text):
-    assert runner.minutes(seconds) == text
+    assert execution.minutes(seconds) == text
 
 
 def test_every_link_of_a_run_leads_somewhere(source, tmp_path, lab):
