@@ -1,7 +1,8 @@
 """Execute notebooks, one after another or two at the same time, and note what happened to each.
 
-Most notebooks compute on one core: two at a time take little more than half of the time. Each of
-them has a process of its own, because papermill changes the working directory of its process.
+Most notebooks keep one core busy, so two at a time take less time. Each has a process of its own,
+because papermill changes its process's working directory. Each kernel computes with one thread,
+because threads that share cores wait for each other (see `pocket_model/server/threads.py`).
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def execute_copy(
             language="python",
             execution_timeout=CELL_TIMEOUT_S,
             coalesce_streams=True,
-            extra_arguments=notebooks.QUIET_KERNEL,
+            extra_arguments=notebooks.KERNEL_OPTIONS,
             progress_bar={"leave": False, "desc": path.stem}
             if bar and sys.stderr.isatty()
             else False,
@@ -134,7 +135,7 @@ def execute_two_at_a_time(
     try:
         for future in as_completed(running):
             yield _noted(future, running)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, GeneratorExit):  # the second: it came while the caller had a result
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             os.kill(process.pid, signal.SIGINT)

@@ -169,7 +169,7 @@ def execute_in_place(path: Path) -> None:
             timeout=TIMEOUT_S,
             record_timing=False,
             coalesce_streams=True,
-            extra_arguments=notebooks.QUIET_KERNEL,
+            extra_arguments=notebooks.KERNEL_OPTIONS,
             store_widget_state=False,
             resources={"metadata": {"path": str(path.parent)}},
         ).execute(env=environment)

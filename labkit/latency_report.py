@@ -164,7 +164,7 @@ def page(records: Path, title: str, *, ttft_goal_s: float) -> Path:
     )
     report = nbformat.v4.new_notebook(cells=[head, setting, *cells])
     NotebookClient(
-        report, timeout=300, kernel_name="python3", extra_arguments=notebooks.QUIET_KERNEL
+        report, timeout=300, kernel_name="python3", extra_arguments=notebooks.KERNEL_OPTIONS
     ).execute()
     text, _ = HTMLExporter(exclude_input=True, exclude_output_prompt=True).from_notebook_node(
         report

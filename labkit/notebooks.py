@@ -23,10 +23,17 @@ if TYPE_CHECKING:
 REPOSITORY = repository.address()
 BRANCH = repository.BRANCH
 SKIP_MARK = "SKIPPED: "
-# These show times that they measure, which another notebook at the same time would change.
-SHOW_TIMES = ("02", "06", "10")
-# Without this, each kernel warns on stderr that its connection on this machine is not encrypted.
-QUIET_KERNEL = ["--IPKernelApp.log_level=40"]
+# These compare times that they measure, which another notebook at the same time would change.
+COMPARE_TIMES = ("02", "06")
+KERNEL_OPTIONS = [
+    # Else each kernel warns on stderr that its connection on this machine is not encrypted.
+    "--IPKernelApp.log_level=40",
+    # The last garbage collection of a process with torch and transformers takes 2 seconds or more.
+    # It frees what the system frees anyway. A frozen object is not collected.
+    "--IPKernelApp.exec_lines=__import__('atexit').register(__import__('gc').freeze)",
+    # Takes a second to import, for nothing that a notebook needs: see `helpers/__main__.py`.
+    "--IPKernelApp.exec_lines=__import__('sys').modules.setdefault('rfc3987_syntax', None)",
+]
 COLAB_TAG = "colab"
 # The set-up cell is folded, on Colab as a form: its title and a button.
 COLAB_FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}
@@ -65,9 +72,9 @@ def select(names: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
     return [path for path in notebooks if path in chosen] if names else notebooks
 
 
-def shows_times(path: Path) -> bool:
-    """Whether a notebook shows times that it measures on the embedded model."""
-    return path.name.startswith(SHOW_TIMES)
+def compares_times(path: Path) -> bool:
+    """Whether a notebook compares times that it measures on the embedded model."""
+    return path.name.startswith(COMPARE_TIMES)
 
 
 def read(path: Path) -> NotebookNode:

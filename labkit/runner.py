@@ -154,7 +154,7 @@ def run_all(
 
     Args:
         in_turn: one after another, and note the tokens of each if `lab.usage()` counts them. If
-            False, only notebooks that show measured times are alone, after the others.
+            False, only those that compare measured times are alone, after the others.
     """
     start = time.monotonic()
     for path in paths:  # a result of an earlier run must not look like one of this run
@@ -166,7 +166,7 @@ def run_all(
     report.write()
     copies = [report.folder / path.name for path in paths]
     alone = list(zip(paths, copies, report.results, strict=True))
-    together = [] if in_turn else [job for job in alone if not notebooks.shows_times(job[0])]
+    together = [] if in_turn else [job for job in alone if not notebooks.compares_times(job[0])]
     together = together if len(together) > 1 else []
     alone = [job for job in alone if job not in together]
     try:

@@ -23,7 +23,7 @@ DEFAULT, SHORT = "the runtime's default", "the kit's short wait"
 KIT = "the same, and fewer threads"  # as the kit's server does; the others keep all threads
 SETTINGS = {DEFAULT: {"KMP_BLOCKTIME": "200"}, SHORT: {}, KIT: {}}
 # For each line, a number of tokens, it prints tokens/s. It stops early after LIMIT_S.
-LIMIT_S = 5
+LIMIT_S = 2
 DECODER = """
 import contextlib, sys, time
 from pocket_model.build import ensure_built

@@ -21,7 +21,7 @@ from helpers.backends import Lab
 from helpers.widgets.explorer import Explorer
 from openrouter_sim import faults
 
-SIDE_BY_SIDE = 12  # calls at once; nearly all of them wait in a pause
+SIDE_BY_SIDE = 40  # calls at once; nearly all of them wait in a pause
 MOST_CHARACTERS = 1500  # of a body on the page
 
 # What a failure asks of the program, by what the client without retries gets.

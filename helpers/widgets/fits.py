@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import pandas as pd
+from transformers import PretrainedConfig
 
-from helpers.model import cards, fit
+from helpers.model import cards, configs, fit
 from helpers.widgets.explorer import Explorer
 
 CONTEXTS = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
@@ -13,7 +14,9 @@ IMAGES = (0, 1, 4, 10)
 USES = ("weights", "KV cache", "activations", "overhead")
 
 
-def parts(model: str, scheme: str, context: int, users: int, images: int) -> list[int] | None:
+def parts(
+    model: str | PretrainedConfig, scheme: str, context: int, users: int, images: int
+) -> list[int] | None:
     """The bytes that a scheme needs for each of `USES`; None if the images exceed the context."""
     try:
         # A plan wants a memory; what is needed does not depend on it.
@@ -44,9 +47,10 @@ def explore(
         gpu: the one that is shown first.
         context: the context that is shown first, one of `CONTEXTS`.
     """
+    config = configs.load(model)  # once: it takes 3 ms, and there are hundreds of plans
     needs = {
         scheme: [
-            [[parts(model, scheme, length, users, images) for images in IMAGES] for users in USERS]
+            [[parts(config, scheme, length, users, images) for images in IMAGES] for users in USERS]
             for length in CONTEXTS
         ]
         for scheme in schemes
@@ -62,7 +66,7 @@ def explore(
     }
     rows = {}
     for scheme in schemes:
-        needed = [size / cards.GIB for size in parts(model, scheme, context, 1, 0)]
+        needed = [size / cards.GIB for size in parts(config, scheme, context, 1, 0)]
         rows[scheme] = dict(zip((*USES, "all"), (*needed, sum(needed)), strict=True))
     table = pd.DataFrame(rows).T.round(1).rename_axis(f"GiB, {context:,} tokens")
     return Explorer(f"Will {model} fit?", table, data, "fits.js")

@@ -81,7 +81,14 @@ def results(out: Path, backend: str = "pocket") -> list[dict]:
     return json.loads((out / backend / "results.json").read_text())["results"]
 
 
-def test_a_failure_stops_nothing_and_everything_is_reported(source, tmp_path, lab, capsys):
+both_ways = pytest.mark.parametrize("in_turn", [True, False], ids=["in turn", "two at a time"])
+
+
+@both_ways
+def test_a_failure_stops_nothing_and_everything_is_reported(
+    source, tmp_path, lab, capsys, in_turn, monkeypatch
+):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     make(source, "00_good", "print(BACKEND, NUMBER)", "print('SKIPPED: no pictures here')")
     make(source, "01_bad", "print('kept')\n1 / 0", "print('never')")
     make(source, "02_quits", "import sys\nsys.exit(0)", "print('never')")
@@ -89,7 +96,7 @@ def test_a_failure_stops_nothing_and_everything_is_reported(source, tmp_path, la
     make(source, "04_last", "print('still run')")
     before = {path: path.read_bytes() for path in source.iterdir()}
 
-    report = runner.run(out=tmp_path / "runs", folder=source, pairs=["NUMBER=7"])
+    report = runner.run(out=tmp_path / "runs", folder=source, pairs=["NUMBER=7"], in_turn=in_turn)
 
     assert report.exit_code == runner.SOME_FAILED
     assert lab.closed
@@ -103,7 +110,8 @@ def test_a_failure_stops_nothing_and_everything_is_reported(source, tmp_path, la
         "passed",
     ]
     assert outcome[0]["skipped"] == ["no pictures here"]
-    assert (outcome[0]["prompt_tokens"], outcome[0]["completion_tokens"]) == (10, 1)
+    tokens = (10, 1) if in_turn else (None, None)  # the server does not know whose they are
+    assert (outcome[0]["prompt_tokens"], outcome[0]["completion_tokens"]) == tokens
     assert outcome[1]["error"] == "ZeroDivisionError: division by zero"
     assert "1 / 0" in outcome[1]["traceback"]
     assert "\x1b" not in outcome[1]["traceback"]
@@ -119,11 +127,14 @@ def test_a_failure_stops_nothing_and_everything_is_reported(source, tmp_path, la
         assert (folder / link).exists(), link
     assert "passed, 1 skipped" in index
     assert "ZeroDivisionError" in index
-    assert "ZeroDivisionError: division by zero" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "ZeroDivisionError: division by zero" in printed
+    assert ("4 of 5 notebooks run two at a time" in printed) == (not in_turn)  # 02 is alone
     notes = report.table()["notes"]
     assert notes["00 · good"] == "no pictures here"
     assert notes["01 · bad"] == "ZeroDivisionError: division by zero"
-    assert report.total_s >= sum(result["seconds"] for result in outcome) - 1
+    if in_turn:
+        assert report.total_s >= sum(result["seconds"] for result in outcome) - 1
     assert report.table().loc["total", "min:s"] == execution.minutes(report.total_s)
 
 
@@ -323,7 +334,7 @@ def test_a_backend_that_cannot_answer_is_one_line(arguments, variables, word):
 
 
 SCRIPT = """
-import sys
+import os, sys
 from pathlib import Path
 import helpers.backends
 from labkit import runner
@@ -332,26 +343,89 @@ from test_runner import FakeLab
 class Lab(FakeLab):
     def close(self): print("lab closed", flush=True)
 helpers.backends.connect = lambda backend, **options: Lab()
-sys.exit(runner.run(out=Path({out!r}), folder=Path({source!r})).exit_code)
+os.cpu_count = lambda: 2
+folders = {{"out": Path({out!r}), "folder": Path({source!r})}}
+sys.exit(runner.run(**folders, in_turn={in_turn}).exit_code)
 """
 
 
+def test_what_compares_times_is_alone_and_the_longest_begins_first(
+    source, tmp_path, lab, monkeypatch
+):
+    """Each notebook writes when it ran; of two at a time, the times overlap."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    note = (
+        "import time\nfrom pathlib import Path\nbegan = time.time()\ntime.sleep(2)\n"
+        f"Path({str(tmp_path)!r}, NAME).write_text(f'{{began}} {{time.time()}}')"
+    )
+    for number in ("00", "01", "02", "03"):
+        make(source, f"{number}_noted", f"NAME = {number!r}\n{note}")
+    assert runner.run(out=tmp_path, folder=source).exit_code == runner.OK
+
+    times = {
+        number: tuple(map(float, (tmp_path / number).read_text().split()))
+        for number in ("00", "01", "02", "03")
+    }
+    began, ended = ({name: each[n] for name, each in times.items()} for n in (0, 1))
+    assert max(began["03"], began["01"]) < min(ended["03"], ended["01"])
+    assert began["00"] > min(ended["03"], ended["01"])
+    assert began["02"] > max(ended["00"], ended["01"], ended["03"])
+
+
+@pytest.mark.parametrize(("backend", "cores"), [("openrouter-sim", 2), ("pocket", 1)])
+def test_another_backend_or_a_single_core_runs_them_in_turn(
+    source, tmp_path, lab, monkeypatch, capsys, backend, cores
+):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    for name in ("00_first", "01_second"):
+        make(source, name)
+    assert runner.run(backend, out=tmp_path, folder=source).exit_code == runner.OK
+    assert "at a time" not in capsys.readouterr().out
+    assert [each["prompt_tokens"] for each in results(tmp_path, backend)] == [10, 10]
+
+
+def test_a_killed_process_fails_its_notebook_and_ends_the_run(source, tmp_path, lab, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    make(source, "00_first", "print('done')")
+    make(source, "01_second", "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)")
+    report = runner.run(out=tmp_path, folder=source)
+    assert report.exit_code == runner.SOME_FAILED
+    assert "BrokenProcessPool" in results(tmp_path)[1]["error"]
+
+
+def test_the_notebooks_that_compare_times_are_known():
+    """On the embedded model: 07 measures vLLM only."""
+    measured = re.compile(r"import (.*\b)?(latency|decode_speed|thread_spin|perf_counter)\b")
+    found = {
+        path.stem[:2]
+        for path in notebooks.available()
+        if any(measured.search(cell.source) for cell in notebooks.code_cells(notebooks.read(path)))
+    }
+    assert found - {"07"} == set(notebooks.COMPARE_TIMES)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's here")
+@both_ways
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_keeps_what_was_finished(source, tmp_path, number):
+def test_an_interrupted_run_keeps_what_was_finished(source, tmp_path, number, in_turn):
     make(source, "00_first", "print('done')")
     pid_file = tmp_path / "pid"
     wait = f"import os, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(99)"
     make(source, "01_second", wait)
     make(source, "02_third", "print('never')")
-    script = SCRIPT.format(tests=str(Path(__file__).parent), out=str(tmp_path), source=str(source))
+    script = SCRIPT.format(
+        tests=str(Path(__file__).parent), out=str(tmp_path), source=str(source), in_turn=in_turn
+    )
     # In a group of its own, all of which is signalled: that is what Ctrl-C does in a terminal.
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 60
-    while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
         time.sleep(0.2)
+        waits = pid_file.exists() and pid_file.read_text()
+        if waits and results(tmp_path)[0]["status"] == "passed":
+            break
     kernel = int(pid_file.read_text())
     os.killpg(process.pid, number)
     printed, _ = process.communicate(timeout=30)

@@ -83,7 +83,7 @@ def test_what_is_quick_or_asks_for_no_lines_is_not_shown(capsys):
 
 @pytest.fixture(scope="module")
 def kernel():
-    manager, client = start_new_kernel(extra_arguments=notebooks.QUIET_KERNEL)
+    manager, client = start_new_kernel(extra_arguments=notebooks.KERNEL_OPTIONS)
     yield client
     client.stop_channels()
     manager.shutdown_kernel(now=True)
