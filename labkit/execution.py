@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from labkit import notebooks, pages
 
 CELL_TIMEOUT_S = 900
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
+_interrupted: Event  # in a process of `execute_two_at_a_time`: its run is to end
 
 
 def minutes(seconds: float) -> str:
@@ -130,12 +132,18 @@ def execute_two_at_a_time(
     """
     # Forked processes would share the network connections of this one.
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(2, mp_context=spawn, initializer=_leave_ctrl_c_to_the_parent)
+    interrupted = spawn.Event()
+    pool = ProcessPoolExecutor(
+        2, mp_context=spawn, initializer=_prepare_process, initargs=[interrupted]
+    )
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # in the new processes, too
     running = {pool.submit(_execute, *job, parameters): job[-1] for job in jobs}
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         for future in as_completed(running):
             yield _noted(future, running)
     except (KeyboardInterrupt, GeneratorExit):  # the second: it came while the caller had a result
+        interrupted.set()  # the pool does not cancel a job that is next
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             os.kill(process.pid, signal.SIGINT)
@@ -147,10 +155,13 @@ def execute_two_at_a_time(
         pool.shutdown()
 
 
-def _leave_ctrl_c_to_the_parent() -> None:
+def _prepare_process(interrupted: Event) -> None:
     """In a terminal, Ctrl-C reaches a whole session. This process hears it from its parent only."""
+    global _interrupted
+    _interrupted = interrupted
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.modules.setdefault("rfc3987_syntax", None)  # see helpers/__main__.py
 
@@ -158,7 +169,8 @@ def _leave_ctrl_c_to_the_parent() -> None:
 def _execute(path: Path, copy: Path, result: Result, parameters: dict[str, Any]) -> Result:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        execute_copy(path, copy, parameters, result, bar=False)
+        if not _interrupted.is_set():
+            execute_copy(path, copy, parameters, result, bar=False)
     except KeyboardInterrupt:
         pass  # the result says so
     finally:

@@ -333,6 +333,23 @@ def test_a_backend_that_cannot_answer_is_one_line(arguments, variables, word):
     assert "Traceback" not in done.stderr
 
 
+def start(source: Path, out: Path, *, in_turn: bool = False) -> subprocess.Popen:
+    """A run in a process group of its own. To signal the whole group is what Ctrl-C does."""
+    script = SCRIPT.format(
+        tests=str(Path(__file__).parent), out=str(out), source=str(source), in_turn=in_turn
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 SCRIPT = """
 import os, sys
 from pathlib import Path
@@ -413,19 +430,9 @@ def test_an_interrupted_run_keeps_what_was_finished(source, tmp_path, number, in
     wait = f"import os, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(99)"
     make(source, "01_second", wait)
     make(source, "02_third", "print('never')")
-    script = SCRIPT.format(
-        tests=str(Path(__file__).parent), out=str(tmp_path), source=str(source), in_turn=in_turn
-    )
-    # In a group of its own, all of which is signalled: that is what Ctrl-C does in a terminal.
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        time.sleep(0.2)
-        waits = pid_file.exists() and pid_file.read_text()
-        if waits and results(tmp_path)[0]["status"] == "passed":
-            break
+    process = start(source, tmp_path, in_turn=in_turn)
+    wait_for(lambda: pid_file.exists() and pid_file.read_text())
+    wait_for(lambda: results(tmp_path)[0]["status"] == "passed")
     kernel = int(pid_file.read_text())
     os.killpg(process.pid, number)
     printed, _ = process.communicate(timeout=30)
@@ -438,3 +445,23 @@ def test_an_interrupted_run_keeps_what_was_finished(source, tmp_path, number, in
     assert (tmp_path / "pocket/00_first.html").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's here")
+@pytest.mark.parametrize("begun", [0, 2])
+def test_after_an_interruption_no_other_notebook_begins(source, tmp_path, begun):
+    """Whether two run, with others waiting, or the processes for them are only starting."""
+    for number in ("00", "01", "03", "04", "05"):
+        note = f"from pathlib import Path\nPath({str(tmp_path)!r}, 'begun-{number}').touch()"
+        make(source, f"{number}_waits", f"{note}\nimport time\ntime.sleep(99)")
+    process = start(source, tmp_path)
+    assert "two at a time" in process.stdout.readline()
+    wait_for(lambda: len(list(tmp_path.glob("begun-*"))) >= begun)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+
+    assert process.returncode == runner.INTERRUPTED
+    assert len(list(tmp_path.glob("begun-*"))) == begun
+    outcome = results(tmp_path)
+    assert {result["status"] for result in outcome} == {"not run"}
+    assert sum(result["error"] == "interrupted" for result in outcome) == begun
