@@ -80,7 +80,7 @@ def record(book: NotebookNode) -> list[Cell]:
             book,
             timeout=PATIENCE_S,
             resources={"metadata": {"path": str(workshop.NOTEBOOK.parent)}},
-            extra_arguments=notebooks.QUIET_KERNEL,
+            extra_arguments=notebooks.KERNEL_OPTIONS,
         ).execute()
         sent = [json.loads(line) for line in file.read_text().splitlines()]
     return [
