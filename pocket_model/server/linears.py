@@ -35,7 +35,6 @@ HEAD: dict[Quantization, Quantization] = {
 # tool fits. `data/pocket/README.md` has the answers that rounding costs.
 TWICE = ("v_proj",)
 Tensors = Mapping[str, torch.Tensor]
-packed_product = torch.ops.mkldnn._linear_pointwise.default
 
 
 class Linear(Protocol):
@@ -99,10 +98,12 @@ class Bf16(_Widened):
 
     def __init__(self, weight: torch.Tensor):
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, 1)
+        # Found once, because it is called for every token; builds without oneDNN lack it.
+        self.multiply = torch.ops.mkldnn._linear_pointwise.default
         self.nbytes = weight.nbytes
 
     def product(self, rows: torch.Tensor) -> torch.Tensor:
-        return packed_product(rows, self.packed, None, "none", [], "")
+        return self.multiply(rows, self.packed, None, "none", [], "")
 
     def few(self, rows: torch.Tensor) -> torch.Tensor:
         if len(rows) > ROWS_AT_A_TIME:  # with AMX, oneDNN adds up more rows in another order
@@ -114,7 +115,7 @@ class Bf16(_Widened):
 
     def __call__(self, rows: torch.Tensor, *, many: bool = False) -> torch.Tensor:
         if len(rows) == 1:  # oneDNN adds up a single row in another order than a row among others
-            return packed_product(rows.expand(2, -1), self.packed, None, "none", [], "")[:1]
+            return self.multiply(rows.expand(2, -1), self.packed, None, "none", [], "")[:1]
         if many and self.wide == torch.bfloat16:
             return self.product(rows)
         return super().__call__(rows, many=many)

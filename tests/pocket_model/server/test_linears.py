@@ -1,5 +1,8 @@
 """Rounded weights and their products, against the exact ones in double precision."""
 
+import subprocess
+import sys
+
 import bitsandbytes.functional as bitsandbytes
 import pytest
 import torch
@@ -294,3 +297,15 @@ def test_without_bf16_instructions_the_products_are_computed_in_float32(quantiza
         product = layer(rows).double()
     exact = rows.double() @ widened(quantization, weight).T
     assert (product - exact).square().mean().sqrt() <= 2**-8 * exact.square().mean().sqrt()
+
+
+def test_a_build_of_torch_without_onednn_can_load_the_server():
+    """As builds for Apple's processors: there, asking for an operation of `mkldnn` fails."""
+    code = (
+        "import types, torch; torch.ops.mkldnn = types.SimpleNamespace()\n"
+        "torch.backends.mkldnn.is_available = lambda: False\n"
+        "import pocket_model.server.engine\n"
+        "from pocket_model.server.linears import Float32\n"
+        "assert Float32(torch.eye(2)).few(torch.ones(1, 2)).tolist() == [[1, 1]]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
