@@ -168,20 +168,6 @@ def send(lab: Lab, name: str, client: str = PLAIN, failing: int = 1) -> Run:
     return Run(transport.attempts, answer.text, answer.finish_reason, error, source)
 
 
-def runs(lab: Lab, name: str, client: str) -> list[Run]:
-    """The runs of a client if 1, 2 and 3 attempts fail in one way.
-
-    The list ends early with a run that made no attempt after the failing ones. With more failing
-    attempts it would be the same.
-    """
-    found = []
-    for failing in range(1, MOST_FAILING + 1):
-        found.append(send(lab, name, client, failing))
-        if len(found[-1].attempts) <= failing:
-            break
-    return found
-
-
 def is_streamed(name: str) -> bool:
     """Whether a failure is one of streams."""
     return faults.FAULTS[name].effect in faults.STREAM_EFFECTS

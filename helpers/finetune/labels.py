@@ -106,23 +106,22 @@ def faults(example: Example, end: int) -> list[str]:
     return found
 
 
-def batch(examples: Sequence[Example], pad: int, width: int = 0) -> dict[str, torch.Tensor]:
+def batch(examples: Sequence[Example], pad: int) -> dict[str, torch.Tensor]:
     """Examples as rows of one length, filled on the right: what a model's forward pass takes.
 
     Args:
         pad: the token that fills.
-        width: tokens of each row, if that is more than the longest example has.
 
     Returns:
         `input_ids`, `attention_mask` (0 where filled) and `labels` (-100 where filled), each
-        int64 of shape (examples, width).
+        int64 of shape (examples, tokens of the longest).
 
     Raises:
         ValueError: there are no examples.
     """
     if not examples:
         raise ValueError("There are no examples to make a batch of.")
-    width = max(width, *(len(example.ids) for example in examples))
+    width = max(len(example.ids) for example in examples)
 
     def rows(values: list[list[int]], fill: int) -> torch.Tensor:
         return torch.tensor([row + [fill] * (width - len(row)) for row in values])

@@ -14,7 +14,6 @@ from helpers.attempts import (
     Attempt,
     Run,
     is_streamed,
-    runs,
     send,
 )
 from helpers.backends import Lab
@@ -30,36 +29,36 @@ BREAKS, ARRIVES = "The stream breaks", "The answer arrives"
 
 
 def every_run(lab: Lab) -> dict[str, dict[str, list[Run]]]:
-    """Each failure with each client, side by side in threads.
+    """Each failure with each client, if 0 to 3 attempts fail, side by side in threads.
 
     Returns:
-        by failure and client: the run if no attempt fails, then `runs`. If none fails, all
-        failures are the same request. So it is sent once for each client, plain and as a stream.
+        by failure and client: the runs, in that order. They end early with one that made no attempt
+        after the failing ones: with more failing attempts it would be the same. If none fails,
+        all failures are the same request, so it is sent once for each client, plain and streamed.
 
     Raises:
         ValueError: the server is not the simulator.
     """
     plain_and_streamed = {False: "rate-limit", True: "truncated"}
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        # `complete` takes longest, so it begins first.
+        # What pauses longest begins first: many failing attempts, and `complete`.
         begun = {
-            client: {name: pool.submit(runs, lab, name, client) for name in faults.FAULTS}
+            (failing, client, name): pool.submit(send, lab, name, client, failing)
+            for failing in range(MOST_FAILING, -1, -1)
             for client in reversed(CLIENTS)
+            for name in (faults.FAULTS if failing else plain_and_streamed.values())
         }
-        without = {
-            client: {
-                streamed: pool.submit(send, lab, name, client, 0)
-                for streamed, name in plain_and_streamed.items()
-            }
-            for client in CLIENTS
-        }
-    return {
-        name: {
-            client: [without[client][is_streamed(name)].result(), *begun[client][name].result()]
-            for client in CLIENTS
-        }
-        for name in faults.FAULTS
-    }
+    found: dict[str, dict[str, list[Run]]] = {}
+    for name in faults.FAULTS:
+        found[name] = {}
+        for client in CLIENTS:
+            runs = [begun[0, client, plain_and_streamed[is_streamed(name)]].result()]
+            for failing in range(1, MOST_FAILING + 1):
+                runs.append(begun[failing, client, name].result())
+                if len(runs[-1].attempts) <= failing:
+                    break
+            found[name][client] = runs
+    return found
 
 
 def explore(lab: Lab) -> Explorer:

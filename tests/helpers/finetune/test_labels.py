@@ -103,12 +103,12 @@ def test_a_batch_is_filled_on_the_right_and_what_is_filled_is_not_learned(tokeni
     assert labels.pad_id(tokenizer) != labels.end_id(tokenizer)
 
 
-def test_rows_can_be_wider_than_the_longest_example():
+def test_rows_are_as_long_as_the_longest_example():
     examples = [labels.Example([1, 5, 2], [-100, 5, 2]), labels.Example([1, 2], [-100, 2])]
-    wide, narrow = labels.batch(examples, 0, width=5), labels.batch(examples, 0, width=2)
-    assert wide["input_ids"].tolist() == [[1, 5, 2, 0, 0], [1, 2, 0, 0, 0]]
-    assert wide["labels"].tolist()[1] == [-100, 2, -100, -100, -100]
-    assert narrow["input_ids"].shape == (2, 3)  # no example is cut
+    rows = labels.batch(examples, 0)
+    assert rows["input_ids"].tolist() == [[1, 5, 2], [1, 2, 0]]
+    assert rows["labels"].tolist() == [[-100, 5, 2], [-100, 2, -100]]
+    assert rows["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
 
 
 def test_a_batch_needs_an_example():
