@@ -73,8 +73,9 @@ serve: $(INSTALLED)
 	  $(if $(REPLICAS),--replicas '$(REPLICAS)') $(if $(POLICY),--policy '$(POLICY)') \
 	  $(if $(HOST),--host '$(HOST)') $(if $(PORT),--port '$(PORT)')
 
+# Two files at a time, each with one thread: threads that share cores wait for each other.
 test: $(DEV)
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 test-clients: $(INSTALLED) $(CLIENTS)/.installed
 	$(CLIENTS)/bin/python -m pytest --disable-warnings --confcutdir=tests/clients tests/clients

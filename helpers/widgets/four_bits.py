@@ -85,7 +85,11 @@ def explore(weights: torch.Tensor, *, block: int = 64, first: int = 0) -> Explor
             "codes": codes[0].tolist(),
             "bytes": pack(codes).hex(" "),
         }
-    errors = {size: {scheme: error(weights, scheme, size) for scheme in SCHEMES} for size in BLOCKS}
+    # Rounded, because the last digits of a sum depend on how many threads share it.
+    errors = {
+        size: {scheme: round(error(weights, scheme, size), 5) for scheme in SCHEMES}
+        for size in BLOCKS
+    }
     table = pd.DataFrame(errors).T.rename_axis("weights in a block")
     data = {
         "weights": [round(value, 6) for value in chosen.tolist()],

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.paths import ROOT
-from labkit.thread_spin import BUSY
+from labkit.thread_spin import BUSY, environment
 from pocket_model.server.threads import RETRY_S, WINDOW_S, Threads
 
 
@@ -70,7 +70,12 @@ def test_beside_busy_processes_there_are_fewer():
     ]
     try:
         done = subprocess.run(
-            [sys.executable, "-c", COMPUTES], cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-c", COMPUTES],
+            cwd=ROOT,
+            env=environment({}),  # as many threads as there are cores
+            capture_output=True,
+            text=True,
+            check=True,
         )
     finally:
         for process in busy:
