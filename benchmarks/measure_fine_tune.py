@@ -37,7 +37,8 @@ def main() -> None:
     asked = [line["messages"][1]["content"] for line in held_out]
     # Two instances: one that has answered on a CPU passes no gradient.
     student, answering = load_4bit(base).model, load_4bit(base)
-    student.set_attn_implementation("eager")
+    if student.device.type == "cpu":  # as in the notebook
+        student.set_attn_implementation("eager")
     tuned, right = answering.model, {"main": [], "control": []}
     for kind, seed in tqdm([(kind, seed) for seed in runs for kind in right], unit="run"):
         name = f"{kind}-{seed}"
