@@ -44,6 +44,16 @@ def train(
         float | None, typer.Option(help="The text model's highest learning rate.")
     ] = None,
     rows: Annotated[int, typer.Option(help="So many times the rows of a step.")] = 1,
+    mix: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(help="A step's rows about tools, about pictures, and of chat."),
+    ] = None,
+    frozen_vision: Annotated[
+        bool, typer.Option("--frozen-vision", help="The vision encoder stays as it is.")
+    ] = False,
+    kept_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the weights of --start in the result.")
+    ] = 0.0,
     chats: Annotated[int, typer.Option(help="So many times the base's own replies.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes that draw ahead.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the rows; another one draws others.")] = 0,
@@ -66,6 +76,9 @@ def train(
         vision_rate=train.VISION_RATE if vision_rate is None else vision_rate,
         text_rate=train.TEXT_RATE if text_rate is None else text_rate,
         rows=rows,
+        mix=mix or train.MIX,
+        frozen_vision=frozen_vision,
+        kept_share=kept_share,
         chats=chats,
         workers=workers,
         seed=seed,

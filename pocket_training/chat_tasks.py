@@ -7,6 +7,7 @@ are then taught in Mistral's format. The held-out split has other subjects and o
 import copy
 import json
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,10 @@ from pocket_training.messages import system, user
 
 HELD_OUT_REPLIES = POCKET_DATA / "held_out_replies.json"
 HeldOut = list[tuple[Example, float]]  # each with the base's mean loss on its reply, in nats
-SUBJECT_SHARE = 0.35  # of the chats: a phrasing with a subject
+# Of the chats: a phrasing with a subject.
+SUBJECT_SHARE = {"train": 0.2, "held_out": 0.35}
+TOLD_SHARE = 0.25  # of the training chats: a question about something that the user has told
+CARELESS_SHARE = 0.45  # of the training chats: typed in a hurry
 KEPT = 24  # alternatives kept for each token of a reply: over 98 % of the base's probability
 LONGEST = 56  # tokens of a reply
 # All of the base's own distribution.
@@ -51,28 +55,58 @@ class Reply:
 
 
 def prompts(split: str, count: int, seed: int) -> list[list[dict]]:
-    """`count` different conversations to answer; a fifth of them with a system prompt."""
+    """`count` conversations to answer: different questions, a fifth with a system prompt.
+
+    In training a part of them is about what the user has told, and many are typed in a hurry.
+    """
     rng = random.Random(f"chat {split} {seed}")
+    told = round(count * TOLD_SHARE) if split == "train" else 0
+    chats = []
+    for question in _questions(split, count - told, rng):
+        chat = [user(question)]
+        if rng.random() < 1 / 5:
+            chat.insert(0, system(rng.choice(words.chats().system_prompts[split])))
+        chats.append(chat)
+    chats += [_told(rng) for _ in range(told)]
+    if split == "train":
+        for chat in chats:
+            if rng.random() < CARELESS_SHARE:
+                chat[-1] = user(grammar.careless(chat[-1]["content"], words.chats().shortened, rng))
+    return rng.sample(chats, count)
+
+
+def _questions(split: str, count: int, rng: random.Random) -> list[str]:
+    """`count` different questions."""
     lists = words.chats()
     questions = dict.fromkeys(lists.other_questions[split][:count])
     tries = 0
     while len(questions) < count:
         if (tries := tries + 1) > 20 * count:
             raise ValueError(f"there are only {len(questions)} {split} chats, not {count}")
-        if rng.random() < SUBJECT_SHARE:
+        if rng.random() < SUBJECT_SHARE[split]:
             phrasing = rng.choice(lists.phrasings[split])
             question = phrasing.format(rng.choice(lists.subjects[split]))
         else:
             template = rng.choice(lists.open[split])
             question = grammar.tidy(grammar.write(template, lists.rules, split, rng))
         questions[grammar.typed(question, split, rng)] = None
-    chats = []
-    for question in questions:
-        chat = [user(question)]
-        if rng.random() < 1 / 5:
-            chat.insert(0, system(rng.choice(lists.system_prompts[split])))
-        chats.append(chat)
-    return rng.sample(chats, count)
+    return list(questions)
+
+
+def _told(rng: random.Random) -> list[dict]:
+    """A fact and a question about it: in one message, or in two with a word between them."""
+    lists = words.chats()
+    kind = rng.choice(lists.told)
+    tell, ask = grammar.choose(rng.choice(kind.tell), rng), rng.choice(kind.ask)
+    slots: dict[str, str] = {}
+    for field in sorted(grammar.fields(tell + ask)):
+        rule = lists.rules[re.sub(r"_2$", "", field)]
+        slots[field] = rng.choice([word for word in rule if word not in slots.values()])
+    tell, ask = (grammar.tidy(text.format(**slots)) for text in (tell, ask))
+    if rng.random() < 0.5:
+        return [user(f"{tell} {ask}")]
+    noted = {"role": "assistant", "content": rng.choice(lists.noted)}
+    return [user(tell), noted, user(ask)]
 
 
 @torch.no_grad()

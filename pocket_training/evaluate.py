@@ -24,7 +24,7 @@ from pocket_training.score_tables import chat_row, share_row
 from pocket_training.scoring import Scorer, load_in_float32
 
 CHAT = "chat"  # beside the keys of SKILLS: the chats' loss
-SCORING_VERSION = 3  # results of different versions are not compared
+SCORING_VERSION = 4  # results of different versions are not compared
 
 
 def score(
@@ -61,7 +61,9 @@ def score(
         for case, is_right in zip(question, next(scores), strict=True):
             right.setdefault(case.skill, []).append(is_right)
     if paired:
-        right["counterfactual_pairs"] = [all(all(next(scores)) for _ in pair) for pair in paired]
+        # A list, since each question of a pair takes its scores, also after a wrong one.
+        rights = [[all(next(scores)) for _ in pair] for pair in paired]
+        right["counterfactual_pairs"] = [all(both) for both in rights]
     rows = [share_row(*SKILLS[skill], right[skill]) for skill in SKILLS if skill in right]
     if not only or CHAT in only:
         examples, base_losses = zip(*chats, strict=True)

@@ -48,6 +48,11 @@ def choose(template: str, rng: Random) -> str:
     return template
 
 
+def fields(template: str) -> set[str]:
+    """The names of a template's fields."""
+    return set(_FIELD.findall(template))
+
+
 def pick(rule, split: str, rng: Random) -> str:
     """One of a rule's templates."""
     return rng.choice(rule[split] if isinstance(rule, words.Split) else rule)
@@ -72,6 +77,26 @@ def typed(text: str, split: str, rng: Random) -> str:
     if split == "train" and rng.random() < TYPO_SHARE:
         text = _outside_fields(text, lambda part: _with_typo(part, rng))
     return text
+
+
+def careless(text: str, shortened: Mapping[str, str], rng: Random) -> str:
+    """A text as somebody types it in a hurry: up to three errors, often no capitals and no end.
+
+    Args:
+        shortened: how some words are typed then, as `u` for `you`; each is, half of the time.
+    """
+
+    def shorten(word: re.Match) -> str:
+        short = shortened.get(word[0].lower())
+        return short if short and rng.random() < 0.5 else word[0]
+
+    if rng.random() < 0.4:
+        text = re.sub(r"[A-Za-z']+", shorten, text)
+    for _ in range(rng.choice([0, 1, 1, 2, 3])):
+        text = _with_typo(text, rng)
+    if rng.random() < 0.5:
+        text = text.lower()
+    return text.rstrip("?.") if rng.random() < 0.5 else text
 
 
 def _outside_fields(text: str, change) -> str:

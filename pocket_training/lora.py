@@ -114,20 +114,29 @@ class Student(torch.nn.Module):
     Args:
         model: from `architecture.assemble`, float32, its vision tower already trained.
         vectors: from `vision_stage.word_vectors`.
+        frozen_vision: the vision encoder stays as it is.
         half: multiply in bfloat16, while what is trained stays float32. See
             `processor.dtype_for_many_rows` for where this is faster.
         graphs: on a GPU, compile the layers, record their work for each shape of a batch once, and
             replay it. Python's own time is most of a step of so small a model, and this saves it.
     """
 
-    def __init__(self, model, vectors: torch.Tensor, *, half: bool = False, graphs: bool = False):
+    def __init__(
+        self,
+        model,
+        vectors: torch.Tensor,
+        *,
+        frozen_vision: bool = False,
+        half: bool = False,
+        graphs: bool = False,
+    ):
         super().__init__()
         self.half = half
         self.graphs: dict[torch.Size, Callable] | None = {} if graphs else None
         self.model = model.requires_grad_(False)
         self.vision = dict(_vision_parameters(model))
         for parameter in self.vision.values():
-            parameter.requires_grad_(True)
+            parameter.requires_grad_(not frozen_vision)
         self.register_buffer("vectors", vectors)
         rows = model.get_input_embeddings().weight
         self.control_rows = torch.nn.Parameter(rows[:CONTROL_COUNT].clone())
@@ -140,7 +149,11 @@ class Student(torch.nn.Module):
         self.layers = Layers(model.model.language_model)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
-        """The parameters that change, by their names in the adapter file.
+        """The parameters that change, by their names in the adapter file."""
+        return {name: each for name, each in self._adapter().items() if each.requires_grad}
+
+    def _adapter(self) -> dict[str, torch.nn.Parameter]:
+        """All that the adapter file has, by its names there.
 
         The names end in `.lora_a` and `.lora_b` there, since the committed file has them so.
         """
@@ -154,14 +167,14 @@ class Student(torch.nn.Module):
         """All tensors of the adapter file: as they are trained, and the scaling folded into B."""
         return {
             name: parameter.detach() * (SCALING if name.endswith(".lora_b") else 1.0)
-            for name, parameter in self.trainable().items()
+            for name, parameter in self._adapter().items()
         }
 
     def start_from(self, path: Path) -> None:
         """Take what an adapter file has."""
         saved = load_file(path)
         with torch.no_grad():
-            for name, parameter in self.trainable().items():
+            for name, parameter in self._adapter().items():
                 if name not in saved:  # the encoder alone, from a run without a second stage
                     continue
                 share = SCALING if name.endswith(".lora_b") else 1.0

@@ -66,8 +66,8 @@ TOOL_QUESTIONS = dict(known=7, unseen=5, command=6, none=5, two=4, result=3, cor
 PICTURE_KINDS = {"shapes": 14, "bars": 4, "regions": 3, "number": 8, "two": 6}
 PICTURE_QUESTIONS = {"shapes": 11, "bars": 6, "regions": 4, "number": 3, "two": 7}
 FOLLOW_UP_SHARE = 0.15  # of the picture rows: a question that follows another and its answer
-FORGOTTEN_SHARE = 0.04  # of the picture rows: the questions come without the picture
-TOOL_ROWS, PICTURE_ROWS, CHAT_ROWS = 2, 4, 6
+FORGOTTEN_SHARE = 0.02  # of the picture rows: the questions come without the picture
+MIX = 2, 4, 6  # rows about tools, about pictures, and of chat
 # Chats with tools at hand that none of them is about: so many share the tools of a row.
 TOOL_CHAT_SHARE, TOOL_CHATS = 0.5, 4
 ORACLE_SHARE = 0.15  # of the picture rows: a picture's labels take the place of its encoding
@@ -89,6 +89,11 @@ class Plan:
         vision_rate, text_rate: each stage's highest learning rate; a run that goes on from a
             trained adapter needs lower ones.
         rows: so many times the rows and pictures of a step; more than one pays on a GPU.
+        mix: a step's rows about tools, about pictures, and of chat.
+        frozen_vision: the vision encoder does not learn in the text stage. A short run that is to
+            change something else spares it, and takes less time.
+        kept_share: of the weights of `start` in the result. What a short run has changed by the way
+            comes back sooner than what it was for (Wortsman et al., arXiv:2109.01903).
         chats: so many times the base's replies to learn from.
         workers: processes that draw rows and pictures ahead; 0 draws them in between.
         seed: of the rows and pictures; a run that goes on should not see those of the first again.
@@ -103,6 +108,9 @@ class Plan:
     vision_rate: float = VISION_RATE
     text_rate: float = TEXT_RATE
     rows: int = 1
+    mix: tuple[int, int, int] = MIX
+    frozen_vision: bool = False
+    kept_share: float = 0.0
     chats: int = 1
     workers: int = 0
     seed: int = SEED
@@ -154,11 +162,17 @@ def train(work: Path, target: Path, plan: Plan | None = None) -> None:
     vectors = vision_stage.word_vectors(model, chat_format.encode_text)
     half = plan.on_gpu or dtype_for_many_rows() == torch.bfloat16
     train_vision(model, vectors, chat_format, work, plan, half=half)
-    student = Student(model, vectors, half=half, graphs=plan.on_gpu).to(plan.device)
+    options = {"frozen_vision": plan.frozen_vision, "half": half, "graphs": plan.on_gpu}
+    student = Student(model, vectors, **options).to(plan.device)
     if plan.start:
         student.start_from(plan.start)
     train_text(student, ExampleEncoder(chat_format), replies["train"], work, plan)
-    save_adapter(student.adapter_state(), target / ADAPTER_FILE.name)
+    state = student.adapter_state()
+    if plan.start:
+        before, share = load_file(plan.start), plan.kept_share
+        # What `start` lacks stays the run's: it can be an encoder alone.
+        state = {n: t.lerp(before[n].to(t), share) if n in before else t for n, t in state.items()}
+    save_adapter(state, target / ADAPTER_FILE.name)
 
 
 def train_vision(
@@ -219,9 +233,11 @@ def train_text(
     rounded = False
     describe = vision_stage.Describe(student.model, student.vectors, half=student.half)
 
-    def draw(step: int) -> tuple[list[Part], vision_stage.Labelled]:
-        options = {"times": plan.rows, "seed": plan.seed}
+    def draw(step: int) -> tuple[list[Part], vision_stage.Labelled | None]:
+        options = {"times": plan.rows, "mix": plan.mix, "seed": plan.seed}
         parts = draw_parts(step, encoder, chats, joined=not plan.on_gpu, **options)
+        if plan.frozen_vision:
+            return parts, None
         # Other pictures than the first stage's: with other numbers.
         size, number = DESCRIBED * plan.rows, MOST_STEPS + step
         return parts, vision_stage.draw_batch(
@@ -238,9 +254,10 @@ def train_text(
                 student.compute_rounded(step % 2 == 1)
             by_kind: dict[str, list[float]] = {}
             tokens = 0
-            described = describe(*(tensor.to(student.vectors.device) for tensor in pictures))
-            (DESCRIBED_WEIGHT * described).backward()
-            run.collect_gradients()
+            if pictures:
+                described = describe(*(tensor.to(student.vectors.device) for tensor in pictures))
+                (DESCRIBED_WEIGHT * described).backward()
+                run.collect_gradients()
             for kinds, batch in parts:
                 losses = student.losses(batch)
                 (losses.sum() / (LABELS_PER_STEP * plan.rows)).backward()
@@ -251,7 +268,8 @@ def train_text(
                 for owner, loss in zip(batch.owners.tolist(), losses.tolist(), strict=True):
                     by_kind.setdefault(kinds[owner], []).append(loss)
             if step % LOG_EVERY == 0:
-                by_kind["described"] = [described.item()]
+                if pictures:
+                    by_kind["described"] = [described.item()]
                 means = {k: round(sum(each) / len(each), 4) for k, each in sorted(by_kind.items())}
                 bar.set_postfix(means)
                 log.write(json.dumps({"step": step, "tokens": tokens, **means}) + "\n")
@@ -298,13 +316,15 @@ def draw_rows(
     chats: list[Reply],
     *,
     times: int = 1,
+    mix: tuple[int, int, int] = MIX,
     seed: int = SEED,
 ) -> Rows:
-    """One step's rows, each with its kind: `times` as many of each as usual."""
+    """One step's rows, each with its kind: `times` as many of each as `mix` says."""
     # An older word, kept: the seed must give the same run.
     rng = random.Random(f"lessons {seed} {step}")
     rows: Rows = []
-    for _ in range(TOOL_ROWS * times):
+    tool_rows, picture_rows, chat_rows = (each * times for each in mix)
+    for _ in range(tool_rows):
         if rng.random() < MIXED_SHARE:
             oracle = rng.random() < ORACLE_SHARE
             rows.append(("mixed", pack(mixed_examples(encoder, "train", rng), oracle=oracle)))
@@ -314,7 +334,7 @@ def draw_rows(
         (group,) = tool_tasks.tool_groups("train", skill, groups=1, **options)
         ids = rng.choice(["numbered", "given"])
         rows.append((skill, pack([encoder.tool_example(case, ids) for case in group])))
-    for _ in range(PICTURE_ROWS * times):
+    for _ in range(picture_rows):
         kind = _pick(rng, PICTURE_KINDS)
         options = {"per_group": PICTURE_QUESTIONS[kind], "seed": rng.randrange(2**31)}
         (group,) = picture_tasks.picture_groups("train", kind, groups=1, **options)
@@ -332,7 +352,7 @@ def draw_rows(
         oracle = rng.random() < ORACLE_SHARE
         rows.append((f"picture {kind}", pack(examples, oracle=oracle)))
     chat_format = encoder.chat_format
-    for reply in rng.sample(chats, min(len(chats), CHAT_ROWS * times)):
+    for reply in rng.sample(chats, min(len(chats), chat_rows)):
         rows.append(("chat", pack([chat_tasks.chat_example(chat_format, reply)])))
     for _ in range(times):
         if len(chats) < TOOL_CHATS or rng.random() >= TOOL_CHAT_SHARE:

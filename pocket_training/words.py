@@ -196,11 +196,21 @@ class PictureWords(_Checked):
     absent_things: Split[Words]
 
 
+class Told(_Checked):
+    """Ways to tell a fact, and to ask for it."""
+
+    tell: Words
+    ask: Words
+
+
 class ChatWords(_Checked):
-    """`chats.yaml`: ordinary questions, and system prompts."""
+    """`chats.yaml`: ordinary questions, facts to remember, and system prompts."""
 
     open: Split[Words]
     rules: dict[str, Words]
+    told: list[Told]
+    noted: Words
+    shortened: dict[str, str]
 
     subjects: Split[Words]
     phrasings: Split[Words]

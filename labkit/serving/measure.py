@@ -181,7 +181,8 @@ def adapter(port: int) -> dict:
                     reply = ask(messages=line["messages"][:-1], max_tokens=24)
                     answer = reply.choices[0].message.content or ""
                     right[model] += not support.record_fault(answer, line["messages"])
-    return {"right": right, "of": len(held_out), "start_s": round(started.seconds)}
+    when = {"date": f"{date.today()}", "machine": machine.hardware()}
+    return {"right": right, "of": len(held_out), "start_s": round(started.seconds), **when}
 
 
 def alone(port: int, rounds: int) -> Iterator[tuple[str, object]]:
@@ -216,21 +217,25 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     for section in options.only or sections:
         for name, value in sections[section]():
-            keep(options.out, name, value)
+            keep(options.out, name, value, renewed=bool(options.only))
             say(f"{name}: written")
 
 
-def keep(path: Path, name: str, value: object) -> None:
-    """Write one section into the file, with when and where."""
+def keep(path: Path, name: str, value: object, *, renewed: bool = False) -> None:
+    """Write one section into the file, with when and where.
+
+    Args:
+        renewed: this section alone is measured again, so date and machine of the others stay.
+    """
     facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    facts |= {
+    now = {
         "command": COMMAND,
         "date": f"{date.today()}",
         "machine": machine.hardware(),
         "vllm": _version(),
         "router": "vllm-router 0.1.17",
-        name: value,
     }
+    facts = (now | facts if renewed else facts | now) | {name: value}
     # The average of five minutes, these servers included. If it is far above the number of cores,
     # other programs had a part of the machine.
     facts.setdefault("load", {})[name] = round(os.getloadavg()[1], 1)

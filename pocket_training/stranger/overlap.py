@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from tqdm import tqdm
 
 from pocket_model.tekken import CONTROL_IDS
-from pocket_training import train
+from pocket_training import chat_tasks, train
 from pocket_training.examples import ExampleEncoder
+from pocket_training.lora import SEED
 from pocket_training.stranger.evaluate import SKILLS, load_cases
 
 STEPS = 2000
@@ -25,7 +26,9 @@ def words(text: str) -> str:
 
 
 def asked_in_training(encoder: ExampleEncoder, steps: int) -> Iterator[str]:
-    """The words of every question of so many steps: tools, pictures, and both."""
+    """The words of every question of so many steps: tools, pictures, and both. And all chats'."""
+    for chat in chat_tasks.prompts("train", train.CHATS["train"], SEED):
+        yield words(chat[-1]["content"])
     for step in range(steps):
         for _, row in train.draw_rows(step, encoder, []):
             for tokens, _ in row.continuations:

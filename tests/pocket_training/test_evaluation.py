@@ -164,6 +164,25 @@ def test_a_result_has_a_row_for_each_skill(encoder, examples_of, monkeypatch):
     assert without["rows"] == rows[:1]
 
 
+def test_a_pair_is_right_if_both_its_questions_are(encoder, monkeypatch):
+    """Also after a pair whose first question was wrong: it must not shift the others' scores."""
+
+    class SomeAreWrong:
+        def __init__(self, model):
+            pass
+
+        def score(self, questions):
+            # A pair of pictures is two questions, a pair about tools is one with two cases.
+            assert [len(question) for question in questions] == [1, 1, 2] * 3
+            right = [[True] * len(question) for question in questions]
+            right[0], right[3], right[4], right[8] = [False], [False], [False], [True, False]
+            return right
+
+    monkeypatch.setattr(evaluate, "Scorer", SomeAreWrong)
+    result = evaluate.score(None, encoder, [], cases=6, only=["counterfactual_pairs"])
+    assert result["right"] == {"counterfactual pairs": [False, True, False, True, True, False]}
+
+
 @pytest.fixture
 def call(encode):
     """A function that gives a call as tokens, its arguments in tokens of one letter if wished."""

@@ -289,9 +289,10 @@ def test_soft_targets_give_kullback_leibler_up_to_the_teachers_entropy(encoder, 
 
 def test_training_resumes_where_it_was_interrupted(encoder, encode, tmp_path, monkeypatch):
     small = {"CHECKPOINT_EVERY_S": 0.0, "LOG_EVERY": 1, "NF4_EVERY": 2, "NF4_FROM": 0.5}
-    for name, value in (small | {"TOOL_ROWS": 1, "PICTURE_ROWS": 1}).items():
+    for name, value in small.items():
         monkeypatch.setattr(train, name, value)
-    chats = [hello()] * train.CHAT_ROWS
+    mix = (1, 1, 6)
+    chats = [hello()] * 6
 
     def run(folder, *stops):
         folder.mkdir()
@@ -301,7 +302,8 @@ def test_training_resumes_where_it_was_interrupted(encoder, encode, tmp_path, mo
                 if stop < stops[-1]:
                     # As if the process had died after this step's checkpoint.
                     patch.setattr(train, "tqdm", functools.partial(_Until, stop=stop))
-                train.train_text(student, encoder, chats, folder, train.Plan(text_steps=stops[-1]))
+                plan = train.Plan(text_steps=stops[-1], mix=mix)
+                train.train_text(student, encoder, chats, folder, plan)
         return student
 
     whole, halves = run(tmp_path / "whole", 4), run(tmp_path / "halves", 2, 4)
@@ -315,8 +317,6 @@ def test_training_resumes_where_it_was_interrupted(encoder, encode, tmp_path, mo
 def test_a_stage_can_have_a_time_instead_of_steps(encoder, encode, tmp_path, monkeypatch):
     """The rate falls in the time's last third. The time of an interrupted run counts too."""
     monkeypatch.setattr(train, "CHECKPOINT_EVERY_S", 0.0)
-    monkeypatch.setattr(train, "TOOL_ROWS", 1)
-    monkeypatch.setattr(train, "PICTURE_ROWS", 0)
     monkeypatch.setattr(train, "DESCRIBED", 1)
     now = [0.0]
     monkeypatch.setattr(train.time, "monotonic", lambda: now[0])
@@ -330,8 +330,8 @@ def test_a_stage_can_have_a_time_instead_of_steps(encoder, encode, tmp_path, mon
 
     learning_rate = train.learning_rate
     monkeypatch.setattr(train, "learning_rate", rate)
-    plan = train.Plan(text_steps=0, text_minutes=1.5, text_rate=0.3)
-    chats = [hello()] * train.CHAT_ROWS
+    plan = train.Plan(text_steps=0, text_minutes=1.5, text_rate=0.3, mix=(1, 0, 6))
+    chats = [hello()] * 6
     with monkeypatch.context() as patch:
         patch.setattr(train, "tqdm", functools.partial(_Until, stop=4))
         train.train_text(new_student(encode), encoder, chats, tmp_path, plan)
@@ -364,18 +364,20 @@ def test_the_whole_recipe_runs_and_goes_on(gguf_file, tmp_path, monkeypatch):
         "CHATS": {"train": 2, "held_out": 2},
         "VISION_BATCH": 2,
         "VISION_STEPS": 2,
-        "TOOL_ROWS": 1,
-        "PICTURE_ROWS": 1,
-        "CHAT_ROWS": 1,
         "TEXT_STEPS": 1,
         "LOG_EVERY": 1,
     }.items():
         monkeypatch.setattr(train, name, value)
-    train.train(work, target)
+
+    def plan(**changes):
+        steps = {"vision_steps": train.VISION_STEPS, "text_steps": train.TEXT_STEPS}
+        return train.Plan(**steps, mix=(1, 1, 1), **changes)
+
+    train.train(work, target, plan())
     replies = {path: path.stat().st_mtime_ns for path in work.glob("replies-*")}
     first = load_file(target / ADAPTER_FILE.name)
     monkeypatch.setattr(train, "TEXT_STEPS", 2)
-    train.train(work, target)
+    train.train(work, target, plan())
     second = load_file(target / ADAPTER_FILE.name)
     logged = (work / "losses.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in logged] == [0, 1]
@@ -388,6 +390,17 @@ def test_the_whole_recipe_runs_and_goes_on(gguf_file, tmp_path, monkeypatch):
     assert {name.startswith(VISION_PREFIXES) for name in changed} == {True, False}
     assert not (work / "vision_losses.jsonl").read_text().splitlines()[2:]
     assert json.loads((target / chat_tasks.HELD_OUT_REPLIES.name).read_text())
+    # From the adapter of that run, with an encoder that stays as it is.
+    further = tmp_path / "further"
+    further.mkdir()
+    for kept in [work / gguf_file.name, *replies]:
+        (further / kept.name).symlink_to(kept)
+    monkeypatch.setattr(train, "VISION_STEPS", 0)
+    train.train(further, further, plan(start=target / ADAPTER_FILE.name, frozen_vision=True))
+    third = load_file(further / ADAPTER_FILE.name)
+    changed = {name for name in shipped if not torch.equal(second[name], third[name])}
+    assert changed
+    assert not any(name.startswith(VISION_PREFIXES) for name in changed)
 
 
 def test_multiplying_in_half_precision_teaches_nearly_the_same(examples_of, encode):

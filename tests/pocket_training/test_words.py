@@ -17,6 +17,9 @@ system_prompts: {train: [Be brief.], held_out: [Be kind.]}
 mixed_system_prompts: {train: [Help.], held_out: [Answer.]}
 open: {train: ["Why {it}?"], held_out: ["How {it}?"]}
 rules: {it: [this, that]}
+told: [{tell: ["It is {it}."], ask: ["Is it {it}?"]}]
+noted: [I see.]
+shortened: {you: u}
 """
 
 
