@@ -134,8 +134,12 @@ def test_another_error_is_not_called_one_of_memory():
 
 @pytest.fixture(scope="module")
 def pocket(model_folder):
-    """The pocket model in 4 bits, ready to be trained; not to be asked in evaluation mode."""
-    return load_4bit(model_folder)
+    """The pocket model in 4 bits, ready to be trained; not to be asked in evaluation mode.
+
+    It computes in float32: in bf16 the two loops round differently, and Adam's first step enlarges
+    that to a hundredth of the next loss.
+    """
+    return load_4bit(model_folder, compute_dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -170,4 +174,4 @@ def test_sfttrainer_gives_the_loops_losses(pocket, examples):
     ours = loop.train(model, pairs, rate=1e-3)
     adapters.add(model, name="trl", seed=7)
     theirs = trl_loop.train(model, pocket.tokenizer, encoded, batch=2, steps=2, rate=1e-3)
-    assert theirs == pytest.approx(ours, abs=0.02)
+    assert theirs == pytest.approx(ours, abs=0.002)
