@@ -401,6 +401,13 @@ def test_the_whole_recipe_runs_and_goes_on(gguf_file, tmp_path, monkeypatch):
     changed = {name for name in shipped if not torch.equal(second[name], third[name])}
     assert changed
     assert not any(name.startswith(VISION_PREFIXES) for name in changed)
+    # With half of the old weights kept; the run is finished, so it learns no more.
+    start = target / ADAPTER_FILE.name
+    train.train(further, further, plan(start=start, frozen_vision=True, kept_share=0.5))
+    mixed = load_file(further / ADAPTER_FILE.name)
+    for name, tensor in mixed.items():
+        expected = (second[name].float() + third[name].float()) / 2
+        torch.testing.assert_close(tensor.float(), expected, rtol=0.01, atol=1e-4)
 
 
 def test_multiplying_in_half_precision_teaches_nearly_the_same(examples_of, encode):

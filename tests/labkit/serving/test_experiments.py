@@ -98,3 +98,18 @@ def test_the_recorded_figures_are_complete():
     assert killed["answered"] + killed["failed"] == killed["sent"]
     assert killed["unaccounted"] == killed["afterwards_failed"] == 0
     assert len(facts["batch"]["answers"]) == 20
+
+
+def test_a_renewed_section_leaves_date_and_machine_of_the_others(tmp_path, monkeypatch):
+    file = tmp_path / "measured.json"
+    monkeypatch.setattr(measure, "_version", lambda: "vllm 1")
+    monkeypatch.setattr(measure.machine, "hardware", lambda: "the first machine")
+    measure.keep(file, "load_test", {"a": 1})
+    monkeypatch.setattr(measure.machine, "hardware", lambda: "the second machine")
+    measure.keep(file, "adapter", {"b": 2}, renewed=True)
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert kept["machine"] == "the first machine"
+    assert (kept["load_test"], kept["adapter"]) == ({"a": 1}, {"b": 2})
+    measure.keep(file, "load_test", {"a": 3})
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert (kept["machine"], kept["load_test"]) == ("the second machine", {"a": 3})
