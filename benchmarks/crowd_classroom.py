@@ -38,7 +38,7 @@ def room_server(batching: bool) -> Iterator[psutil.Process]:
     """A server for other machines too; the environment has what `connect("custom")` reads."""
     key = new_key()
     command = [sys.executable, "-m", "pocket_model", "serve", "--host", "0.0.0.0"]
-    command += ["--batching"] if batching else []
+    command += ["--batching", "--quantization", "bf16"] if batching else []
     environment = os.environ | {KEY_VARIABLE: key}
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:

@@ -114,8 +114,8 @@ def connect(
             `base_url` is None, the user's own settings count, such as MISTRAL_LAB_VLLM_MODEL or
             CUSTOM_BASE_URL, except for "pocket"; see `variable`. The backend "custom" takes the
             server's only model if none is named.
-        quantization: how the pocket server holds the weights: "bf16" (if None), as the model
-            is built, "int8", "int4", or "nf4" by bitsandbytes; pocket only.
+        quantization: how the pocket server holds the weights: "int8" (if None), "bf16" as the
+            model is built, "int4", or "nf4" by bitsandbytes; pocket only.
         batching: continuous batching instead of one request at a time; pocket only.
 
     Raises:

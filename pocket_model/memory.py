@@ -1,6 +1,7 @@
-"""Freed memory, given back to the system."""
+"""Memory that is reserved but not used takes none; freed memory is given back to the system."""
 
 import ctypes
+import mmap
 import os
 
 LARGE_BLOCK = 8 << 20  # bytes; temporary tensors of a decoding step are smaller
@@ -11,6 +12,19 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's numbers for them
 _libc = None if os.name == "nt" else ctypes.CDLL(None)
 _mallopt = getattr(_libc, "mallopt", None)
 _malloc_trim = getattr(_libc, "malloc_trim", None)
+
+_NO_LARGE_PAGES = 15  # Linux's MADV_NOHUGEPAGE
+
+
+def keep_small_pages(address: int, size: int) -> None:
+    """No pages of 2 MB for a block of `size` bytes, of which little may be used.
+
+    Some systems give such pages unasked, and a page takes memory as a whole once it is used.
+    """
+    if _malloc_trim and size >= LARGE_BLOCK:  # a smaller one shares its pages with others
+        gap = -address % mmap.PAGESIZE
+        start, length = ctypes.c_void_p(address + gap), ctypes.c_size_t(size - gap)
+        _libc.madvise(start, length, _NO_LARGE_PAGES)
 
 
 def return_large_blocks() -> None:

@@ -54,6 +54,12 @@ def train(
     kept_share: Annotated[
         float, typer.Option(min=0, max=1, help="Of the weights of --start in the result.")
     ] = 0.0,
+    nf4_from: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="From this share of the text stage on, also compute in 4 bits."
+        ),
+    ] = None,
     chats: Annotated[int, typer.Option(help="So many times the base's own replies.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes that draw ahead.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the rows; another one draws others.")] = 0,
@@ -79,6 +85,7 @@ def train(
         mix=mix or train.MIX,
         frozen_vision=frozen_vision,
         kept_share=kept_share,
+        nf4_from=train.NF4_FROM if nf4_from is None else nf4_from,
         chats=chats,
         workers=workers,
         seed=seed,

@@ -94,6 +94,7 @@ class Plan:
             change something else spares it, and takes less time.
         kept_share: of the weights of `start` in the result. What a short run has changed by the way
             comes back sooner than what it was for (Wortsman et al., arXiv:2109.01903).
+        nf4_from: from this share of the text stage on, every other step computes in 4 bits.
         chats: so many times the base's replies to learn from.
         workers: processes that draw rows and pictures ahead; 0 draws them in between.
         seed: of the rows and pictures; a run that goes on should not see those of the first again.
@@ -111,6 +112,7 @@ class Plan:
     mix: tuple[int, int, int] = MIX
     frozen_vision: bool = False
     kept_share: float = 0.0
+    nf4_from: float = NF4_FROM
     chats: int = 1
     workers: int = 0
     seed: int = SEED
@@ -246,7 +248,7 @@ def train_text(
 
     with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
         for step, (parts, pictures), bar in run.steps("the text model", draw, plan):
-            if run.share(step) >= NF4_FROM:
+            if run.share(step) >= plan.nf4_from:
                 # Also at an interrupted run's first step, from the weights of its checkpoint.
                 if step % NF4_EVERY == 0 or not rounded:
                     student.round_to_nf4()

@@ -41,7 +41,8 @@ class PeakMemory:
     """Measures the peak of memory in use while its `with` block runs.
 
     On a GPU: what torch allocated and reserved. Elsewhere: the resident memory of the process,
-    sampled every 5 ms, so that a shorter peak is missed.
+    sampled every 5 ms, so that a shorter peak is missed. Memory that the process had freed but not
+    given back is resident already: using it again adds nothing.
 
     Attributes:
         before: bytes in use at the beginning of the block.

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention, silu
 
+from pocket_model import memory
 from pocket_model.build import Quantization
 from pocket_model.processor import bf16_matmul_is_fast
 from pocket_model.server.linears import HEAD, Float32, Linear, Tensors, linear_layer
@@ -32,6 +33,7 @@ class KeyValues:
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype):
         self.tensor = torch.empty(shape, dtype=dtype)
+        memory.keep_small_pages(self.tensor.data_ptr(), self.tensor.nbytes)
         self.length = 0
 
     @property

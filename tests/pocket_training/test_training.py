@@ -288,7 +288,7 @@ def test_soft_targets_give_kullback_leibler_up_to_the_teachers_entropy(encoder, 
 
 
 def test_training_resumes_where_it_was_interrupted(encoder, encode, tmp_path, monkeypatch):
-    small = {"CHECKPOINT_EVERY_S": 0.0, "LOG_EVERY": 1, "NF4_EVERY": 2, "NF4_FROM": 0.5}
+    small = {"CHECKPOINT_EVERY_S": 0.0, "LOG_EVERY": 1, "NF4_EVERY": 2}
     for name, value in small.items():
         monkeypatch.setattr(train, name, value)
     mix = (1, 1, 6)
@@ -302,7 +302,7 @@ def test_training_resumes_where_it_was_interrupted(encoder, encode, tmp_path, mo
                 if stop < stops[-1]:
                     # As if the process had died after this step's checkpoint.
                     patch.setattr(train, "tqdm", functools.partial(_Until, stop=stop))
-                plan = train.Plan(text_steps=stops[-1], mix=mix)
+                plan = train.Plan(text_steps=stops[-1], mix=mix, nf4_from=0.5)
                 train.train_text(student, encoder, chats, folder, plan)
         return student
 

@@ -1,7 +1,8 @@
 """Memory tables against arithmetic and real loads."""
 
 import contextlib
-import time
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -129,17 +130,29 @@ def test_the_allocated_peak_is_silent(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+BLOCK = """
+import time
+import numpy as np
+from helpers.model.memory import PeakMemory
+
+with PeakMemory() as peak:
+    block = np.ones(200_000_000, dtype=np.uint8)  # touched
+    deadline = time.monotonic() + 20
+    # A busy machine may take its sample late.
+    while peak.bytes - peak.before < 150e6 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    del block
+print(peak.bytes - peak.before)
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there torch's own allocator is asked")
 def test_the_peak_includes_what_was_freed_again():
-    with memory.PeakMemory() as peak:
-        block = np.ones(200_000_000, dtype=np.uint8)  # 200 MB, touched
-        total = int(block.sum())
-        deadline = time.monotonic() + 20
-        # A busy machine may take its sample late, and other libraries may give memory back.
-        while peak.bytes - peak.before < 150e6 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        del block
-    assert total == 200_000_000
-    assert 150e6 < peak.bytes - peak.before < 300e6
+    """In a process of its own: one that has freed as much before uses it again, and grows by 0."""
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCK], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert 150e6 < int(done.stdout) < 300e6
 
 
 def test_the_plot_has_predicted_and_measured_bytes(text_folder):
