@@ -32,15 +32,20 @@ print((used() - before) // BLOCK)
 """
 
 
-def blocks_kept(start: str = "", end: str = "") -> int:
-    """How many of four freed blocks of 20 MB a new process keeps."""
-    program = textwrap.dedent(PROGRAM).format(start=start, end=end)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+def number_of(program: str, **settings: str) -> int:
+    """What a new process prints, with these settings of glibc's and none of the user's."""
+    own = ("MALLOC_", "GLIBC_TUNABLES")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(own)}
     done = subprocess.run(
         [sys.executable, "-c", program],
-        capture_output=True, text=True, timeout=60, check=True, env=environment,
+        capture_output=True, text=True, timeout=60, check=True, env=environment | settings,
     )  # fmt: skip
     return int(done.stdout)
+
+
+def blocks_kept(start: str = "", end: str = "") -> int:
+    """How many of four freed blocks of 20 MB a new process keeps."""
+    return number_of(textwrap.dedent(PROGRAM).format(start=start, end=end))
 
 
 @glibc
@@ -83,13 +88,7 @@ print((psutil.Process().memory_info().rss - before) >> 20)
 def megabytes_of_ten_tokens(start: str = "") -> int:
     """By how much a process grows that has room for 8,192 tokens, 189 MB, and uses that of ten."""
     # As on a system that gives large pages unasked.
-    environment = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-    program = CONVERSATION.format(start=start)
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True, text=True, timeout=60, check=True, env=environment,
-    )  # fmt: skip
-    return int(done.stdout)
+    return number_of(CONVERSATION.format(start=start), GLIBC_TUNABLES="glibc.malloc.hugetlb=1")
 
 
 @glibc
